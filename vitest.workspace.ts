@@ -1,3 +1,7 @@
 import { defineWorkspace } from "vitest/config"
 
-export default defineWorkspace(["packages/*/vitest.config.ts", "apps/*/vitest.config.ts"])
+export default defineWorkspace([
+  "packages/*/vitest.config.ts",
+  "apps/*/vitest.config.ts",
+  ".scripts/examples/vitest.config.js"
+])

@@ -1,0 +1,156 @@
+// The one entry of the repository: `npm start`, `npm test`, `npm run check | bench | play`.
+// It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
+// globally. What is already installed and built is not done again.
+import { spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const [task = "help", ...args] = process.argv.slice(2)
+const started = Date.now()
+
+const say = (line) => process.stderr.write(`[holdfast] ${line}\n`)
+const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`
+const bin = (name) => join(root, "node_modules", ".bin", name)
+
+const stop = (message, code = 1) => {
+  say(message)
+  process.exit(code)
+}
+
+const run = (command, argv, options = {}) => {
+  const result = spawnSync(command, argv, { cwd: root, stdio: "inherit", ...options })
+  if (result.error) stop(`${command} could not be started: ${result.error.message}`)
+  return result.status ?? 1
+}
+
+/** Runs one step and stops everything when it fails. */
+const step = (label, command, argv, options) => {
+  const since = Date.now()
+  const status = run(command, argv, options)
+  if (status !== 0) stop(`${label}: failed (exit code ${status}, ${seconds(since)})`, status)
+  say(`${label}: done (${seconds(since)})`)
+}
+
+const checkNode = () => {
+  const [major, minor] = process.versions.node.split(".").map(Number)
+  if (major < 20 || (major === 20 && minor < 19)) {
+    stop(`Node ${manifest.engines.node} is needed, this is ${process.versions.node}`)
+  }
+}
+
+const manifests = () =>
+  ["packages", "apps"].flatMap((group) =>
+    readdirSync(join(root, group)).map((name) => join(root, group, name, "package.json"))
+  ).filter(existsSync)
+
+const install = () => {
+  const hash = createHash("sha256").update(process.version)
+  for (const file of ["pnpm-lock.yaml", "pnpm-workspace.yaml", "package.json"].map((name) => join(root, name))) {
+    hash.update(readFileSync(file))
+  }
+  for (const file of manifests()) hash.update(readFileSync(file))
+  const digest = hash.digest("hex")
+  const stamp = join(root, "node_modules", ".holdfast-installed")
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) return
+  say(`installing with ${manifest.packageManager}`)
+  step("install", "npx", ["--yes", manifest.packageManager, "install", "--frozen-lockfile"], {
+    env: { ...process.env, CI: "true" },
+    // stdout belongs to the application that `npm start` runs: the installer's progress goes to stderr.
+    stdio: ["ignore", 2, 2]
+  })
+  writeFileSync(stamp, digest)
+}
+
+const build = () => step("build", bin("tsc"), ["-b"], { stdio: ["ignore", 2, 2] })
+
+const checks = () => {
+  step("format", bin("dprint"), ["check"])
+  step("lint", bin("oxlint"), ["--deny-warnings"])
+  step("layering", bin("depcruise"), ["packages", "apps", "--config", ".dependency-cruiser.mjs"])
+  step("dead code", bin("knip"), [])
+  for (const name of readdirSync(join(root, "packages"))) {
+    step(`package ${name}`, bin("publint"), ["run", `packages/${name}`, "--strict", "--pack", "false"], {
+      stdio: ["ignore", "ignore", "inherit"]
+    })
+  }
+}
+
+const test = () => {
+  const report = join(root, ".cache", "vitest.json")
+  mkdirSync(dirname(report), { recursive: true })
+  const status = run(bin("vitest"), [
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...args
+  ])
+  if (existsSync(report)) {
+    const { numFailedTests, numPassedTests, numPendingTests } = JSON.parse(readFileSync(report, "utf8"))
+    process.stdout.write(`${numPassedTests} passed, ${numFailedTests} failed, ${numPendingTests} skipped\n`)
+  }
+  if (status !== 0) stop(`tests: failed (${seconds(started)} in all)`, status)
+  say(`tests: done (${seconds(started)} in all)`)
+}
+
+/** Runs a built program in this very process, so that signals reach it once and directly. */
+const program = async (file) => {
+  process.setSourceMapsEnabled(true)
+  process.argv = [process.argv[0], file, ...args]
+  await import(pathToFileURL(file).href)
+}
+
+const bench = async () => {
+  const folder = join(root, "apps", "bench", "dist")
+  const names = readdirSync(folder).filter((file) => file.endsWith(".js") && file !== "index.js").map((file) =>
+    file.slice(0, -3)
+  )
+    .sort()
+  const [name] = args
+  if (name === undefined || !names.includes(name)) {
+    stop(`npm run bench <name>: expected one of ${names.join(", ")}`, name === undefined ? 0 : 1)
+  }
+  args.shift()
+  step(`bench ${name}`, process.execPath, ["--expose-gc", join(folder, `${name}.js`), ...args])
+}
+
+checkNode()
+switch (task) {
+  case "start": {
+    install()
+    build()
+    await program(join(root, "apps", "mud", "dist", "main.js"))
+    break
+  }
+  case "play": {
+    install()
+    build()
+    await program(join(root, "apps", "mud", "dist", "play.js"))
+    break
+  }
+  case "test": {
+    install()
+    build()
+    checks()
+    test()
+    break
+  }
+  case "check": {
+    install()
+    build()
+    checks()
+    break
+  }
+  case "bench": {
+    install()
+    build()
+    await bench()
+    break
+  }
+  default:
+    stop(`expected one of start, play, test, check, bench; got ${task}`)
+}

@@ -1,1 +1,1 @@
-export {}
+export * as Explore from "./Explore.js"

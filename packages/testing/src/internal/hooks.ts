@@ -1,0 +1,211 @@
+/**
+ * What Effect 3.22 does not offer an observer for: the birth of every fiber, whoever forks it and on whatever runtime,
+ * the life of every scope, and the line of user code that a fiber is at. A Supervisor sees neither bare `runFork` nor
+ * runtimes captured earlier; these hooks do, because they sit on the prototypes that all of them share:
+ *
+ * - `FiberRuntime.prototype.refreshRefCache` is the last call of the fiber's constructor;
+ * - `ScopeImplProto.addFinalizer | fork | close` are the only doors of a scope;
+ * - `[Symbol.iterator]` of the effect prototypes is called by `yield*` with the user's generator on top of the JS stack,
+ *   which is the only moment when a line number is to be had: the run loop evaluates the effect later, alone.
+ *
+ * Everything here is installed once per process, costs one comparison while nobody listens, and never changes what a
+ * program does.
+ */
+import { Effect, Effectable, Scope } from "effect"
+import type { Fiber, FiberId, FiberRef } from "effect"
+import { globalValue } from "effect/GlobalValue"
+
+/** The parts of the fiber's runtime that the hooks read. */
+export interface RawFiber extends Fiber.RuntimeFiber<unknown, unknown> {
+  readonly _asyncBlockingOn: FiberId.FiberId | null
+  readonly _children: Set<RawFiber> | null
+  readonly _queue: ReadonlyArray<unknown>
+  refreshRefCache(): void
+  setFiberRef<X>(fiberRef: FiberRef.FiberRef<X>, value: X): void
+}
+
+/** The parts of a scope that the hooks read. */
+export interface RawScope extends Scope.CloseableScope {
+  readonly state: { readonly _tag: "Open"; readonly finalizers: Map<object, unknown> } | { readonly _tag: "Closed" }
+}
+
+/** Where a piece of user code was: formatted only when somebody reads it. */
+export interface Place {
+  readonly stack?: string
+}
+
+export interface Listener {
+  /** a fiber was made by `parent` (undefined: from plain JavaScript); it has not run yet */
+  readonly onFiber?: (fiber: RawFiber, parent: RawFiber | undefined) => void
+  /** a scope got its first known finalizer */
+  readonly onScopeOpen?: (scope: RawScope, fiber: RawFiber | undefined) => void
+  readonly onScopeClose?: (scope: RawScope) => void
+}
+
+interface State {
+  installed: boolean
+  readonly listeners: Set<Listener>
+  /** how many want places: a stack of one frame is captured at every `yield*` while above zero */
+  placing: number
+  readonly places: WeakMap<object, Place>
+  /** ends at a scope that is being closed, so that it is announced once */
+  readonly scopes: WeakSet<object>
+}
+
+const state: State = globalValue("@holdfast/testing/hooks", () => ({
+  installed: false,
+  listeners: new Set<Listener>(),
+  placing: 0,
+  places: new WeakMap<object, Place>(),
+  scopes: new WeakSet<object>()
+}))
+
+/** The fiber that is being evaluated right now, if any. */
+export const currentFiber = (): RawFiber | undefined =>
+  (globalThis as { "effect/FiberCurrent"?: RawFiber })["effect/FiberCurrent"] ?? undefined
+
+/** The last `yield*` of the fiber that is known. */
+export const placeOf = (fiber: object): Place | undefined => state.places.get(fiber)
+
+/** The stack of here, without the frames above `below`. */
+export const placeHere = (below: (...args: never) => unknown, frames = 12): Place => {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = frames
+  const place: Place = {}
+  Error.captureStackTrace(place, below)
+  Error.stackTraceLimit = limit
+  return place
+}
+
+/** Starts to note, for every fiber, the line of its last `yield*`. Call the result to stop. */
+export const notePlaces = (): () => void => {
+  state.placing++
+  let stopped = false
+  return () => {
+    if (!stopped) {
+      stopped = true
+      state.placing--
+    }
+  }
+}
+
+/** Adds a listener. Call the result to remove it. */
+export const listen = (listener: Listener): () => void => {
+  install()
+  state.listeners.add(listener)
+  return () => {
+    state.listeners.delete(listener)
+  }
+}
+
+const patchIterator = (prototype: Record<PropertyKey, unknown>) => {
+  const original = prototype[Symbol.iterator] as (this: unknown) => Iterator<unknown>
+  const iterator = function(this: unknown) {
+    if (state.placing > 0) {
+      const fiber = currentFiber()
+      if (fiber !== undefined) {
+        const limit = Error.stackTraceLimit
+        Error.stackTraceLimit = 1
+        const place: Place = {}
+        Error.captureStackTrace(place, iterator)
+        Error.stackTraceLimit = limit
+        state.places.set(fiber, place)
+      }
+    }
+    return original.call(this)
+  }
+  prototype[Symbol.iterator] = iterator
+}
+
+const prototypeWith = (value: object, key: PropertyKey): Record<PropertyKey, unknown> => {
+  let prototype = Object.getPrototypeOf(value)
+  while (prototype !== null && !Object.hasOwn(prototype, key)) {
+    prototype = Object.getPrototypeOf(prototype)
+  }
+  if (prototype === null) {
+    throw new Error(`this version of effect has no ${String(key)} where @holdfast/testing expects it`)
+  }
+  return prototype
+}
+
+const install = () => {
+  if (state.installed) return
+  state.installed = true
+
+  const sample = Effect.runFork(Effect.void)
+  const fiberPrototype = prototypeWith(sample, "refreshRefCache")
+  const refresh = fiberPrototype.refreshRefCache as (this: RawFiber) => void
+  fiberPrototype.refreshRefCache = function(this: RawFiber) {
+    // the first call is the constructor's: nothing has been cached yet
+    const born = this.currentScheduler === undefined
+    refresh.call(this)
+    if (born && state.listeners.size > 0) {
+      const parent = currentFiber()
+      for (const listener of state.listeners) {
+        listener.onFiber?.(this, parent)
+      }
+    }
+  }
+
+  const scopePrototype = prototypeWith(Effect.runSync(Scope.make()), "addFinalizer")
+  const announce = (scope: RawScope) => {
+    if (state.listeners.size > 0 && !state.scopes.has(scope) && scope.state._tag === "Open") {
+      state.scopes.add(scope)
+      const fiber = currentFiber()
+      for (const listener of state.listeners) {
+        listener.onScopeOpen?.(scope, fiber)
+      }
+    }
+  }
+  for (const door of ["addFinalizer", "fork"] as const) {
+    const original = scopePrototype[door] as (this: RawScope, argument: unknown) => unknown
+    scopePrototype[door] = function(this: RawScope, argument: unknown) {
+      announce(this)
+      return original.call(this, argument)
+    }
+  }
+  const close = scopePrototype.close as (this: RawScope, exit: unknown) => Effect.Effect<void>
+  scopePrototype.close = function(this: RawScope, exit: unknown) {
+    const closing = close.call(this, exit)
+    if (!state.scopes.has(this)) return closing
+    return Effect.suspend(() => {
+      for (const listener of state.listeners) {
+        listener.onScopeClose?.(this)
+      }
+      return closing
+    })
+  }
+
+  for (const effect of [Effect.sync(() => 0), Effect.succeed(0), Effect.fail(0)]) {
+    patchIterator(prototypeWith(effect, Symbol.iterator))
+  }
+  for (const prototype of [Effectable.EffectPrototype, Effectable.CommitPrototype]) {
+    patchIterator(prototype as unknown as Record<PropertyKey, unknown>)
+  }
+}
+
+/** Fibers that the global scope still holds. */
+export const globalRoots = (): Set<RawFiber> =>
+  globalValue(Symbol.for("effect/FiberScope/Global"), () => ({ roots: new Set<RawFiber>() })).roots
+
+/** The counter that numbers fibers; a simulation keeps its own value of it, so that ids are the same in every replay. */
+export const fiberCounter = (): { current: number } =>
+  globalValue(Symbol.for("effect/Fiber/Id/_fiberCounter"), () => ({ current: 0 }))
+
+const root = `${process.cwd().replaceAll("\\", "/")}/`
+
+/** `file:line` of the first frame of user code, relative to the working directory; undefined when there is none. */
+export const showPlace = (place: Place | undefined): string | undefined => {
+  const stack = place?.stack
+  if (stack === undefined) return undefined
+  let inner: string | undefined
+  for (const line of stack.split("\n")) {
+    const match = /\(?((?:file:\/\/|\/|[A-Za-z]:[\\/])[^()]*?):(\d+)(?::\d+)?\)?$/.exec(line.trim())
+    if (match === null) continue
+    const file = match[1]!.replace(/^file:\/\//, "").replace(/\?.*$/, "").replaceAll("\\", "/")
+    const shown = `${file.startsWith(root) ? file.slice(root.length) : file}:${match[2]}`
+    if (!/\/node_modules\/|\/packages\/testing\/(src|dist)\//.test(file)) return shown
+    inner ??= shown.replace(/^.*\/node_modules\//, "")
+  }
+  return inner
+}

@@ -1,1 +1,1 @@
-export {}
+export * as Ticker from "./Ticker.js"

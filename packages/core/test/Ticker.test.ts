@@ -1,0 +1,217 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Ticker from "@holdfast/core/Ticker"
+import { Deferred, Effect, Exit, Fiber, Schedule, Scope, TestClock } from "effect"
+
+const collect = (
+  ticker: Ticker.Service,
+  options: Ticker.HandlerOptions,
+  run: (tick: Ticker.Tick) => Effect.Effect<unknown, unknown> = () => Effect.void
+) => {
+  const ticks: Array<Ticker.Tick> = []
+  return Effect.as(
+    ticker.onTick(options, (tick) => {
+      ticks.push(tick)
+      return run(tick)
+    }),
+    ticks
+  )
+}
+
+const numbers = (ticks: ReadonlyArray<Ticker.Tick>) => ticks.map((tick) => tick.number)
+
+describe("Ticker", () => {
+  it.scoped("numbers its slots from 1, the first one interval after the start", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      const ticks = yield* collect(ticker, { name: "all" })
+      yield* TestClock.adjust("999 millis")
+      assert.deepStrictEqual(ticks, [])
+      yield* TestClock.adjust("1 millis")
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(
+        ticks,
+        [1, 2, 3].map((number) => ({
+          name: "world",
+          number,
+          at: number * 1000,
+          world: number * 1000,
+          late: 0,
+          missed: 0
+        }))
+      )
+      assert.deepStrictEqual(yield* ticker.state, { number: 3, world: 3000, at: 3000 })
+    }))
+
+  it.scoped("runs a handler on every n-th slot, at its offset", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      const third = yield* collect(ticker, { name: "third", every: 3 })
+      const shifted = yield* collect(ticker, { name: "shifted", every: 3, offset: 1 })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(numbers(third), [3, 6, 9])
+      assert.deepStrictEqual(numbers(shifted), [1, 4, 7, 10])
+    }))
+
+  it.scoped("lets no slow, failing, dying or hanging handler delay another", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      yield* collect(ticker, { name: "slow" }, () => Effect.sleep("10 seconds"))
+      yield* collect(ticker, { name: "failing" }, () => Effect.fail("no"))
+      yield* collect(ticker, { name: "dying" }, () => Effect.die(new Error("no")))
+      yield* collect(ticker, { name: "throwing" }, () => {
+        throw new Error("no")
+      })
+      yield* collect(ticker, { name: "hanging" }, () => Effect.uninterruptible(Effect.never).pipe(Effect.disconnect))
+      const ticks = yield* collect(ticker, { name: "good" })
+      yield* TestClock.adjust("20 seconds")
+      assert.deepStrictEqual(
+        ticks.map((tick) => [tick.number, tick.late]),
+        Array.from({ length: 20 }, (_, i) => [i + 1, 0])
+      )
+      const stats = yield* ticker.stats
+      assert.deepStrictEqual(
+        stats.handlers.map(({ failures, name, runs }) => [name, runs, failures]),
+        [["slow", 1, 0], ["failing", 20, 20], ["dying", 20, 20], ["throwing", 20, 20], ["hanging", 0, 0], [
+          "good",
+          20,
+          0
+        ]]
+      )
+    }))
+
+  it.scoped("skips, coalesces or catches up what comes due during a run", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", overrun: "skip" })
+      const slow = (tick: Ticker.Tick) => tick.number <= 1 ? Effect.sleep("4500 millis") : Effect.void
+      const skip = yield* collect(ticker, { name: "skip" }, slow)
+      const coalesce = yield* collect(ticker, { name: "coalesce", overrun: "coalesce" }, slow)
+      const two = yield* collect(ticker, { name: "two", overrun: { catchUp: 2 } }, slow)
+      const all = yield* collect(ticker, { name: "all", overrun: { catchUp: 100 } }, slow)
+      yield* TestClock.adjust("7 seconds")
+      const seen = (ticks: ReadonlyArray<Ticker.Tick>) =>
+        ticks.map((tick) => [tick.number, tick.at, tick.late, tick.missed])
+      assert.deepStrictEqual(seen(skip), [[1, 1000, 0, 0], [6, 6000, 0, 4], [7, 7000, 0, 0]])
+      assert.deepStrictEqual(seen(coalesce), [[1, 1000, 0, 0], [5, 5000, 500, 3], [6, 6000, 0, 0], [7, 7000, 0, 0]])
+      assert.deepStrictEqual(seen(two), [
+        [1, 1000, 0, 0],
+        [4, 4000, 1500, 2],
+        [5, 5000, 500, 0],
+        [6, 6000, 0, 0],
+        [7, 7000, 0, 0]
+      ])
+      assert.deepStrictEqual(numbers(all), [1, 2, 3, 4, 5, 6, 7])
+      assert.isTrue(all.every((tick) => tick.missed === 0))
+    }))
+
+  it.scoped("interrupts a run at its budget and goes on with the next slot", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      let interrupted = 0
+      const ticks = yield* collect(
+        ticker,
+        { name: "late", budget: "1500 millis" },
+        () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
+      )
+      yield* TestClock.adjust("6 seconds")
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.late]), [[1, 0], [2, 500], [4, 0], [5, 500]])
+      assert.strictEqual(interrupted, 3)
+      assert.strictEqual((yield* ticker.stats).handlers[0].overBudget, 3)
+    }))
+
+  it.scoped("pauses, resumes and changes its rate", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      const ticks = yield* collect(ticker, { name: "all" })
+      yield* TestClock.adjust("2500 millis")
+      yield* ticker.pause
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(numbers(ticks), [1, 2])
+      yield* ticker.resume
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(numbers(ticks), [1, 2, 3, 4])
+      assert.strictEqual(ticks[3].world, 4000)
+      yield* ticker.setInterval("100 millis")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(ticks.length, 14)
+      assert.strictEqual(ticks[13].world, 5000)
+      yield* ticker.setInterval("10 seconds")
+      yield* TestClock.adjust("9999 millis")
+      assert.strictEqual(ticks.length, 14)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(ticks[14].world, 15_000)
+    }))
+
+  it.scoped("is driven by a schedule, without drift, and stops with it", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({
+        name: "world",
+        schedule: Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(4))
+      })
+      const ticks = yield* collect(ticker, { name: "all" })
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(ticks.map((tick) => tick.at), [1000, 3000, 7000, 15_000])
+      assert.strictEqual((yield* ticker.stats).phase, "stopped")
+    }))
+
+  it.scoped("keeps tick number and world clock over a restart", () =>
+    Effect.gen(function*() {
+      const store = yield* Ticker.Store
+      const run = Effect.gen(function*() {
+        const ticker = yield* Ticker.make({ name: "world", interval: "1 second", store })
+        const ticks = yield* collect(ticker, { name: "all" })
+        yield* TestClock.adjust("3500 millis")
+        return ticks
+      }).pipe(Effect.scoped)
+      assert.deepStrictEqual(numbers(yield* run), [1, 2, 3])
+      yield* TestClock.adjust("1 day")
+      const ticks = yield* run
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.world]), [[4, 4000], [5, 5000], [6, 6000]])
+    }).pipe(Effect.provide(Ticker.layerStoreMemory)))
+
+  it.effect("ends with its scope, and a handler with its own", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" }).pipe(Scope.extend(scope))
+      const inner = yield* Scope.make()
+      const released = yield* Deferred.make<void>()
+      const ticks = yield* collect(
+        ticker,
+        { name: "all" },
+        (tick) => tick.number < 3 ? Effect.void : Effect.ensuring(Effect.never, Deferred.succeed(released, undefined))
+      ).pipe(Scope.extend(inner))
+      yield* TestClock.adjust("3 seconds")
+      yield* Scope.close(inner, Exit.void)
+      yield* Deferred.await(released)
+      assert.deepStrictEqual((yield* ticker.stats).handlers, [])
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(numbers(ticks), [1, 2, 3])
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* ticker.stats).phase, "stopped")
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual((yield* ticker.state).number, 6)
+    }))
+
+  it.scoped("refuses what cannot be", () =>
+    Effect.gen(function*() {
+      for (const interval of [0, -1, 0.5, Number.NaN, Infinity, "soon", "0 seconds"]) {
+        const error = yield* Effect.flip(Ticker.make({ name: "world", interval: interval as number }))
+        assert.strictEqual(error._tag, "InvalidTicker")
+        assert.match(
+          error.message,
+          /Ticker "world": interval is .*, expected a finite duration of at least 1 millisecond/
+        )
+      }
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      for (
+        const options of [{ every: 0 }, { every: 1.5 }, { offset: 1 }, { every: 2, offset: -1 }, { budget: 0 }, {
+          overrun: { catchUp: 0 }
+        }]
+      ) {
+        const error = yield* Effect.flip(ticker.onTick({ name: "bad", ...options }, () => Effect.void))
+        assert.strictEqual(error._tag, "InvalidTicker")
+      }
+      assert.strictEqual((yield* Effect.flip(ticker.setInterval(0)))._tag, "InvalidTicker")
+      const fiber = yield* Effect.fork(Effect.void)
+      yield* Fiber.join(fiber)
+    }))
+})

@@ -19,6 +19,8 @@ export const project = (name) =>
     test: {
       name,
       include: ["test/**/*.test.ts"],
+      // every test runs leak-checked
+      setupFiles: [`${root}packages/testing/src/setup.ts`],
       testTimeout: 20_000,
       hookTimeout: 20_000
     }

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Ticker from "@holdfast/core/Ticker"
+import * as LeakCheck from "@holdfast/testing/LeakCheck"
 import { Deferred, Effect, Exit, Fiber, Schedule, Scope, TestClock } from "effect"
 
 const collect = (
@@ -61,7 +62,8 @@ describe("Ticker", () => {
       yield* collect(ticker, { name: "throwing" }, () => {
         throw new Error("no")
       })
-      yield* collect(ticker, { name: "hanging" }, () => Effect.uninterruptible(Effect.never).pipe(Effect.disconnect))
+      const hang = Effect.uninterruptible(Effect.never).pipe(Effect.disconnect, LeakCheck.background)
+      yield* collect(ticker, { name: "hanging" }, () => hang)
       const ticks = yield* collect(ticker, { name: "good" })
       yield* TestClock.adjust("20 seconds")
       assert.deepStrictEqual(

@@ -1,1 +1,3 @@
 export * as Explore from "./Explore.js"
+export * as LeakCheck from "./LeakCheck.js"
+export * as Vitest from "./Vitest.js"

@@ -64,15 +64,28 @@ const state: State = globalValue("@holdfast/testing/hooks", () => ({
 export const currentFiber = (): RawFiber | undefined =>
   (globalThis as { "effect/FiberCurrent"?: RawFiber })["effect/FiberCurrent"] ?? undefined
 
+/** Makes another fiber, or none, the one that is being evaluated; returns the one before. */
+export const setCurrentFiber = (fiber: RawFiber | undefined): RawFiber | undefined => {
+  const before = currentFiber()
+  ;(globalThis as { "effect/FiberCurrent"?: RawFiber | undefined })["effect/FiberCurrent"] = fiber
+  return before
+}
+
+/** Whether the fiber runs under the scheduler of a simulation, which looks after its own leaks. */
+export const isSimulated = (fiber: RawFiber): boolean => simulation in fiber.currentScheduler
+
+/** Marks the scheduler of a simulation. */
+export const simulation = Symbol.for("@holdfast/testing/simulation")
+
 /** The last `yield*` of the fiber that is known. */
 export const placeOf = (fiber: object): Place | undefined => state.places.get(fiber)
 
-/** The stack of here, without the frames above `below`. */
-export const placeHere = (below: (...args: never) => unknown, frames = 12): Place => {
+/** The stack of here. */
+export const placeHere = (frames: number): Place => {
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = frames
   const place: Place = {}
-  Error.captureStackTrace(place, below)
+  Error.captureStackTrace(place, placeHere)
   Error.stackTraceLimit = limit
   return place
 }
@@ -194,18 +207,27 @@ export const fiberCounter = (): { current: number } =>
 
 const root = `${process.cwd().replaceAll("\\", "/")}/`
 
-/** `file:line` of the first frame of user code, relative to the working directory; undefined when there is none. */
+/** `file:line` of the first frame of user code, relative to the working directory; else of the first frame at all. */
 export const showPlace = (place: Place | undefined): string | undefined => {
-  const stack = place?.stack
-  if (stack === undefined) return undefined
-  let inner: string | undefined
-  for (const line of stack.split("\n")) {
-    const match = /\(?((?:file:\/\/|\/|[A-Za-z]:[\\/])[^()]*?):(\d+)(?::\d+)?\)?$/.exec(line.trim())
-    if (match === null) continue
-    const file = match[1]!.replace(/^file:\/\//, "").replace(/\?.*$/, "").replaceAll("\\", "/")
-    const shown = `${file.startsWith(root) ? file.slice(root.length) : file}:${match[2]}`
-    if (!/\/node_modules\/|\/packages\/testing\/(src|dist)\//.test(file)) return shown
-    inner ??= shown.replace(/^.*\/node_modules\//, "")
-  }
-  return inner
+  const frames = framesOf(place)
+  return frames.find((frame) => frame.user)?.shown ?? frames[0]?.shown
 }
+
+/** The first of several places that is in user code; else the first at all. */
+export const showFirst = (places: ReadonlyArray<Place | undefined>): string | undefined => {
+  const frames = places.flatMap(framesOf)
+  return frames.find((frame) => frame.user)?.shown ?? frames[0]?.shown
+}
+
+const framesOf = (place: Place | undefined): ReadonlyArray<{ readonly shown: string; readonly user: boolean }> =>
+  (place?.stack ?? "").split("\n").flatMap((line) => {
+    const match = /(?:^|[ (])((?:file:\/\/|\/|[A-Za-z]:[\\/])[^()]*?):(\d+)(?::\d+)?\)?$/.exec(line.trim())
+    if (match === null) return []
+    const file = match[1]!.replace(/^file:\/\//, "").replace(/\?.*$/, "").replaceAll("\\", "/")
+    if (/\/packages\/testing\/(src|dist)\//.test(file)) return []
+    const user = !file.includes("/node_modules/")
+    const shown = user
+      ? file.startsWith(root) ? file.slice(root.length) : file
+      : file.replace(/^.*\/node_modules\//, "")
+    return [{ shown: `${shown}:${match[2]}`, user }]
+  })

@@ -100,6 +100,7 @@ const drainEvery = 4_096
 const nextTick: () => Promise<void> = () => new Promise((resolve) => process.nextTick(resolve))
 
 export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
+  readonly [Hooks.simulation] = true
   private readonly chooser: Prng.Prng
   readonly random: Prng.Prng
   private readonly ready: Array<Task> = []
@@ -235,7 +236,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       index: this.born++,
       parent: parent === undefined ? -1 : this.fibers.get(parent)?.index ?? -1,
       forkedAt: this.settings.full
-        ? parent === undefined ? Hooks.placeHere(this.onFiber) : Hooks.placeOf(parent)
+        ? parent === undefined ? Hooks.placeHere(14) : Hooks.placeOf(parent)
         : undefined,
       priority: this.pct ? 1 + this.chooser.float() : 0,
       skip: 0
@@ -280,7 +281,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private escape(what: string, raw?: Hooks.RawFiber) {
-    const place = Hooks.showPlace(raw === undefined ? undefined : Hooks.placeHere(this.onFiber, 30))
+    const place = Hooks.showPlace(raw === undefined ? undefined : Hooks.placeHere(30))
     const text = place === undefined ? what : `${what} at ${place}`
     if (!this.escapes.includes(text)) {
       this.escapes.push(text)

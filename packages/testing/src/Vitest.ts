@@ -1,0 +1,70 @@
+/**
+ * `it` as in `@effect/vitest`, with `it.leakFree` and `it.explore` added. Everything else, `describe`, `assert`, `expect`
+ * and the hooks, is vitest's own.
+ *
+ * @since 0.1.0
+ */
+import * as EffectVitest from "@effect/vitest"
+import { Effect } from "effect"
+import type { Scope, TestServices } from "effect"
+import type { TestOptions } from "vitest"
+import * as Explore from "./Explore.js"
+import * as LeakCheck from "./LeakCheck.js"
+
+export * from "@effect/vitest"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Methods extends EffectVitest.Vitest.Methods {
+  /**
+   * A scoped test that fails when it leaves a fiber, scope, socket, timer or listener behind. With the setup file every
+   * test is checked so; this one is checked without it, too.
+   */
+  readonly leakFree: LeakFree
+  /** Tries the Effect under many seeds: see `Explore.check`. */
+  readonly explore: (
+    name: string,
+    options: Explore.Options,
+    self: () => Effect.Effect<unknown, unknown, Scope.Scope>,
+    timeout?: number | TestOptions
+  ) => void
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface LeakFree {
+  <A, E>(
+    name: string,
+    self: EffectVitest.Vitest.TestFunction<
+      A,
+      E,
+      TestServices.TestServices | Scope.Scope,
+      [EffectVitest.TestContext]
+    >,
+    options?: number | TestOptions & LeakCheck.Options
+  ): void
+}
+
+const leakFree: LeakFree = (name, self, options) =>
+  EffectVitest.it.effect(
+    name,
+    (context) =>
+      LeakCheck.check(Effect.scoped(Effect.suspend(() => self(context))), {
+        ...(typeof options === "object" ? options : {}),
+        name
+      }),
+    options
+  )
+
+const explore: Methods["explore"] = (name, options, self, timeout) =>
+  EffectVitest.it.effect(name, () => Explore.check(Effect.suspend(self), options), timeout)
+
+/**
+ * @since 0.1.0
+ * @category testing
+ */
+export const it: Methods = Object.assign(EffectVitest.it, { leakFree, explore })

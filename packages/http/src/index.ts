@@ -1,1 +1,1 @@
-export {}
+export * as HttpErrors from "./HttpErrors.js"

@@ -1,0 +1,546 @@
+/**
+ * One JSON shape for everything that can go wrong with a request:
+ *
+ * `{ "_tag": "InvalidRequest", "message": "…", "field": "name", "expected": "a non empty string" }`
+ *
+ * - `_tag` is stable and names the kind of the problem, `message` is for people, `field` is the path of the value at
+ *   fault (`items.0.name`), `expected` says what would have been right.
+ * - `handled` turns a router, or any `HttpApp`, into an app that never fails: unknown routes are 404, known routes with
+ *   another method 405 with `Allow`, broken JSON and values that do not fit their schema 400, large bodies 413, other
+ *   content types 415, defects 500. Interruption passes through: it belongs to the server.
+ * - A defect is logged with its cause and answered without it: the response never shows a stack or an inner message.
+ *
+ * It is not for application errors as such: those become responses through their own `problem`, see `Respondable`.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type { ParseOptions } from "effect/SchemaAST"
+import * as AST from "effect/SchemaAST"
+
+/**
+ * The body of an error response. Fields beyond the first four are data of the kind, for example `limit` of `BodyTooLarge`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ErrorBody {
+  readonly _tag: string
+  readonly message: string
+  readonly field?: string
+  readonly expected?: string
+  readonly [key: string]: unknown
+}
+
+/**
+ * The schema of `ErrorBody`, for clients.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ErrorBody: Schema.Schema<ErrorBody> = Schema.Struct(
+  {
+    _tag: Schema.String,
+    message: Schema.String,
+    field: Schema.optionalWith(Schema.String, { exact: true }),
+    expected: Schema.optionalWith(Schema.String, { exact: true })
+  },
+  { key: Schema.String, value: Schema.Unknown }
+) as never
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Problem {
+  readonly status: number
+  readonly body: ErrorBody
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/**
+ * An error that knows its response. `HttpError` is one; an application may give its own errors this method.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HasProblem {
+  readonly problem: Problem
+}
+
+/**
+ * The statuses that this library answers with, by the tag of the body.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const statuses = {
+  InvalidJson: 400,
+  InvalidRequest: 400,
+  BadRequest: 400,
+  Unauthorized: 401,
+  Forbidden: 403,
+  NotFound: 404,
+  MethodNotAllowed: 405,
+  NotAcceptable: 406,
+  RequestTimeout: 408,
+  Conflict: 409,
+  BodyTooLarge: 413,
+  UnsupportedMediaType: 415,
+  UpgradeRequired: 426,
+  TooManyRequests: 429,
+  HeadersTooLarge: 431,
+  InternalError: 500,
+  Unavailable: 503,
+  ShuttingDown: 503
+} as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Kind = keyof typeof statuses
+
+/**
+ * A failure that is a response: fail with it anywhere under `handled`.
+ *
+ * @example
+ * ```ts
+ * import { HttpErrors } from "@holdfast/http"
+ *
+ * const noSuchRoom = HttpErrors.make("NotFound", "there is no room named attic", { field: "room", expected: "a room" })
+ * console.log(noSuchRoom.problem.status)
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HttpError extends Data.TaggedError("HttpError")<{
+  readonly kind: string
+  readonly message: string
+  readonly problem: Problem
+  readonly cause?: unknown
+}> implements HasProblem, HttpServerRespondable.Respondable {
+  /** @since 0.1.0 */
+  [HttpServerRespondable.symbol]() {
+    return Effect.succeed(toResponse(this.problem))
+  }
+}
+
+/**
+ * `details` becomes part of the body; `headers` part of the response; `status` overrides the one of a known kind and is
+ * 400 for an unknown one.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  kind: Kind | (string & {}),
+  message: string,
+  details?: { readonly field?: string; readonly expected?: string; readonly [key: string]: unknown },
+  options?: {
+    readonly status?: number
+    readonly headers?: Readonly<Record<string, string>>
+    readonly cause?: unknown
+  }
+): HttpError =>
+  new HttpError({
+    kind,
+    message,
+    problem: {
+      status: options?.status ?? (statuses as Record<string, number>)[kind] ?? 400,
+      body: { _tag: kind, message, ...details },
+      ...(options?.headers !== undefined ? { headers: options.headers } : {})
+    },
+    ...(options?.cause !== undefined ? { cause: options.cause } : {})
+  })
+
+/**
+ * The body was larger than `limit` bytes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const bodyTooLarge = (limit: number): HttpError =>
+  make("BodyTooLarge", `the body is larger than ${limit} bytes`, { expected: `at most ${limit} bytes`, limit })
+
+/**
+ * A value did not fit its schema: the first issue's path and what was expected there.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const invalid = (error: ParseResult.ParseError): HttpError => {
+  const found = leaf(error.issue, [])
+  const field = found.path.map(String).join(".")
+  const message = field === "" ? `the request is not valid: ${found.message}` : `${field}: ${found.message}`
+  return make("InvalidRequest", message, {
+    ...(field === "" ? {} : { field }),
+    ...(found.expected === undefined ? {} : { expected: found.expected })
+  }, { cause: error })
+}
+
+/**
+ * The problem of any failure value, `None` when it is nothing that this module knows.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toProblem = (error: unknown): Option.Option<Problem> => {
+  if (hasProblem(error)) {
+    return Option.some(error.problem)
+  }
+  if (ParseResult.isParseError(error)) {
+    return Option.some(invalid(error).problem)
+  }
+  if (HttpServerError.isServerError(error)) {
+    switch (error._tag) {
+      case "RouteNotFound":
+        return Option.some(notFound(error.request).problem)
+      case "RequestError":
+        return Option.some(requestProblem(error).problem)
+      default:
+        return Option.none()
+    }
+  }
+  return Option.none()
+}
+
+/**
+ * A JSON response that no cache may keep.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toResponse = (problem: Problem): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.unsafeJson(problem.body, {
+    status: problem.status,
+    headers: { "cache-control": "no-store", ...problem.headers }
+  })
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface HandledOptions<E> {
+  /** Problems of the application's own errors, asked before anything else. */
+  readonly problem?: (error: E) => Option.Option<Problem>
+}
+
+/**
+ * An app that answers every failure in JSON. With a router, methods that a route does not have are 405 with `Allow`,
+ * and `OPTIONS` of a route is 204 with `Allow`.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServerResponse } from "@effect/platform"
+ * import { HttpErrors } from "@holdfast/http"
+ *
+ * const app = HttpErrors.handled(HttpRouter.empty.pipe(HttpRouter.get("/", HttpServerResponse.text("hello"))))
+ * console.log(typeof app)
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const handled = <E, R>(
+  app: HttpRouter.HttpRouter<E, R> | HttpApp.Default<E, R>,
+  options?: HandledOptions<E>
+): HttpApp.Default<never, R> => {
+  const methods = isRouter(app) ? allowed(app) : undefined
+  const custom = options?.problem as undefined | ((error: unknown) => Option.Option<Problem>)
+  return Effect.catchAllCause(app as HttpApp.Default<E, R>, (cause) => {
+    if (Cause.isInterrupted(cause) && !Cause.isDie(cause) && !Cause.isFailure(cause)) {
+      return Effect.failCause(cause as Cause.Cause<never>)
+    }
+    const failure = Cause.failureOption(cause)
+    if (failure._tag === "Some") {
+      const error = failure.value
+      const own = custom === undefined ? Option.none<Problem>() : custom(error)
+      if (own._tag === "Some") {
+        return Effect.succeed(toResponse(own.value))
+      }
+      if (methods !== undefined && HttpServerError.isServerError(error) && error._tag === "RouteNotFound") {
+        return Effect.succeed(unmatched(methods, error.request))
+      }
+      const known = toProblem(error)
+      if (known._tag === "Some") {
+        return Effect.succeed(toResponse(known.value))
+      }
+      if (HttpServerResponse.isServerResponse(error)) {
+        return Effect.succeed(error)
+      }
+      if (HttpServerRespondable.isRespondable(error)) {
+        return HttpServerRespondable.toResponseOrElse(error, toResponse(internalError.problem))
+      }
+    }
+    const responses = Chunk.filter(Cause.defects(cause), HttpServerResponse.isServerResponse)
+    if (Chunk.isNonEmpty(responses)) {
+      return Effect.succeed(Chunk.headNonEmpty(responses))
+    }
+    return Effect.as(
+      Effect.annotateLogs(Effect.logError("A request failed with a defect", cause), { module: "HttpErrors" }),
+      toResponse(internalError.problem)
+    )
+  })
+}
+
+/**
+ * Reads the body as JSON and decodes it: 415 for another content type (which also keeps cross-site forms out), 413 for
+ * too many bytes (`HttpServerRequest.MaxBodySize`), 400 `InvalidJson` with the parser's words, 400 `InvalidRequest`
+ * with the field and what was expected.
+ *
+ * @since 0.1.0
+ * @category request
+ */
+export const bodyJson = <A, I, R>(
+  schema: Schema.Schema<A, I, R>,
+  options?: ParseOptions
+): Effect.Effect<A, HttpError, R | HttpServerRequest.HttpServerRequest> => {
+  const decode = Schema.decodeUnknown(schema, options)
+  return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const type = (request.headers["content-type"] ?? "").split(";", 1)[0].trim().toLowerCase()
+    if (type !== "application/json" && !type.endsWith("+json")) {
+      return Effect.fail(
+        make("UnsupportedMediaType", type === "" ? "the request has no content-type" : `cannot read ${type}`, {
+          field: "content-type",
+          expected: "application/json"
+        })
+      )
+    }
+    return limitedText(request).pipe(
+      Effect.flatMap((text) =>
+        Effect.try({
+          try: () => JSON.parse(text) as unknown,
+          catch: invalidJson
+        })
+      ),
+      Effect.flatMap((value) => Effect.mapError(decode(value), invalid))
+    )
+  })
+}
+
+/**
+ * Decodes the query (`?a=1&b=2`, repeated keys as arrays), 400 with the field and what was expected.
+ *
+ * @since 0.1.0
+ * @category request
+ */
+export const searchParams = <A, I extends Readonly<Record<string, string | ReadonlyArray<string> | undefined>>, R>(
+  schema: Schema.Schema<A, I, R>,
+  options?: ParseOptions
+): Effect.Effect<A, HttpError, R | HttpServerRequest.ParsedSearchParams> =>
+  Effect.mapError(HttpServerRequest.schemaSearchParams(schema, options), invalid)
+
+/**
+ * Decodes the path's parameters, 400 with the field and what was expected.
+ *
+ * @since 0.1.0
+ * @category request
+ */
+export const pathParams = <A, I extends Readonly<Record<string, string | undefined>>, R>(
+  schema: Schema.Schema<A, I, R>,
+  options?: ParseOptions
+): Effect.Effect<A, HttpError, R | HttpRouter.RouteContext> =>
+  Effect.mapError(HttpRouter.schemaPathParams(schema, options), invalid)
+
+/** The limit is checked here too, because not every platform's request does it. */
+const limitedText = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string, HttpError> =>
+  Effect.flatMap(HttpServerRequest.MaxBodySize, (maxBodySize) => {
+    const limit = maxBodySize._tag === "Some" ? Number(maxBodySize.value) : Number.POSITIVE_INFINITY
+    if (Number(request.headers["content-length"] ?? 0) > limit) {
+      return Effect.fail(bodyTooLarge(limit))
+    }
+    return request.text.pipe(
+      Effect.mapError(requestProblem),
+      Effect.filterOrFail(
+        (text) => text.length * 3 <= limit || new TextEncoder().encode(text).length <= limit,
+        () => bodyTooLarge(limit)
+      )
+    )
+  })
+
+// -- problems of the platform's own errors
+
+const internalError = make("InternalError", "the server failed to answer this request")
+
+const hasProblem = (u: unknown): u is HasProblem =>
+  Predicate.hasProperty(u, "problem") && Predicate.hasProperty(u.problem, "status") &&
+  Predicate.hasProperty(u.problem, "body")
+
+const pathOf = (request: HttpServerRequest.HttpServerRequest): string =>
+  request.originalUrl.split("?", 1)[0].replace(/^https?:\/\/[^/]*/i, "")
+
+const notFound = (request: HttpServerRequest.HttpServerRequest): HttpError =>
+  make("NotFound", `there is no ${request.method} ${clip(pathOf(request))}`)
+
+const clip = (text: string): string => text.length > 200 ? `${text.slice(0, 200)}…` : text
+
+const invalidJson = (cause: unknown): HttpError =>
+  make("InvalidJson", `the body is not JSON: ${clip(cause instanceof Error ? cause.message : String(cause))}`, {
+    expected: "a JSON document"
+  }, { cause })
+
+const requestProblem = (error: HttpServerError.RequestError): HttpError => {
+  if (error.cause instanceof HttpError) {
+    return error.cause
+  }
+  if (error.cause instanceof SyntaxError) {
+    return invalidJson(error.cause)
+  }
+  if (error.cause instanceof Error && error.cause.message === "maxBytes exceeded") {
+    return make("BodyTooLarge", "the body is too large")
+  }
+  return make(
+    "BadRequest",
+    error.description ?? "the request could not be read",
+    {},
+    { cause: error.cause }
+  )
+}
+
+// -- the routes' methods
+
+const isRouter = (u: unknown): u is HttpRouter.HttpRouter<unknown, unknown> =>
+  Predicate.hasProperty(u, HttpRouter.TypeId)
+
+interface Pattern {
+  readonly matches: (path: string) => boolean
+  readonly methods: Set<string>
+}
+
+const allowed = (router: HttpRouter.HttpRouter<unknown, unknown>): ReadonlyArray<Pattern> => {
+  const byPath = new Map<string, Set<string>>()
+  for (const route of router.routes) {
+    const methods = byPath.get(route.path) ?? new Set()
+    methods.add(route.method)
+    if (route.method === "GET") {
+      methods.add("HEAD")
+    }
+    byPath.set(route.path, methods)
+  }
+  return Array.from(byPath, ([path, methods]) => ({ matches: matcher(path), methods }))
+}
+
+/** The router's path syntax: `:name`, `:name(regex)`, a last `:name?`, a last `*`; case and a last slash do not count. */
+const matcher = (path: string): (path: string) => boolean => {
+  let source = ""
+  for (const part of path.split(/(::|\/:[^/()?]+\?$|:[A-Za-z0-9_]+(?:\([^/]*?\))?|\*)/)) {
+    if (part === "*") {
+      source += ".*"
+    } else if (part === "::") {
+      source += ":"
+    } else if (part.startsWith("/:") && part.endsWith("?")) {
+      source += "(?:/[^/]+)?"
+    } else if (part.startsWith(":")) {
+      const open = part.indexOf("(")
+      source += open === -1 ? "[^/]+" : `(?:${part.slice(open + 1, -1)})`
+    } else {
+      source += part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
+    }
+  }
+  const pattern = new RegExp(`^${source.replace(/\/$/, "")}/?$`, "i")
+  return (candidate) => pattern.test(candidate)
+}
+
+const unmatched = (
+  patterns: ReadonlyArray<Pattern>,
+  request: HttpServerRequest.HttpServerRequest
+): HttpServerResponse.HttpServerResponse => {
+  const path = request.url.split("?", 1)[0]
+  const methods = new Set<string>()
+  for (const pattern of patterns) {
+    if (pattern.matches(path)) {
+      pattern.methods.forEach((method) => methods.add(method))
+    }
+  }
+  if (methods.size === 0) {
+    return toResponse(notFound(request).problem)
+  }
+  const allow = [...methods, "OPTIONS"].join(", ")
+  if (request.method === "OPTIONS") {
+    return HttpServerResponse.empty({ status: 204, headers: { allow } })
+  }
+  return toResponse(
+    make("MethodNotAllowed", `${clip(path)} does not answer to ${request.method}`, { expected: allow }, {
+      headers: { allow }
+    }).problem
+  )
+}
+
+// -- schema issues
+
+interface Leaf {
+  readonly path: ReadonlyArray<PropertyKey>
+  readonly message: string
+  readonly expected: string | undefined
+}
+
+const leaf = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): Leaf => {
+  switch (issue._tag) {
+    case "Pointer":
+      return leaf(issue.issue, path.concat(issue.path as PropertyKey))
+    case "Composite": {
+      const first = Array.isArray(issue.issues) ? issue.issues[0] : issue.issues
+      if (AST.isUnion(issue.ast) && !deeper(first as ParseResult.ParseIssue)) {
+        return described(issue.ast, issue, path)
+      }
+      return leaf(first as ParseResult.ParseIssue, path)
+    }
+    case "Refinement":
+      return issue.kind === "From" ? leaf(issue.issue, path) : described(issue.ast, issue, path)
+    case "Transformation":
+      return issue.kind === "Transformation" && issue.issue._tag === "Type"
+        ? described(issue.ast, issue.issue, path)
+        : leaf(issue.issue, path)
+    case "Missing":
+      return { path, message: issue.message ?? "is missing", expected: text(issue.ast.type) }
+    case "Unexpected":
+      return { path, message: issue.message ?? "is not known here", expected: "no such field" }
+    default:
+      return described(issue.ast, issue, path)
+  }
+}
+
+const deeper = (issue: ParseResult.ParseIssue): boolean =>
+  issue._tag === "Pointer" || ("issue" in issue && deeper(issue.issue)) ||
+  (issue._tag === "Composite" && (Array.isArray(issue.issues) ? issue.issues : [issue.issues]).some(deeper))
+
+const described = (ast: AST.AST, issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): Leaf => {
+  const expected = text(ast)
+  const own = AST.getMessageAnnotation(ast)
+  const custom = own._tag === "Some" ? own.value(issue) : undefined
+  return {
+    path,
+    message: typeof custom === "string" ? custom : `is ${show(issue.actual)}, expected ${expected}`,
+    expected
+  }
+}
+
+const text = (ast: AST.AST): string => {
+  const described = AST.getDescriptionAnnotation(ast)
+  return clip(described._tag === "Some" ? described.value : String(ast))
+}
+
+const show = (value: unknown): string => {
+  if (value === null || value === undefined || typeof value === "number" || typeof value === "boolean") {
+    return String(value)
+  }
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+  }
+  return Array.isArray(value) ? "an array" : `an ${typeof value}`
+}

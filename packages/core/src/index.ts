@@ -1,1 +1,2 @@
-export * as Ticker from "./Ticker.js"
+export * as FiberCensus from "./FiberCensus.js"
+export * as FiberRegistry from "./FiberRegistry.js"

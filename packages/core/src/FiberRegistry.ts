@@ -1,0 +1,604 @@
+/**
+ * A live census of fibers: who runs, on whose behalf, since when, and what has lately ended.
+ *
+ * The registry observes, it owns nothing: a fiber belongs to the `Scope` it was forked in, and ends with it. Forking
+ * through `forkScoped` or `forkIn` adds a name, a kind and an owner path, at a cost of well under a microsecond; no
+ * `Supervisor` is involved.
+ *
+ * Guarantees
+ * - A tracked fiber is in the census from the moment the forking effect returns until the moment its exit is known,
+ *   and in no case longer. What has ended is kept in a bounded ring (`endedCapacity`, 256 by default).
+ * - What users fork inside a tracked fiber is seen at dump time: children are walked, and root fibers are attributed by
+ *   the owner path that they inherit (`currentOwner`).
+ * - A crash (any failure that is not an interrupt alone) of a tracked fiber is logged at `Error` level with its `Cause`,
+ *   name and owner path, and published to `crashes`.
+ *
+ * Limits
+ * - An untracked fiber is seen only while it lives: its start, its end and its crash leave no trace here.
+ * - A fiber that was started outside every owner (`Effect.runFork` at the top level) has an empty owner path.
+ * - Untracked fibers, status and the state of scopes are read from fields that `effect` keeps private (3.22); where a
+ *   later patch release renames one, those columns go blank and nothing else changes.
+ * - Times are wall-clock milliseconds, also under `TestClock`: a fiber's age is a fact of the process.
+ *
+ * @since 0.1.0
+ */
+import {
+  Cause,
+  Clock,
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  FiberId,
+  FiberRef,
+  HashMap,
+  Layer,
+  LogLevel,
+  Queue,
+  Scope,
+  Stream
+} from "effect"
+import type { Logger } from "effect"
+import * as Census from "./FiberCensus.js"
+import type {
+  Counts,
+  CrashReport,
+  Ended,
+  Entry,
+  FiberKind,
+  Node,
+  OwnerPath,
+  Ownership,
+  RenderOptions,
+  Status
+} from "./FiberCensus.js"
+
+export type {
+  /** @since 0.1.0 */
+  Counts,
+  /** @since 0.1.0 */
+  CrashReport,
+  /** @since 0.1.0 */
+  Ended,
+  /** @since 0.1.0 */
+  Entry,
+  /** @since 0.1.0 */
+  FiberKind,
+  /** @since 0.1.0 */
+  Node,
+  /** @since 0.1.0 */
+  OwnerPath,
+  /** @since 0.1.0 */
+  Ownership,
+  /** @since 0.1.0 */
+  RenderOptions,
+  /** @since 0.1.0 */
+  Status
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface ForkOptions {
+  /** The last segment of the owner path. It need not be unique. */
+  readonly name: string
+  /** Default `"worker"`. */
+  readonly kind?: FiberKind
+  /** How often this fiber's role has been started again before. Default 0. */
+  readonly restarts?: number
+  /** Why the former incarnation of this role ended. */
+  readonly lastFailure?: Cause.Cause<unknown> | undefined
+  /** The fiber is stopped and started by a supervisor: nobody else should end it. Default false. */
+  readonly supervised?: boolean
+  /** `"silent"` leaves the crash report to the caller (a supervisor adds what it decided). Default `"report"`. */
+  readonly crash?: "report" | "silent"
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Change =
+  | {
+    readonly _tag: "Started"
+    readonly id: string
+    readonly name: string
+    readonly kind: FiberKind
+    readonly owner: OwnerPath
+    readonly startedAt: number
+    readonly restarts: number
+  }
+  | { readonly _tag: "Ended"; readonly ended: Ended }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** The tracked fibers, oldest first. */
+  readonly census: Effect.Effect<ReadonlyArray<Entry>>
+  /** The live fibers under this registry that were forked past it: children, daemons, workers of `forEach`. */
+  readonly untracked: Effect.Effect<ReadonlyArray<Entry>>
+  /** Everything, tracked and not, as a forest. */
+  readonly tree: Effect.Effect<ReadonlyArray<Node>>
+  /** The forest as text, with the recently ended fibers below. */
+  readonly dump: Effect.Effect<string>
+  readonly counts: Effect.Effect<Counts>
+  /** Starts and ends from now on. A subscriber that is more than 1024 changes behind loses the oldest ones. */
+  readonly changes: Stream.Stream<Change>
+  /** Crashes from now on. A subscriber that is more than 256 reports behind loses the oldest ones. */
+  readonly crashes: Stream.Stream<CrashReport>
+  /** The last fibers that ended, oldest first, bounded. */
+  readonly ended: Effect.Effect<ReadonlyArray<Ended>>
+  readonly unsafeCensus: () => ReadonlyArray<Entry>
+  readonly unsafeUntracked: () => ReadonlyArray<Entry>
+  readonly unsafeTree: () => ReadonlyArray<Node>
+  readonly unsafeDump: (options?: RenderOptions) => string
+  readonly unsafeCounts: () => Counts
+  readonly unsafeEnded: () => ReadonlyArray<Ended>
+  /** Logs and publishes a crash that `ForkOptions.crash` kept silent. */
+  readonly unsafeReport: (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => void
+  /** Adds a fiber that runs already; it leaves the census when it ends, or when the returned function is called. */
+  readonly unsafeTrack: (fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) => () => void
+}
+
+/**
+ * The registry in use. There is one for the process unless a layer says otherwise.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class FiberRegistry extends Context.Reference<FiberRegistry>()("@holdfast/core/FiberRegistry", {
+  defaultValue: (): Service => unsafeMake()
+}) {}
+
+const noOwner: OwnerPath = []
+
+/**
+ * The owner path of the running fiber. It is inherited by every fork and never flows back through a join. Set it with
+ * `withOwner`: attribution goes by the identity of the array.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const currentOwner: FiberRef.FiberRef<OwnerPath> = FiberRef.unsafeMake<OwnerPath>(noOwner, {
+  join: (parent) => parent
+})
+
+/** Owner paths that `withOwner` made, with the path around them. Paths of tracked fibers are in their records. */
+const regions = new WeakMap<OwnerPath, OwnerPath>()
+
+/**
+ * Adds a segment to the owner path of everything that is forked inside.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withOwner = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    const outer = fiber.getFiberRef(currentOwner)
+    const path = [...outer, name]
+    regions.set(path, outer)
+    return Effect.locally(self, currentOwner, path)
+  })
+
+// What effect 3.22 keeps private. Every read has a fallback, and the tests fail when a name changes.
+interface Internals {
+  readonly _children?: ReadonlySet<Fiber.RuntimeFiber<unknown, unknown>> | null
+  readonly _observers?: ReadonlyArray<unknown>
+  readonly _running?: boolean
+  readonly _asyncBlockingOn?: FiberId.FiberId | null
+  readonly isInterrupted?: () => boolean
+  readonly setFiberRef: <X>(ref: FiberRef.FiberRef<X>, value: X) => void
+}
+
+const internals = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Internals => fiber as unknown as Internals
+
+const childrenOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Array.from(internals(fiber)._children ?? [])
+
+const isClosed = (scope: Scope.Scope) => (scope as { state?: { _tag: string } }).state?._tag === "Closed"
+
+/** `Effect.forkDaemon` leaves two observers: the supervisor's and that of the set of roots. A scope or a join adds one. */
+const daemonObservers = 2
+
+const fiberName = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => `#${fiber.id().id}`
+
+const statusOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Status => {
+  const { _running, isInterrupted } = internals(fiber)
+  return isInterrupted?.call(fiber) === true ? "stopping" : _running === true ? "running" : "suspended"
+}
+
+const waitingFor = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
+  const on = internals(fiber)._asyncBlockingOn
+  return on === undefined || on === null || FiberId.isNone(on) ? undefined : FiberId.threadName(on)
+}
+
+const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span"] => {
+  const span = fiber.currentSpan
+  return span === undefined
+    ? undefined
+    : { name: span._tag === "Span" ? span.name : "(external)", traceId: span.traceId, spanId: span.spanId }
+}
+
+/** One tracked fiber. The hot path allocates this, one path and two closures. */
+class Tracked {
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined = undefined
+  readonly path: OwnerPath
+  constructor(
+    readonly registry: Registry,
+    readonly options: ForkOptions,
+    readonly parentPath: OwnerPath,
+    readonly scope: Scope.Scope | undefined
+  ) {
+    this.path = parentPath.length === 0 ? [options.name] : [...parentPath, options.name]
+  }
+  /** Called by the child as its first step and by the forking fiber, whichever runs first. */
+  begin(fiber: Fiber.RuntimeFiber<unknown, unknown>) {
+    if (this.fiber !== undefined) return
+    internals(fiber).setFiberRef(currentOwner, this.path)
+    this.attach(fiber)
+  }
+  attach(fiber: Fiber.RuntimeFiber<unknown, unknown>) {
+    this.fiber = fiber
+    this.registry.begin(this)
+    fiber.addObserver((exit) => this.registry.end(this, exit))
+  }
+}
+
+class Registry implements Service {
+  readonly live = new Set<Tracked>()
+  readonly changeListeners = new Set<Queue.Queue<Change>>()
+  readonly crashListeners = new Set<Queue.Queue<CrashReport>>()
+  readonly ring: Array<Ended> = []
+  started = 0
+  finished = 0
+  crashed = 0
+
+  constructor(readonly endedCapacity: number) {}
+
+  readonly census = Effect.sync(() => this.unsafeCensus())
+  readonly untracked = Effect.sync(() => this.unsafeUntracked())
+  readonly tree = Effect.sync(() => this.unsafeTree())
+  readonly dump = Effect.sync(() => this.unsafeDump())
+  readonly counts = Effect.sync(() => this.unsafeCounts())
+  readonly ended = Effect.sync(() => this.unsafeEnded())
+  readonly changes = listen(this.changeListeners, 1024)
+  readonly crashes = listen(this.crashListeners, 256)
+
+  begin(tracked: Tracked) {
+    this.live.add(tracked)
+    this.started++
+    if (this.changeListeners.size > 0) {
+      const { kind = "worker", name, restarts = 0 } = tracked.options
+      const id = tracked.fiber!.id()
+      const startedAt = id.startTimeMillis
+      const change: Change = { _tag: "Started", id: `#${id.id}`, name, kind, owner: tracked.path, startedAt, restarts }
+      for (const queue of this.changeListeners) queue.unsafeOffer(change)
+    }
+  }
+
+  end(tracked: Tracked, exit: Exit.Exit<unknown, unknown>) {
+    if (!this.live.delete(tracked)) return
+    const fiber = tracked.fiber!
+    const id = fiber.id()
+    const endedAt = Date.now()
+    const crashed = exit._tag === "Failure" && !Cause.isInterruptedOnly(exit.cause)
+    const ended: Ended = {
+      id: `#${id.id}`,
+      name: tracked.options.name,
+      kind: tracked.options.kind ?? "worker",
+      owner: tracked.path,
+      startedAt: id.startTimeMillis,
+      endedAt,
+      outcome: exit._tag === "Success" ? "success" : crashed ? "failure" : "interrupted",
+      cause: exit._tag === "Success" ? undefined : exit.cause,
+      restarts: tracked.options.restarts ?? 0
+    }
+    this.ring[this.finished % this.endedCapacity] = ended
+    this.finished++
+    if (this.changeListeners.size > 0) {
+      for (const queue of this.changeListeners) queue.unsafeOffer({ _tag: "Ended", ended })
+    }
+    if (crashed) {
+      this.crashed++
+      if (tracked.options.crash !== "silent") {
+        this.unsafeReport({
+          id: ended.id,
+          name: ended.name,
+          kind: ended.kind,
+          owner: ended.owner,
+          at: endedAt,
+          ageMillis: endedAt - ended.startedAt,
+          restarts: ended.restarts,
+          cause: exit.cause,
+          action: undefined
+        }, fiber)
+      }
+    }
+  }
+
+  unsafeReport(report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) {
+    for (const queue of this.crashListeners) queue.unsafeOffer(report)
+    logCrash(report, fiber)
+  }
+
+  unsafeTrack(fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) {
+    const tracked = new Tracked(this, options, fiber.getFiberRef(currentOwner), undefined)
+    tracked.attach(fiber)
+    return () => this.end(tracked, Exit.void)
+  }
+
+  unsafeCensus(): ReadonlyArray<Entry> {
+    return this.survey().tracked
+  }
+
+  unsafeUntracked(): ReadonlyArray<Entry> {
+    return this.survey().untracked
+  }
+
+  unsafeTree(): ReadonlyArray<Node> {
+    const { tracked, untracked } = this.survey()
+    return Census.make([...tracked, ...untracked])
+  }
+
+  unsafeDump(options?: RenderOptions): string {
+    const { tracked, untracked } = this.survey()
+    return Census.render([...tracked, ...untracked], this.unsafeEnded(), this.unsafeCounts(), options)
+  }
+
+  unsafeCounts(): Counts {
+    const byKind: Record<string, number> = {}
+    for (const { options } of this.live) byKind[options.kind ?? "worker"] = (byKind[options.kind ?? "worker"] ?? 0) + 1
+    return { live: this.live.size, byKind, started: this.started, ended: this.finished, crashed: this.crashed }
+  }
+
+  unsafeEnded(): ReadonlyArray<Ended> {
+    const at = this.finished % this.endedCapacity
+    return [...this.ring.slice(at), ...this.ring.slice(0, at)]
+  }
+
+  /** One pass over the census, its children and the roots of the process. */
+  private survey(): { readonly tracked: ReadonlyArray<Entry>; readonly untracked: ReadonlyArray<Entry> } {
+    const now = Date.now()
+    const owners = new Map<OwnerPath, Tracked>()
+    const seen = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+    const parents = new Map<Fiber.RuntimeFiber<unknown, unknown>, string>()
+    const counts = new Map<string, number>()
+    const under = (fiber: Fiber.RuntimeFiber<unknown, unknown>, parent: string | undefined) => {
+      if (parent === undefined) return
+      parents.set(fiber, parent)
+      counts.set(parent, (counts.get(parent) ?? 0) + 1)
+    }
+    for (const tracked of this.live) {
+      owners.set(tracked.path, tracked)
+      seen.add(tracked.fiber!)
+    }
+    for (const tracked of this.live) {
+      const owner = answerable(owners, tracked.parentPath)
+      under(tracked.fiber!, typeof owner === "string" ? undefined : fiberName(owner.fiber!))
+    }
+
+    const found: Array<[Fiber.RuntimeFiber<unknown, unknown>, Ownership, boolean]> = []
+    const queue = Array.from(this.live, (tracked) => tracked.fiber!)
+    for (const root of Fiber.unsafeRoots()) {
+      if (seen.has(root) || Context.get(root.currentContext, FiberRegistry) !== this) continue
+      seen.add(root)
+      const owner = answerable(owners, root.getFiberRef(currentOwner))
+      under(root, typeof owner === "string" ? undefined : fiberName(owner.fiber!))
+      const observers = internals(root)._observers
+      const detached = observers !== undefined && observers.length <= daemonObservers
+      found.push([root, typeof owner === "string" ? owner : "owner", detached])
+      queue.push(root)
+    }
+    for (let parent = queue.pop(); parent !== undefined; parent = queue.pop()) {
+      for (const child of childrenOf(parent)) {
+        if (seen.has(child)) continue
+        seen.add(child)
+        under(child, fiberName(parent))
+        found.push([child, "owner", false])
+        queue.push(child)
+      }
+    }
+
+    const entry = (
+      fiber: Fiber.RuntimeFiber<unknown, unknown>,
+      rest: Pick<Entry, "name" | "kind" | "tracked" | "owner" | "ownership" | "detached" | "supervised"> & {
+        readonly restarts?: number
+        readonly lastFailure?: Cause.Cause<unknown> | undefined
+      }
+    ): Entry => {
+      const id = fiberName(fiber)
+      return {
+        restarts: 0,
+        lastFailure: undefined,
+        ...rest,
+        id,
+        fiber,
+        parent: parents.get(fiber),
+        startedAt: fiber.id().startTimeMillis,
+        ageMillis: Math.max(0, now - fiber.id().startTimeMillis),
+        status: statusOf(fiber),
+        waitingFor: waitingFor(fiber),
+        span: spanOf(fiber),
+        children: counts.get(id) ?? 0
+      }
+    }
+    return {
+      tracked: Array.from(this.live, ({ fiber, options, path, scope }) =>
+        entry(fiber!, {
+          name: options.name,
+          kind: options.kind ?? "worker",
+          tracked: true,
+          owner: path,
+          ownership: scope !== undefined && isClosed(scope) ? "scope-closed" : "scope",
+          detached: false,
+          supervised: options.supervised === true,
+          restarts: options.restarts ?? 0,
+          lastFailure: options.lastFailure
+        })),
+      untracked: found.map(([fiber, ownership, detached]) =>
+        entry(fiber, {
+          name: fiber.currentSpan?._tag === "Span" ? fiber.currentSpan.name : "fiber",
+          kind: "untracked",
+          tracked: false,
+          owner: fiber.getFiberRef(currentOwner),
+          ownership,
+          detached,
+          supervised: false
+        })
+      )
+    }
+  }
+}
+
+/** The live tracked fiber that an owner path leads to. */
+const answerable = (owners: ReadonlyMap<OwnerPath, Tracked>, path: OwnerPath): Tracked | "owner-ended" | "none" => {
+  for (let at: OwnerPath | undefined = path; at !== undefined && at.length > 0; at = regions.get(at)) {
+    const owner = owners.get(at)
+    if (owner !== undefined) return owner
+    if (!regions.has(at)) return "owner-ended"
+  }
+  return "none"
+}
+
+const listen = <A>(listeners: Set<Queue.Queue<A>>, capacity: number): Stream.Stream<A> =>
+  Stream.unwrapScoped(
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.tap(Queue.sliding<A>(capacity), (queue) => Effect.sync(() => listeners.add(queue))),
+        (queue) => Effect.zipRight(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
+      ),
+      (queue) => Stream.fromQueue(queue)
+    )
+  )
+
+/**
+ * Hands a crash to the loggers of the fiber that crashed. An observer runs outside every fiber, so the loggers are
+ * called directly, as Effect itself does for unhandled errors; one that throws must not keep other observers of the
+ * fiber from hearing of its end.
+ */
+const logCrash = (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
+  if (LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Error)) return
+  let annotations = HashMap.set(fiber.getFiberRef(FiberRef.currentLogAnnotations), "owner", report.owner.join("/"))
+  annotations = HashMap.set(annotations, "kind", report.kind)
+  annotations = HashMap.set(annotations, "ageMillis", report.ageMillis)
+  annotations = HashMap.set(annotations, "restarts", report.restarts)
+  if (report.action !== undefined) annotations = HashMap.set(annotations, "action", report.action)
+  const entry: Logger.Logger.Options<unknown> = {
+    fiberId: fiber.id(),
+    logLevel: LogLevel.Error,
+    message: [`Fiber ${report.owner.join("/")} crashed`],
+    cause: report.cause,
+    context: fiber.getFiberRefs(),
+    spans: fiber.getFiberRef(FiberRef.currentLogSpan),
+    annotations,
+    date: new Date(Context.get(fiber.currentDefaultServices, Clock.Clock).unsafeCurrentTimeMillis())
+  }
+  for (const logger of fiber.getFiberRef(FiberRef.currentLoggers)) {
+    try {
+      logger.log(entry)
+    } catch {
+      // A broken logger has no other place to say so.
+    }
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { endedCapacity: 256 } as const
+
+/**
+ * A registry of its own.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unsafeMake = (options?: { readonly endedCapacity?: number }): Service =>
+  new Registry(Math.max(1, options?.endedCapacity ?? defaults.endedCapacity))
+
+/**
+ * A fresh registry for everything that is built on top: what runs elsewhere in the process is not in it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<never> = Layer.effectContext(
+  Effect.sync(() => Context.make(FiberRegistry, unsafeMake()))
+) as Layer.Layer<never>
+
+const registryOf = (context: Context.Context<never>) => Context.get(context, FiberRegistry) as Service as Registry
+
+/**
+ * Forks into a scope, and into the census.
+ *
+ * When the scope is closed already, the fiber is interrupted before its first step.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forkIn = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  scope: Scope.Scope,
+  options: ForkOptions
+): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
+  Effect.withFiberRuntime((parent) => {
+    const tracked = new Tracked(registryOf(parent.currentContext), options, parent.getFiberRef(currentOwner), scope)
+    const child = Effect.withFiberRuntime<A, E, R>((fiber) => {
+      tracked.begin(fiber)
+      return self
+    })
+    return Effect.map(Effect.forkIn(child, scope), (fiber) => {
+      tracked.begin(fiber)
+      return fiber
+    })
+  })
+
+/**
+ * Forks into the scope in use, and into the census.
+ *
+ * @example
+ * ```ts
+ * import { FiberRegistry } from "@holdfast/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* FiberRegistry.forkScoped(Effect.never, { name: "reader", kind: "session" })
+ *   const registry = yield* FiberRegistry.FiberRegistry
+ *   return yield* registry.dump
+ * }).pipe(FiberRegistry.withOwner("chat"), Effect.scoped)
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forkScoped = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  options: ForkOptions
+): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope> =>
+  Effect.flatMap(Scope.Scope, (scope) => forkIn(self, scope, options))
+
+/**
+ * Enters the fiber that runs `self` into the census for as long as `self` runs: for fibers that somebody else forks, such
+ * as those of a server's requests.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const track = (options: ForkOptions) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    const tracked = new Tracked(registryOf(fiber.currentContext), options, fiber.getFiberRef(currentOwner), undefined)
+    return Effect.onExit(
+      Effect.locally(
+        Effect.suspend(() => {
+          tracked.attach(fiber)
+          return self
+        }),
+        currentOwner,
+        tracked.path
+      ),
+      (exit) => Effect.sync(() => tracked.registry.end(tracked, exit))
+    )
+  })

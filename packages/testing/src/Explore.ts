@@ -201,7 +201,7 @@ const fromEnvironment = (name: string): number | undefined => {
   return value === undefined || value === "" ? undefined : Number(value)
 }
 
-const strategyOf = (options: Options, seed: number): Simulation.Strategy => {
+const strategyOf = (options: Options, seed: number, length: number): Simulation.Strategy => {
   const strategy = options.strategy ?? defaults.strategy
   if (strategy === "mixed") {
     const choice = Prng.make(seed, "strategy").below(4)
@@ -209,10 +209,10 @@ const strategyOf = (options: Options, seed: number): Simulation.Strategy => {
       ? { _tag: "Random", preemption: 0.3 }
       : choice === 2
       ? { _tag: "Random", preemption: 0.05 }
-      : { _tag: "Pct", depth: 3 }
+      : { _tag: "Pct", depth: 3, length }
   }
   return strategy._tag === "pct"
-    ? { _tag: "Pct", depth: strategy.depth }
+    ? { _tag: "Pct", depth: strategy.depth, length }
     : { _tag: "Random", preemption: strategy.preemption }
 }
 
@@ -220,9 +220,9 @@ const simulate = async <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   seed: number,
   options: Options,
-  full: boolean
+  full: boolean,
+  strategy: Simulation.Strategy
 ): Promise<Run<A, E>> => {
-  const strategy = strategyOf(options, seed)
   const simulation = new Simulation.Simulation<A, E>({
     seed,
     strategy,
@@ -239,7 +239,9 @@ const simulate = async <A, E>(
   const failed = result.exit !== undefined && isBug(result.exit)
   return {
     seed,
-    strategy: strategy._tag === "Pct" ? `pct, depth ${strategy.depth}` : `random, preemption ${strategy.preemption}`,
+    strategy: strategy._tag === "Pct"
+      ? `pct, depth ${strategy.depth} of ${strategy.length}`
+      : `random, preemption ${strategy.preemption}`,
     verdict: failed ? "failed" : result.verdict === "done" ? "ok" : result.verdict,
     exit: Option.fromNullable(result.exit),
     steps: result.steps,
@@ -253,6 +255,13 @@ const simulate = async <A, E>(
 }
 
 /**
+ * A run without preemption: it fills the caches that live as long as the process, so that later runs are the same in
+ * every process, and it tells how long a run is, more or less.
+ */
+const calibrate = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>, options: Options): Promise<number> =>
+  simulate(effect, 0, options, false, { _tag: "Random", preemption: 0 }).then((run) => Math.max(16, run.operations))
+
+/**
  * Runs the program once under `seed`, keeping the whole trace.
  *
  * @since 0.1.0
@@ -263,8 +272,9 @@ export const replay = <A, E>(
   seed: number,
   options: Options = {}
 ): Effect.Effect<Run<A, E>> =>
-  // the first run only fills caches that live as long as the process, so that the second is the same in every process
-  Effect.promise(() => simulate(effect, seed, options, false).then(() => simulate(effect, seed, options, true)))
+  Effect.promise(async () =>
+    simulate(effect, seed, options, true, strategyOf(options, seed, await calibrate(effect, options)))
+  )
 
 interface Searched {
   readonly tried: number
@@ -286,8 +296,9 @@ const search = async <A, E>(
   const escapes = new Set<string>()
   let operations = 0
   let breath = Date.now()
+  const length = await calibrate(effect, options)
   for (let i = 0; i < count; i++) {
-    const run = await simulate(effect, first + i, options, false)
+    const run = await simulate(effect, first + i, options, false, strategyOf(options, first + i, length))
     fingerprints.add(run.fingerprint)
     operations += run.operations
     for (const escape of run.escapes) escapes.add(escape)
@@ -392,10 +403,14 @@ export const checkDeterminism = <A, E>(
     const count = options.seeds ?? 10
     const fingerprints = new Set<string>()
     let operations = 0
+    const length = yield* Effect.promise(() => calibrate(effect, options))
+    const runOnce = (seed: number) =>
+      Effect.promise(() => simulate(effect, seed, options, true, strategyOf(options, seed, length)))
     for (let seed = first; seed < first + count; seed++) {
-      const once = yield* replay(effect, seed, options)
-      const again = yield* replay(effect, seed, options)
-      const differs = once.fingerprint !== again.fingerprint || shownExit(once) !== shownExit(again)
+      const once = yield* runOnce(seed)
+      const again = yield* runOnce(seed)
+      const differs = once.fingerprint !== again.fingerprint || once.operations !== again.operations ||
+        shownExit(once) !== shownExit(again)
       const escapes = Array.from(new Set([...once.escapes, ...again.escapes]))
       if (differs || escapes.length > 0) {
         const [left, right] = firstDifference(once, again)
@@ -422,23 +437,58 @@ const shownExit = (run: Run<unknown, unknown>): string =>
     onSome: (exit) => Exit.isSuccess(exit) ? "success" : Cause.pretty(exit.cause).split("\n")[0]!
   })
 
-const showEvent = (event: Event): string => {
-  const who = event.fiber < 0 ? "" : ` #${event.fiber}`
-  const what = event.kind === "preempt"
-    ? "is preempted"
-    : event.kind === "run"
-    ? event.fiber < 0 ? "a timer or callback fires" : "runs"
-    : event.kind === "fork"
-    ? "forks"
-    : event.kind === "exit"
-    ? "ends:"
-    : event.kind === "clock"
-    ? "the clock moves"
-    : event.kind
-  return `${String(event.step).padStart(5)} ${
-    String(Math.round(event.at)).padStart(7)
-  } ms ${who} ${what} ${event.detail}`
-    .trimEnd()
+const showEvent = (event: Event): string => `${stamp(event)} ${who(event)}${what(event)}`.trimEnd()
+
+const stamp = (event: Event) => `${String(event.step).padStart(5)} ${String(Math.round(event.at)).padStart(7)} ms `
+
+const who = (event: Event) => event.fiber < 0 ? "" : `#${event.fiber} `
+
+const what = (event: Event): string => {
+  const { detail, fiber, kind } = event
+  switch (kind) {
+    case "run":
+      return fiber < 0 ? "a timer or callback" : `runs ${detail}`
+    case "preempt":
+      return `is preempted ${detail}`
+    case "fork":
+      return `${fiber < 0 ? "start of" : "forks"} ${detail}`
+    case "exit":
+      return `ends, ${detail}`
+    case "clock":
+      return "the clock moves"
+    case "log":
+      return `logs ${detail}`
+    case "escape":
+      return detail
+  }
+}
+
+/** One line for each turn of a fiber: from where to where it ran before another one came. */
+const showEvents = (events: ReadonlyArray<Event>): ReadonlyArray<string> => {
+  const lines: Array<string> = []
+  for (let i = 0; i < events.length; i++) {
+    const first = events[i]!
+    if (first.kind !== "run" || first.fiber < 0) {
+      if (first.kind !== "run") lines.push(showEvent(first))
+      continue
+    }
+    const places: Array<string> = []
+    let last = i
+    for (let k = i; k < events.length; k++) {
+      const event = events[k]!
+      if (event.fiber !== first.fiber || (event.kind !== "run" && event.kind !== "preempt")) break
+      if (event.detail !== "" && places.at(-1) !== event.detail) places.push(event.detail)
+      last = k
+    }
+    i = last
+    const text = places.length === 0
+      ? ""
+      : places.length <= 2
+      ? places.join(" to ")
+      : `${places[0]} to ${places.at(-1)}`
+    lines.push(`${stamp(first)} #${first.fiber} runs ${text}`.trimEnd())
+  }
+  return lines
 }
 
 /**
@@ -448,7 +498,7 @@ const showEvent = (event: Event): string => {
  * @category rendering
  */
 export const render = (run: Run<unknown, unknown>, tried?: number, lines = 40): string => {
-  const what = run.verdict === "failed"
+  const head = run.verdict === "failed"
     ? `the program failed: ${shownExit(run)}`
     : run.verdict === "blocked"
     ? "everything is blocked: no fiber can run, and no timer is left to wake one"
@@ -457,17 +507,18 @@ export const render = (run: Run<unknown, unknown>, tried?: number, lines = 40): 
     : run.verdict === "leaked"
     ? "the program ended, and left behind:"
     : "the program ended well"
-  const shown = run.events.slice(-lines)
+  const all = showEvents(run.events)
+  const shown = all.slice(-lines)
   return [
-    `${what}`,
+    head,
     ...run.dump.map((line) => `  ${line}`),
     `seed ${run.seed} (${run.strategy})${
       tried === undefined ? "" : `, the ${ordinal(tried)} tried`
     }: ${run.steps} steps, ${run.operations} operations, ${run.millis} ms of virtual time, fingerprint ${run.fingerprint}`,
     `replay with Explore.replay(program, ${run.seed}) or HOLDFAST_SEED=${run.seed}`,
     ...run.escapes.map((escape) => `not governed by the seed: ${escape}`),
-    shown.length < run.events.length ? `last ${shown.length} of ${run.events.length} events:` : "events:",
-    ...shown.map(showEvent)
+    shown.length < all.length ? `the last ${shown.length} of ${all.length} turns:` : "turns:",
+    ...shown
   ].join("\n")
 }
 

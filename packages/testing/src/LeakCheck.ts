@@ -220,7 +220,7 @@ export const install = (): void => {
     onFiber: onFiber,
     onScopeOpen: (scope, fiber) => {
       const record = recordNow()
-      if (record === undefined) return
+      if (record === undefined || (fiber !== undefined && Hooks.isSimulated(fiber))) return
       // `Scope.addFinalizer(scope, …)` goes through the door before it is yielded: then the user's line is on the stack
       const here = Hooks.placeHere(8)
       record.scopes.set(scope, [here, fiber === undefined ? undefined : Hooks.placeOf(fiber)])

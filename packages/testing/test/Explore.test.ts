@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import { Clock, Deferred, Effect, Fiber, Option, Random, Ref } from "effect"
+import { readFile } from "node:fs/promises"
 
 const lostUpdate = Effect.gen(function*() {
   const counter = yield* Ref.make(0)
@@ -66,5 +67,70 @@ describe("Explore", () => {
     Effect.gen(function*() {
       const found = Option.getOrThrow(yield* Explore.find(Effect.forkDaemon(Effect.never)))
       assert.strictEqual(found.run.verdict, "leaked")
+    }))
+
+  it.effect("takes fibers of the default runtime in, and says so", () =>
+    Effect.gen(function*() {
+      const program = Effect.gen(function*() {
+        const done = yield* Deferred.make<number>()
+        // oxlint-disable-next-line
+        Effect.runFork(Effect.zipRight(Effect.sleep("1 hour"), Deferred.succeed(done, Date.now())))
+        return yield* Deferred.await(done)
+      })
+      const run = yield* Explore.replay(program, 3)
+      assert.strictEqual(run.verdict, "ok")
+      assert.strictEqual(run.millis, 3_600_000)
+      assert.match(run.escapes[0]!, /default runtime at packages\/testing\/test\/Explore\.test\.ts:\d+/)
+      const error = yield* Effect.flip(Explore.checkDeterminism(program))
+      assert.include(error.message, "default runtime")
+    }))
+
+  it.effect("lets promises and JavaScript timers take part", () =>
+    Effect.gen(function*() {
+      const program = Effect.gen(function*() {
+        const start = Date.now()
+        yield* Effect.promise(async () => {
+          await new Promise((resolve) => setTimeout(resolve, 60_000))
+          await Promise.resolve()
+        })
+        return Math.random() + Date.now() - start
+      })
+      const report = yield* Explore.checkDeterminism(program)
+      assert.deepStrictEqual(report.escapes, [])
+    }))
+
+  it.effect("finds a program that keeps state between runs", () =>
+    Effect.gen(function*() {
+      let runs = 0
+      const program = Effect.suspend(() => ++runs % 2 === 0 ? Effect.yieldNow() : Effect.void)
+      const error = yield* Effect.flip(Explore.checkDeterminism(program, { seeds: 3 }))
+      assert.strictEqual(error._tag, "NotDeterministic")
+    }))
+
+  it.effect("finds a program that waits for the world outside", () =>
+    Effect.gen(function*() {
+      const program = Effect.promise(() => readFile(new URL(import.meta.url)))
+      const blocked = yield* Explore.replay(program, 1)
+      assert.strictEqual(blocked.verdict, "blocked")
+      const awaited = yield* Explore.replay(program, 1, { external: "await" })
+      assert.strictEqual(awaited.verdict, "ok")
+      assert.include(awaited.escapes[0]!, "from outside the simulation")
+    }))
+
+  it.effect("leaves the process as it was", () =>
+    Effect.gen(function*() {
+      const before = [Date, Date.now, Math.random, setTimeout, performance.now, process.hrtime.bigint]
+      const roots = Array.from(yield* Fiber.roots).length
+      yield* Explore.find(Effect.zipRight(Effect.forkDaemon(Effect.never), Effect.die("no")))
+      yield* Explore.find(Effect.forever(Effect.yieldNow()), { maxOperations: 2_000 })
+      assert.deepStrictEqual([Date, Date.now, Math.random, setTimeout, performance.now, process.hrtime.bigint], before)
+      assert.strictEqual(Array.from(yield* Fiber.roots).length, roots)
+    }))
+
+  it.effect("explores a thousand seeds as a thousand interleavings", () =>
+    Effect.gen(function*() {
+      const step = Effect.repeatN(Effect.yieldNow(), 5)
+      const report = yield* Explore.checkRandom(Effect.all([step, step, step], { concurrency: 3 }), { seeds: 1_000 })
+      assert.isAbove(report.interleavings, 950)
     }))
 })

@@ -28,7 +28,7 @@ import * as Prng from "./prng.js"
 
 export type Strategy =
   | { readonly _tag: "Random"; readonly preemption: number }
-  | { readonly _tag: "Pct"; readonly depth: number }
+  | { readonly _tag: "Pct"; readonly depth: number; /** operations of a run, more or less */ readonly length: number }
 
 export interface Settings {
   readonly seed: number
@@ -138,10 +138,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     this.pct = strategy._tag === "Pct"
     this.preemption = strategy._tag === "Random" ? Math.floor(strategy.preemption * 0x1_0000_0000) : 0
     if (strategy._tag === "Pct") {
-      // the length of the run is not known: it is drawn too, log-uniformly, so that a seed alone says everything
-      const length = Math.round(2 ** (5 + this.chooser.float() * 9))
       for (let i = 1; i < strategy.depth; i++) {
-        this.changePoints.push(1 + this.chooser.below(length))
+        this.changePoints.push(1 + this.chooser.below(strategy.length))
       }
       this.changePoints.sort((a, b) => b - a)
     }

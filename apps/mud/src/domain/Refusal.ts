@@ -1,0 +1,126 @@
+/**
+ * Why a command was refused. Each has a stable `_tag`, a sentence for the player, the field of the request at fault, what
+ * was expected there and, where one comes to mind, a suggestion.
+ *
+ * @since 0.1.0
+ */
+import { Schema } from "effect"
+
+const shape = {
+  message: Schema.String,
+  field: Schema.String,
+  expected: Schema.String,
+  suggestion: Schema.optional(Schema.String)
+}
+
+/**
+ * The words do not begin with a verb or a direction.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnknownCommand extends Schema.TaggedError<UnknownCommand>()("UnknownCommand", shape) {}
+
+/**
+ * A verb came without what it needs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MissingWords extends Schema.TaggedError<MissingWords>()("MissingWords", {
+  field: Schema.String,
+  expected: Schema.String
+}) {
+  override get message() {
+    return `Something is missing: ${this.expected}.`
+  }
+}
+
+/**
+ * There is no way in that direction, or it is closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NoExit extends Schema.TaggedError<NoExit>()("NoExit", shape) {}
+
+/**
+ * Nothing here is called so.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotHere extends Schema.TaggedError<NotHere>()("NotHere", shape) {}
+
+/**
+ * The player does not hold it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotHeld extends Schema.TaggedError<NotHeld>()("NotHeld", shape) {}
+
+/**
+ * It cannot be done with that, or not now.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotPossible extends Schema.TaggedError<NotPossible>()("NotPossible", shape) {}
+
+/**
+ * Nobody awake is called so.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NoSuchPlayer extends Schema.TaggedError<NoSuchPlayer>()("NoSuchPlayer", shape) {}
+
+/**
+ * The words are too long.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", shape) {}
+
+/**
+ * A name that cannot be used: its form, or somebody has it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BadName extends Schema.TaggedError<BadName>()("BadName", shape) {}
+
+/**
+ * Only an operator may do it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", shape) {}
+
+/**
+ * The player is asleep and has to join again.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Asleep extends Schema.TaggedError<Asleep>()("Asleep", shape) {}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type Refusal =
+  | UnknownCommand
+  | MissingWords
+  | NoExit
+  | NotHere
+  | NotHeld
+  | NotPossible
+  | NoSuchPlayer
+  | TooLong
+  | BadName
+  | NotAllowed
+  | Asleep

@@ -1,0 +1,36 @@
+/**
+ * What a command answers to the one who gave it. What *happened* is not in a reply but in the events: a reply is only
+ * what nobody else could see.
+ *
+ * @since 0.1.0
+ */
+import { Schema } from "effect"
+import { Phase } from "../world/WorldData.js"
+import { RoomView } from "./WorldEvent.js"
+
+/** It happened; the events tell. */
+const Done = Schema.TaggedStruct("Done", {})
+const Room = Schema.TaggedStruct("Room", { view: RoomView })
+const Text = Schema.TaggedStruct("Text", { text: Schema.String })
+const Carrying = Schema.TaggedStruct("Carrying", {
+  things: Schema.Array(Schema.Struct({ id: Schema.String, name: Schema.String }))
+})
+const Awake = Schema.TaggedStruct("Awake", {
+  players: Schema.Array(Schema.Struct({ name: Schema.String, room: Schema.String, you: Schema.Boolean }))
+})
+const Clock = Schema.TaggedStruct("Clock", { clock: Schema.String, phase: Phase, text: Schema.String })
+const Usages = Schema.TaggedStruct("Usages", {
+  commands: Schema.Array(Schema.Struct({ usage: Schema.String, does: Schema.String }))
+})
+const Sleeping = Schema.TaggedStruct("Sleeping", { text: Schema.String })
+
+/**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Reply = Schema.Union(Done, Room, Text, Carrying, Awake, Clock, Usages, Sleeping)
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Reply = typeof Reply.Type

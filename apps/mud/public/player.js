@@ -1,5 +1,11 @@
 // The player's page: a log of what happens, what is around, and a line to type into.
-import { event as narrate, refusal, reply as narrateReply, room as narrateRoom, scene as nextScene } from "./narration.js"
+import {
+  event as narrate,
+  refusal,
+  reply as narrateReply,
+  room as narrateRoom,
+  scene as nextScene
+} from "./narration.js"
 import { follow } from "./stream.js"
 
 const $ = (id) => document.getElementById(id)
@@ -258,7 +264,21 @@ $("prompt").addEventListener("submit", (submitted) => {
   run(text)
 })
 
-const verbs = ["look", "say", "whisper", "emote", "take", "drop", "use", "inventory", "who", "time", "help", "quit", "go"]
+const verbs = [
+  "look",
+  "say",
+  "whisper",
+  "emote",
+  "take",
+  "drop",
+  "use",
+  "inventory",
+  "who",
+  "time",
+  "help",
+  "quit",
+  "go"
+]
 const complete = () => {
   const typed = $("line").value
   const word = typed.split(" ").at(-1).toLowerCase()
@@ -297,8 +317,28 @@ document.addEventListener("keydown", (pressed) => {
 
 // --- the door
 
-const names = ["Heron", "Tern", "Wren", "Sorrel", "Juniper", "Rook", "Pilot", "Marram", "Teasel", "Plover", "Anchor",
-  "Hazel", "Bracken", "Cormorant", "Thrift", "Pebble", "Larch", "Sandpiper", "Kittiwake", "Samphire"]
+const names = [
+  "Heron",
+  "Tern",
+  "Wren",
+  "Sorrel",
+  "Juniper",
+  "Rook",
+  "Pilot",
+  "Marram",
+  "Teasel",
+  "Plover",
+  "Anchor",
+  "Hazel",
+  "Bracken",
+  "Cormorant",
+  "Thrift",
+  "Pebble",
+  "Larch",
+  "Sandpiper",
+  "Kittiwake",
+  "Samphire"
+]
 
 const open = () => {
   const playing = session !== undefined

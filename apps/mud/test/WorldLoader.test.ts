@@ -1,12 +1,14 @@
-import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either } from "effect"
+import { Effect, Either, Layer } from "effect"
 import { fileURLToPath } from "node:url"
 import { exitsOf, phaseAt } from "../src/world/WorldData.js"
 import * as WorldLoader from "../src/world/WorldLoader.js"
 
 const folder = fileURLToPath(new URL("../world", import.meta.url))
-const loaded = WorldLoader.load(folder).pipe(Effect.provide(NodeContext.layer))
+const files = Layer.merge(NodeFileSystem.layer, NodePath.layer)
+const loaded = WorldLoader.load(folder).pipe(Effect.provide(files))
 
 const problems = (text: string): ReadonlyArray<WorldLoader.Problem> => {
   const parsed = WorldLoader.parse("test.yaml", text)
@@ -125,7 +127,7 @@ realm:
 
   it.effect("makes loading fail with one readable message", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(WorldLoader.load("/nowhere/at/all").pipe(Effect.provide(NodeContext.layer)))
+      const error = yield* Effect.flip(WorldLoader.load("/nowhere/at/all").pipe(Effect.provide(files)))
       assert.match(error.message, /\/nowhere\/at\/all:1:1 the folder cannot be read/)
     }))
 })

@@ -80,11 +80,17 @@ export const room = (view: RoomView): Line => ({
   title: view.name,
   text: view.description,
   notes: [
-    ...(view.things.length === 0 ? [] : [`Here lies ${list(view.things.map(({ name }) => `a ${name}`.replace(/^a (?=[aeiou])/, "an ")))}.`]),
-    ...(view.people.length === 0 ? [] : [`Here ${view.people.length === 1 ? "is" : "are"} ${list(view.people.map(({ name }) => name))}.`]),
+    ...(view.things.length === 0
+      ? []
+      : [`Here lies ${list(view.things.map(({ name }) => `a ${name}`.replace(/^a (?=[aeiou])/, "an ")))}.`]),
+    ...(view.people.length === 0
+      ? []
+      : [`Here ${view.people.length === 1 ? "is" : "are"} ${list(view.people.map(({ name }) => name))}.`]),
     view.exits.length === 0
       ? "There is no way out."
-      : `Ways: ${view.exits.map(({ direction, name }) => `${direction} (${name.replace(/^The /, "the ")})`).join(", ")}.`
+      : `Ways: ${
+        view.exits.map(({ direction, name }) => `${direction} (${name.replace(/^The /, "the ")})`).join(", ")
+      }.`
   ]
 })
 
@@ -146,7 +152,11 @@ export const event = (happened: WorldEvent, reader: string): Line | undefined =>
     case "Took":
       return { tone: "act", text: `${own ? "You take" : `${name} takes`} ${article(happened.thing.name)}.`, own }
     case "Dropped":
-      return { tone: "act", text: `${own ? "You put down" : `${name} puts down`} ${article(happened.thing.name)}.`, own }
+      return {
+        tone: "act",
+        text: `${own ? "You put down" : `${name} puts down`} ${article(happened.thing.name)}.`,
+        own
+      }
     case "Used":
       return { tone: "act", text: own ? happened.you : `${name} ${happened.others}`, own }
     case "Ticked":

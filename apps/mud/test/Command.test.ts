@@ -1,0 +1,147 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Either } from "effect"
+import * as fc from "fast-check"
+import * as Command from "../src/domain/Command.js"
+import { clean, distance, find, suggest } from "../src/domain/Words.js"
+import { Direction } from "../src/world/WorldData.js"
+
+const parsed = (line: string) => {
+  const result = Command.parse(line)
+  return Either.isRight(result) ? result.right : result.left._tag
+}
+
+describe("Command.parse", () => {
+  it("knows the forms that people use", () => {
+    assert.deepStrictEqual(
+      [
+        "l",
+        "look at the post",
+        "n",
+        "NE",
+        "go nor",
+        "u",
+        "'hello  there",
+        "\"hello\"",
+        ":waves",
+        "say hi",
+        "i",
+        "get lamp"
+      ]
+        .map(parsed),
+      [
+        { _tag: "Look" },
+        { _tag: "Look", target: "the post" },
+        { _tag: "Go", direction: "north" },
+        { _tag: "Go", direction: "northeast" },
+        { _tag: "Go", direction: "north" },
+        { _tag: "Go", direction: "up" },
+        { _tag: "Say", text: "hello there" },
+        { _tag: "Say", text: "hello" },
+        { _tag: "Emote", text: "waves" },
+        { _tag: "Say", text: "hi" },
+        { _tag: "Inventory" },
+        { _tag: "Take", thing: "lamp" }
+      ]
+    )
+    assert.deepStrictEqual(
+      ["whisper Ada come here", "tell Ada: come", "use key on sea chest", "pick up rope", "?", "help say", "ring bell"]
+        .map(parsed),
+      [
+        { _tag: "Whisper", to: "Ada", text: "come here" },
+        { _tag: "Whisper", to: "Ada", text: "come" },
+        { _tag: "Use", thing: "key", on: "sea chest" },
+        { _tag: "Take", thing: "rope" },
+        { _tag: "Help" },
+        { _tag: "Help", topic: "say" },
+        { _tag: "Use", thing: "bell" }
+      ]
+    )
+  })
+
+  it("says what was meant, and what is missing", () => {
+    const suggestion = (line: string) => {
+      const result = Command.parse(line)
+      return Either.isLeft(result) && "suggestion" in result.left ? result.left.suggestion : undefined
+    }
+    assert.deepStrictEqual(["loook", "inventroy", "noth", "wisper Ada hi", "xyzzy"].map(suggestion), [
+      "look",
+      "inventory",
+      "north",
+      "whisper",
+      undefined
+    ])
+    assert.deepStrictEqual(["", "say", "go", "whisper Ada", "take"].map(parsed), [
+      "MissingWords",
+      "MissingWords",
+      "UnknownCommand",
+      "MissingWords",
+      "MissingWords"
+    ])
+  })
+
+  it("never shortens what only an operator may do to something that a player meant", () => {
+    for (const line of ["a hello", "s", "k", "sh", "an"]) {
+      assert.notMatch(JSON.stringify(parsed(line)), /Announce|Kick|Shutdown/)
+    }
+  })
+
+  it("gives a command or a refusal for any text", () => {
+    fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), fc.string()), (line) => {
+      const result = Command.parse(line)
+      assert.isTrue(Either.isEither(result))
+      if (Either.isLeft(result)) assert.isAbove(result.left.message.length, 0)
+    }))
+  })
+
+  it("reads a verb the same in any case, shortened in any way that is not ambiguous, with any blanks", () => {
+    const verb = fc.constantFrom("say", "emote", "take", "drop", "use", "inventory", "time", "help", "look")
+    fc.assert(
+      fc.property(verb, fc.nat(8), fc.boolean(), fc.constantFrom(" ", "   ", "\t"), (name, cut, loud, blank) => {
+        const whole = parsed(`${name} thing`)
+        const short = name.slice(0, Math.max(2, name.length - cut))
+        // The shortest beginnings of some verbs are directions, which win.
+        fc.pre(!Direction.literals.some((direction) => direction.startsWith(short)))
+        assert.deepStrictEqual(parsed(`${blank}${loud ? short.toUpperCase() : short}${blank}thing${blank}`), whole)
+      })
+    )
+  })
+
+  it("keeps the words that are said, but for blanks and control characters", () => {
+    fc.assert(fc.property(fc.string(), (words) => {
+      const text = clean(words)
+      fc.pre(text !== "")
+      assert.deepStrictEqual(parsed(`say ${words}`), { _tag: "Say", text })
+    }))
+  })
+})
+
+describe("Words", () => {
+  it("lets no control character or override through", () => {
+    fc.assert(fc.property(fc.string({ unit: "binary" }), (words) => {
+      assert.notMatch(clean(words), /[\p{Cc}\p{Cf}\u2028\u2029]/u)
+      assert.strictEqual(clean(clean(words)), clean(words))
+    }))
+    assert.strictEqual(clean("a\u001b[31mred\u202e"), "a[31mred")
+  })
+
+  it("measures single changes", () => {
+    assert.deepStrictEqual(
+      ["look", "loko", "lok", "book", ""].map((word) => distance(word, "look")),
+      [0, 1, 1, 1, 4]
+    )
+    fc.assert(fc.property(fc.string({ maxLength: 12 }), fc.string({ maxLength: 12 }), (a, b) => {
+      assert.strictEqual(distance(a, b), distance(b, a))
+      assert.isAtMost(distance(a, b), Math.max(a.length, b.length))
+    }))
+  })
+
+  it("finds what is called so, and suggests what is nearly called so", () => {
+    const all = [{ id: "lamp", name: "storm lantern", aliases: ["lamp"] }, { id: "rope", name: "coil of rope" }]
+    assert.deepStrictEqual(
+      ["the lamp", "lantern", "stor", "rope", "coil of rope", "r", ""].map((typed) => find(typed, all)?.id),
+      ["lamp", "lamp", "lamp", "rope", "rope", undefined, undefined]
+    )
+    assert.strictEqual(suggest("latnern", ["storm", "lantern"]), "lantern")
+    assert.isUndefined(suggest("zzz", ["storm", "lantern"]))
+  })
+})

@@ -1,0 +1,132 @@
+/**
+ * The port of an `EventLog` to what keeps its events: rows without types, in the order of their ids.
+ *
+ * **What an adapter guarantees**
+ * - `append` is atomic, and durable when it returns: all rows or none.
+ * - Ids are gap-free. Rows that do not continue at `last + 1` are refused with the reason `"OutOfOrder"`; nothing is
+ *   written then.
+ * - `last` survives `trim`, a restart, and both together: an id is never given twice.
+ * - Every string comes back as it was, also with NUL characters or lone surrogates in it.
+ *
+ * `@holdfast/testing/EventStoreConformance` checks an adapter for all of this.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+
+/**
+ * One event as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stored {
+  /** Gap-free, from 1. */
+  readonly id: number
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly topic: string
+  readonly tag: string
+  /** The event, as JSON. */
+  readonly payload: string
+  /** Causation, depth and trace of the envelope, as JSON. */
+  readonly meta: string
+}
+
+/**
+ * The ids that a store holds, both inclusive. It is empty when `first` is `last + 1`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bounds {
+  readonly first: number
+  readonly last: number
+}
+
+/**
+ * - `OutOfOrder`: the rows do not continue where the store ends. Nothing was written.
+ * - `Full`: no space. `ReadOnly`, `Io`: the medium says no. `TooBig`: a row beyond what the store can hold.
+ * - `Corrupt`: the store is damaged. `Closed`: it has been closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StoreError extends Schema.TaggedError<StoreError>("@holdfast/core/EventLog/StoreError")(
+  "StoreError",
+  {
+    operation: Schema.Literal("append", "read", "trim", "bounds"),
+    reason: Schema.Literal("OutOfOrder", "Full", "ReadOnly", "TooBig", "Corrupt", "Closed", "Io"),
+    details: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  override get message(): string {
+    return `The event store cannot ${this.operation}: ${this.reason}, ${this.details}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Store extends Context.Tag("@holdfast/core/EventLog/Store")<Store, {
+  readonly append: (rows: ReadonlyArray<Stored>) => Effect.Effect<void, StoreError>
+  /** Rows with ids greater than `after`, in order, `limit` at most. */
+  readonly read: (
+    options: { readonly after: number; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<Stored>, StoreError>
+  readonly bounds: Effect.Effect<Bounds, StoreError>
+  /** Forgets the rows with ids less than `beforeId`. */
+  readonly trim: (beforeId: number) => Effect.Effect<void, StoreError>
+}>() {}
+
+/**
+ * Answers the reason to refuse rows that do not continue after `last`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const outOfOrder = (last: number, rows: ReadonlyArray<Stored>): StoreError | undefined => {
+  const index = rows.findIndex((row, index) => row.id !== last + 1 + index)
+  return index < 0 ? undefined : new StoreError({
+    operation: "append",
+    reason: "OutOfOrder",
+    details: `expected id ${last + 1 + index}, got ${rows[index].id}`
+  })
+}
+
+/**
+ * A store that lasts as long as the layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerStoreMemory: Layer.Layer<Store> = Layer.sync(Store, () => {
+  let rows: Array<Stored> = []
+  let last = 0
+  const first = () => rows.length === 0 ? last + 1 : rows[0].id
+  return {
+    append: (added) =>
+      Effect.suspend(() => {
+        const refused = outOfOrder(last, added)
+        if (refused !== undefined) return refused
+        for (const row of added) rows.push({ ...row })
+        last += added.length
+        return Effect.void
+      }),
+    read: ({ after, limit }) =>
+      Effect.sync(() => {
+        const start = Math.max(0, after + 1 - first())
+        return rows.slice(start, start + Math.max(0, limit))
+      }),
+    bounds: Effect.sync(() => ({ first: first(), last })),
+    trim: (beforeId) =>
+      Effect.sync(() => {
+        rows = rows.slice(Math.max(0, Math.min(rows.length, beforeId - first())))
+      })
+  }
+})

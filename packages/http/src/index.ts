@@ -1,1 +1,2 @@
 export * as HttpErrors from "./HttpErrors.js"
+export * as Sse from "./Sse.js"

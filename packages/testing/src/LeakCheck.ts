@@ -217,7 +217,8 @@ export const install = (): void => {
   createHook({ init: onInit, destroy: onDestroy }).enable()
   if (process.env.HOLDFAST_PLACES !== "0") Hooks.notePlaces()
   Hooks.listen({
-    onFiber: onFiber,
+    onFiber,
+    onFiberEnd,
     onScopeOpen: (scope, fiber) => {
       const record = recordNow()
       if (record === undefined || (fiber !== undefined && Hooks.isSimulated(fiber))) return
@@ -243,9 +244,10 @@ const onFiber = (fiber: Hooks.RawFiber, parent: Hooks.RawFiber | undefined): voi
   if (record === undefined) return
   state.byFiber.set(fiber, record)
   record.fibers.set(fiber, { place: parent === undefined ? Hooks.placeHere(14) : Hooks.placeOf(parent) })
-  fiber.addObserver(() => {
-    record.fibers.delete(fiber)
-  })
+}
+
+const onFiberEnd = (fiber: Hooks.RawFiber): void => {
+  state.byFiber.get(fiber)?.fibers.delete(fiber)
 }
 
 const make = (name: string): Record => ({

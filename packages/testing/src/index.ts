@@ -1,3 +1,4 @@
+export * as Boundary from "./Boundary.js"
 export * as EventStoreConformance from "./EventStoreConformance.js"
 export * as Explore from "./Explore.js"
 export * as LeakCheck from "./LeakCheck.js"

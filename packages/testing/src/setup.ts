@@ -1,5 +1,6 @@
 /**
- * The vitest setup file: every test of the project runs leak-checked, whichever `it` it uses.
+ * The vitest setup file: every test of the project runs leak-checked, whichever `it` it uses, and with its own default
+ * values of the project's `Context.Reference`s.
  *
  * ```ts no-run
  * // vitest.config.ts
@@ -11,6 +12,7 @@
 import { afterAll, beforeEach } from "vitest"
 import type { RunnerTestCase } from "vitest"
 import { getFn, setFn } from "vitest/suite"
+import * as Hooks from "./internal/hooks.js"
 import * as LeakCheck from "./LeakCheck.js"
 
 const wrapped = new WeakSet<object>()
@@ -22,6 +24,7 @@ const outside = LeakCheck.openOutside("the test file")
 beforeEach((context) => {
   const task = context.task as RunnerTestCase
   const record = LeakCheck.open(task.name)
+  if (record.alone) Hooks.forgetReferences()
   records.set(task, record)
   if (!wrapped.has(task)) {
     wrapped.add(task)

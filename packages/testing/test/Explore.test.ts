@@ -73,7 +73,7 @@ describe("Explore", () => {
     Effect.gen(function*() {
       const program = Effect.gen(function*() {
         const done = yield* Deferred.make<number>()
-        // oxlint-disable-next-line
+        // edge: a fiber that escapes is the subject
         Effect.runFork(Effect.zipRight(Effect.sleep("1 hour"), Deferred.succeed(done, Date.now())))
         return yield* Deferred.await(done)
       })

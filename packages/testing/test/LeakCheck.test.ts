@@ -42,6 +42,7 @@ describe("LeakCheck.check", () => {
     Effect.gen(function*() {
       const leaks = yield* leaksOf(
         Effect.sync(() => {
+          // edge: a fiber that escapes is the subject
           setTimeout(() => Effect.runFork(Effect.never), 1) // run fork
         }).pipe(Effect.zipRight(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20)))))
       )

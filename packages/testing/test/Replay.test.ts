@@ -15,6 +15,14 @@ const names = ["lost update", "missed interrupt", "a reader that is kept waiting
 const skeleton = (run: Explore.Run<unknown, unknown>) =>
   JSON.stringify([run.fingerprint, run.verdict, run.operations, run.events.map((e) => [e.step, e.at, e.kind, e.fiber])])
 
+const compile = (from: string, to: string) => {
+  mkdirSync(dirname(to), { recursive: true })
+  const { outputText } = ts.transpileModule(readFileSync(from, "utf8"), {
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true }
+  })
+  writeFileSync(to, outputText)
+}
+
 describe("replay", () => {
   it.effect("gives 50 identical traces", () =>
     Effect.gen(function*() {
@@ -26,17 +34,11 @@ describe("replay", () => {
       }
     }), 60_000)
 
-  it("gives the same trace in another process", async () => {
-    const here = dirname(fileURLToPath(import.meta.url))
-    const out = join(here, "..", ".cache", `replay-${process.pid}`)
-    const compile = (from: string, to: string) => {
-      mkdirSync(dirname(to), { recursive: true })
-      const { outputText } = ts.transpileModule(readFileSync(from, "utf8"), {
-        compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true }
-      })
-      writeFileSync(to, outputText)
-    }
-    try {
+  it.scoped("gives the same trace in another process", () =>
+    Effect.gen(function*() {
+      const here = dirname(fileURLToPath(import.meta.url))
+      const out = join(here, "..", ".cache", `replay-${process.pid}`)
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(out, { recursive: true, force: true })))
       const src = join(here, "..", "src")
       compile(join(src, "Explore.ts"), join(out, "Explore.js"))
       for (const file of readdirSync(join(src, "internal")).filter((file) => file.endsWith(".ts"))) {
@@ -44,32 +46,30 @@ describe("replay", () => {
       }
       compile(join(here, "fixtures", "gallery.ts"), join(out, "gallery.js"))
       const programs = gallery.filter((exhibit) => names.includes(exhibit.name))
-      const found = await Effect.runPromise(
-        Effect.forEach(programs, ({ buggy }) => Explore.find(buggy, { seeds: 200 }))
-      )
-      const seeds = found.map((one) => Option.getOrThrow(one).run.seed)
+      const seeds = yield* Effect.forEach(programs, ({ buggy }) =>
+        Effect.map(Explore.find(buggy, { seeds: 200 }), (found) => Option.getOrThrow(found).run.seed))
       writeFileSync(
         join(out, "main.mjs"),
         `import { Effect } from "effect"
 import * as Explore from "./Explore.js"
 import { gallery } from "./gallery.js"
-const [names, seeds] = ${JSON.stringify([programs.map((exhibit) => exhibit.name), seeds])}
+const [names, seeds] = ${
+          JSON.stringify([programs.map((exhibit) => exhibit.name), seeds])
+        }
 const skeleton = ${skeleton.toString()}
 const lines = []
 for (let i = 0; i < names.length; i++) {
   const { buggy } = gallery.find((exhibit) => exhibit.name === names[i])
-  for (let k = 0; k < 10; k++) lines.push(skeleton(await Effect.runPromise(Explore.replay(buggy, seeds[i]))))
+  for (let k = 0; k < 50; k++) lines.push(skeleton(await Effect.runPromise(Explore.replay(buggy, seeds[i]))))
 }
 console.log(JSON.stringify(Array.from(new Set(lines))))
 `
       )
-      const { stdout } = await promisify(execFile)(process.execPath, [join(out, "main.mjs")], { maxBuffer: 1 << 26 })
-      const mine = await Effect.runPromise(
-        Effect.forEach(programs, ({ buggy }, i) => Effect.map(Explore.replay(buggy, seeds[i]!), skeleton))
+      const { stdout } = yield* Effect.promise(() =>
+        promisify(execFile)(process.execPath, [join(out, "main.mjs")], { maxBuffer: 1 << 26 })
       )
+      const mine = yield* Effect.forEach(programs, ({ buggy }, i) =>
+        Effect.map(Explore.replay(buggy, seeds[i]!), skeleton))
       assert.deepStrictEqual(JSON.parse(stdout), mine)
-    } finally {
-      rmSync(out, { recursive: true, force: true })
-    }
-  }, 60_000)
+    }), 60_000)
 })

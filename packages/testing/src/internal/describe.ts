@@ -1,8 +1,14 @@
-/** How a fiber is called in reports: owner path when it has one, span, number. */
-import type * as Hooks from "./hooks.js"
+/** Names of fibers from the owner paths of `@holdfast/core`. Importing this module teaches them to every report. */
+import { currentOwner } from "@holdfast/core/FiberRegistry"
+import * as Hooks from "./hooks.js"
 
+Hooks.addNamer((fiber) => {
+  const owner = fiber.getFiberRef(currentOwner)
+  return owner.length === 0 ? undefined : owner.join("/")
+})
+
+/** Owner path or span, and number. */
 export const describeFiber = (fiber: Hooks.RawFiber): string => {
-  const span = fiber.currentSpan
-  const name = span?._tag === "Span" ? ` (${span.name})` : ""
-  return `#${fiber.id().id}${name}`
+  const name = Hooks.nameOf(fiber)
+  return name === undefined ? `#${fiber.id().id}` : `${name} (#${fiber.id().id})`
 }

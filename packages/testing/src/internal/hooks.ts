@@ -4,6 +4,7 @@
  * runtimes captured earlier; these hooks do, because they sit on the prototypes that all of them share:
  *
  * - `FiberRuntime.prototype.refreshRefCache` is the last call of the fiber's constructor;
+ * - `FiberRuntime.prototype.setExitValue` is its last act;
  * - `ScopeImplProto.addFinalizer | fork | close` are the only doors of a scope;
  * - `[Symbol.iterator]` of the effect prototypes is called by `yield*` with the user's generator on top of the JS stack,
  *   which is the only moment when a line number is to be had: the run loop evaluates the effect later, alone.
@@ -12,7 +13,7 @@
  * program does.
  */
 import { Effect, Effectable, Scope } from "effect"
-import type { Fiber, FiberId, FiberRef } from "effect"
+import type { Exit, Fiber, FiberId, FiberRef } from "effect"
 import { globalValue } from "effect/GlobalValue"
 
 /** The parts of the fiber's runtime that the hooks read. */
@@ -37,6 +38,7 @@ export interface Place {
 export interface Listener {
   /** a fiber was made by `parent` (undefined: from plain JavaScript); it has not run yet */
   readonly onFiber?: (fiber: RawFiber, parent: RawFiber | undefined) => void
+  readonly onFiberEnd?: (fiber: RawFiber, exit: Exit.Exit<unknown, unknown>) => void
   /** a scope got its first known finalizer */
   readonly onScopeOpen?: (scope: RawScope, fiber: RawFiber | undefined) => void
   readonly onScopeClose?: (scope: RawScope) => void
@@ -50,6 +52,8 @@ interface State {
   readonly places: WeakMap<object, Place>
   /** ends at a scope that is being closed, so that it is announced once */
   readonly scopes: WeakSet<object>
+  /** how fibers are called in reports: the first that knows a name wins */
+  readonly namers: Set<(fiber: RawFiber) => string | undefined>
 }
 
 const state: State = globalValue("@holdfast/testing/hooks", () => ({
@@ -57,8 +61,24 @@ const state: State = globalValue("@holdfast/testing/hooks", () => ({
   listeners: new Set<Listener>(),
   placing: 0,
   places: new WeakMap<object, Place>(),
-  scopes: new WeakSet<object>()
+  scopes: new WeakSet<object>(),
+  namers: new Set<(fiber: RawFiber) => string | undefined>()
 }))
+
+/** Teaches reports a kind of name. */
+export const addNamer = (namer: (fiber: RawFiber) => string | undefined): void => {
+  state.namers.add(namer)
+}
+
+/** The name of a fiber: what a namer knows, else its span. */
+export const nameOf = (fiber: RawFiber): string | undefined => {
+  for (const namer of state.namers) {
+    const name = namer(fiber)
+    if (name !== undefined) return name
+  }
+  const span = fiber.currentSpan
+  return span?._tag === "Span" ? span.name : undefined
+}
 
 /** The fiber that is being evaluated right now, if any. */
 export const currentFiber = (): RawFiber | undefined =>
@@ -160,6 +180,14 @@ const install = () => {
     }
   }
 
+  const setExitValue = fiberPrototype.setExitValue as (this: RawFiber, exit: Exit.Exit<unknown, unknown>) => void
+  fiberPrototype.setExitValue = function(this: RawFiber, exit: Exit.Exit<unknown, unknown>) {
+    setExitValue.call(this, exit)
+    for (const listener of state.listeners) {
+      listener.onFiberEnd?.(this, exit)
+    }
+  }
+
   const scopePrototype = prototypeWith(Effect.runSync(Scope.make()), "addFinalizer")
   const announce = (scope: RawScope) => {
     if (state.listeners.size > 0 && !state.scopes.has(scope) && scope.state._tag === "Open") {
@@ -194,6 +222,17 @@ const install = () => {
   }
   for (const prototype of [Effectable.EffectPrototype, Effectable.CommitPrototype]) {
     patchIterator(prototype as unknown as Record<PropertyKey, unknown>)
+  }
+}
+
+/**
+ * Forgets the default values that `Context.Reference`s of this project have made so far: the next test gets its own. Those
+ * of other packages are left alone, since they may have been captured at import.
+ */
+export const forgetReferences = (): void => {
+  const cache = globalValue("effect/Context/defaultValueCache", () => new Map<string, unknown>())
+  for (const key of cache.keys()) {
+    if (key.startsWith("@holdfast/")) cache.delete(key)
   }
 }
 

@@ -240,11 +240,6 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       skip: 0
     }
     this.fibers.set(raw, fiber)
-    raw.addObserver((exit) => {
-      this.note("exit", fiber.index, undefined, exit._tag)
-      this.fibers.delete(raw)
-      if (this.lastRaw === raw) this.lastRaw = undefined
-    })
     return fiber
   }
 
@@ -264,6 +259,14 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       const fiber = this.adopt(raw, parent)
       this.note("fork", fiber.parent, parent, `#${fiber.index}`)
     }
+  }
+
+  private onFiberEnd = (raw: Hooks.RawFiber, exit: Exit.Exit<unknown, unknown>): void => {
+    const fiber = this.fibers.get(raw)
+    if (fiber === undefined) return
+    this.note("exit", fiber.index, undefined, exit._tag)
+    this.fibers.delete(raw)
+    if (this.lastRaw === raw) this.lastRaw = undefined
   }
 
   private merge(services: Context.Context<never>): Context.Context<DefaultServices.DefaultServices> {
@@ -378,6 +381,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   async run(effect: Effect.Effect<A, E, Scope.Scope>): Promise<Result<A, E>> {
     const stopListening = Hooks.listen({
       onFiber: this.onFiber,
+      onFiberEnd: this.onFiberEnd,
       onScopeOpen: this.onScopeOpen,
       onScopeClose: this.onScopeClose
     })
@@ -545,8 +549,7 @@ const yieldPlain = undefined as unknown as number
 const half = 0x8000_0000
 
 const nameOf = (raw: Hooks.RawFiber): string => {
-  const span = raw.currentSpan
-  const name = span?._tag === "Span" ? span.name : undefined
+  const name = Hooks.nameOf(raw)
   return name === undefined ? "" : ` ${name}`
 }
 

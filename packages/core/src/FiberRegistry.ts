@@ -139,7 +139,10 @@ export interface Service {
   readonly unsafeEnded: () => ReadonlyArray<Ended>
   /** Logs and publishes a crash that `ForkOptions.crash` kept silent. */
   readonly unsafeReport: (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => void
-  /** Adds a fiber that runs already; it leaves the census when it ends, or when the returned function is called. */
+  /**
+   * Adds a fiber that runs already, and gives it the owner path; it leaves the census when it ends, or when the returned
+   * function is called.
+   */
   readonly unsafeTrack: (fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) => () => void
 }
 
@@ -211,7 +214,8 @@ const statusOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Status => {
 
 const waitingFor = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
   const on = internals(fiber)._asyncBlockingOn
-  return on === undefined || on === null || FiberId.isNone(on) ? undefined : FiberId.threadName(on)
+  // `FiberId.isNone` of effect 3.22 does not end for the id of a running fiber.
+  return on === undefined || on === null || on._tag === "None" ? undefined : FiberId.threadName(on)
 }
 
 const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span"] => {
@@ -325,7 +329,7 @@ class Registry implements Service {
 
   unsafeTrack(fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) {
     const tracked = new Tracked(this, options, fiber.getFiberRef(currentOwner), undefined)
-    tracked.attach(fiber)
+    tracked.begin(fiber)
     return () => this.end(tracked, Exit.void)
   }
 

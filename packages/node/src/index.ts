@@ -1,1 +1,3 @@
+export * as NodeRequest from "./NodeRequest.js"
+export * as NodeServer from "./NodeServer.js"
 export * as SqliteStore from "./SqliteStore.js"

@@ -1,0 +1,776 @@
+/**
+ * An HTTP server for Node.js that can drain: it gives `@effect/platform`'s `HttpServer`, and nothing that it starts
+ * outlives its scope.
+ *
+ * Guarantees
+ * - Every request fiber belongs to the scope of `serve`. When that closes, requests in flight have a budget to finish,
+ *   then they are interrupted, then they are named and left.
+ * - Closing is bounded: a peer that never reads, never finishes its header or never goes away delays it by no more than
+ *   the budgets in `DrainOptions`.
+ * - While it drains, the listener is closed (a client that reconnects is refused by the kernel, which an `EventSource`
+ *   survives, unlike a 503), new requests on open connections are answered 503 with `Connection: close` and a JSON body.
+ * - A handler's failure or defect is a JSON answer. A request that cannot be parsed, is too large or too slow has a
+ *   status of its own: 400, 408, 413, 431.
+ *
+ * Limits
+ * - A peer that shuts its sending side down while an answer without a length streams counts as gone.
+ * - A reader is cut off when it takes nothing for `sendTimeout`; one that takes a byte now and then is not.
+ * - Timers here are the wall clock's: budgets that a test clock could stop would bound nothing.
+ *
+ * @since 0.1.0
+ */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
+import * as Etag from "@effect/platform/Etag"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import type * as HttpPlatform from "@effect/platform/HttpPlatform"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import type * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import { Exchange, NodeRequest, respond } from "./NodeRequest.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface DrainOptions {
+  /** How long requests in flight may go on, event streams too when something else tells them to end. */
+  readonly requests?: Duration.DurationInput
+  /** How long interrupted requests may take to clean up. */
+  readonly interruption?: Duration.DurationInput
+  /** How long sockets may take to go after they were destroyed. */
+  readonly sockets?: Duration.DurationInput
+}
+
+/**
+ * Every limit has a safe default, see `defaults`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** 0 asks for a free port, which the server's `address` then tells. */
+  readonly port?: number
+  /** The address to bind. Loopback unless you say otherwise: `0.0.0.0` or `::` for every interface. */
+  readonly host?: string
+  /** A Unix socket instead of a port. */
+  readonly path?: string
+  /** Open connections. One more is answered 503; far more are dropped by the kernel. */
+  readonly maxConnections?: number
+  /** Requests that one connection may have in flight by pipelining. More are answered 503. */
+  readonly maxPipelined?: number
+  /** Bytes of the request line and all headers, 431 beyond. */
+  readonly maxHeaderBytes?: number
+  /** Bytes of a body, 413 beyond. `HttpServerRequest.withMaxBodySize` changes it for a route. */
+  readonly maxBodyBytes?: number
+  /** From the first byte of a request to the end of its header, 408 beyond. */
+  readonly headersTimeout?: Duration.DurationInput
+  /** From the first byte of a request to the end of its body, 408 beyond. */
+  readonly requestTimeout?: Duration.DurationInput
+  /** The longest pause within a body, 408 beyond. */
+  readonly bodyTimeout?: Duration.DurationInput
+  /** How long a connection may stay open between two requests. */
+  readonly keepAliveTimeout?: Duration.DurationInput
+  /** How long a peer may leave a response untaken before its connection is destroyed. */
+  readonly sendTimeout?: Duration.DurationInput
+  /** How long an upload that was refused is discarded so that the refusal can be read. */
+  readonly lingerTimeout?: Duration.DurationInput
+  /** How long a peer that shut its sending side down may wait for its answer. */
+  readonly halfOpenTimeout?: Duration.DurationInput
+  /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
+  readonly traced?: (request: HttpServerRequest.HttpServerRequest) => boolean
+  readonly drain?: DrainOptions
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  port: 3000,
+  host: "127.0.0.1",
+  maxConnections: 16_384,
+  maxPipelined: 16,
+  maxHeaderBytes: 16 * 1024,
+  maxBodyBytes: 1024 * 1024,
+  headersTimeout: Duration.seconds(10),
+  requestTimeout: Duration.seconds(30),
+  bodyTimeout: Duration.seconds(10),
+  keepAliveTimeout: Duration.seconds(5),
+  sendTimeout: Duration.seconds(30),
+  lingerTimeout: Duration.seconds(1),
+  halfOpenTimeout: Duration.seconds(5),
+  drain: {
+    requests: Duration.seconds(3),
+    interruption: Duration.seconds(1),
+    sockets: Duration.seconds(1)
+  }
+} as const
+
+/**
+ * The server could not listen. The message says what to do about it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ListenError extends Data.TaggedError("ListenError")<{
+  readonly reason: "PortInUse" | "PermissionDenied" | "AddressUnavailable" | "InvalidOptions" | "Other"
+  readonly at: string
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    switch (this.reason) {
+      case "PortInUse":
+        return `cannot listen on ${this.at}: the port is in use. Stop the other process, or choose another port (0 for any free one).`
+      case "PermissionDenied":
+        return `cannot listen on ${this.at}: permission denied. Ports below 1024 need a privilege; choose a higher one.`
+      case "AddressUnavailable":
+        return `cannot listen on ${this.at}: this machine has no such address. Use 127.0.0.1 for loopback, 0.0.0.0 for every interface.`
+      default:
+        return `cannot listen on ${this.at}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    }
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface CutRequest {
+  readonly method: string
+  readonly url: string
+  /** Milliseconds since the request began. */
+  readonly age: number
+}
+
+/**
+ * What a drain did.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DrainReport {
+  /** Requests in flight when it began. */
+  readonly inFlight: number
+  /** Of them, those that were interrupted, because their budget was over. */
+  readonly cut: ReadonlyArray<CutRequest>
+  /** Of those, the ones whose clean-up did not end in its budget either. */
+  readonly abandoned: ReadonlyArray<CutRequest>
+  /** Connections that had to be destroyed. */
+  readonly destroyed: number
+  /** Milliseconds. */
+  readonly elapsed: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stats {
+  readonly connections: number
+  readonly inFlight: number
+  readonly draining: boolean
+  /** Counters since the start. */
+  readonly accepted: number
+  readonly requests: number
+  /** Answered by the server itself: overload, drain, or a request that could not be read. */
+  readonly refused: number
+  /** Connections that went away with a request in flight. */
+  readonly aborted: number
+  /** Connections destroyed because their peer did not take the response. */
+  readonly stalled: number
+}
+
+/**
+ * What this server can beyond `HttpServer`.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class NodeServer extends Context.Tag("@holdfast/node/NodeServer")<NodeServer, {
+  readonly address: HttpServer.Address
+  readonly stats: Effect.Effect<Stats>
+  /** Closes the listener, lets requests finish within the budgets, then closes everything. Later calls join the first. */
+  readonly drain: Effect.Effect<DrainReport>
+}>() {}
+
+/**
+ * `HttpServer` and `NodeServer`.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { NodeServer } from "@holdfast/node"
+ * import { Layer } from "effect"
+ *
+ * const app = HttpRouter.empty.pipe(HttpRouter.get("/", HttpServerResponse.text("hello")))
+ * const main = HttpServer.serve(app).pipe(Layer.provide(NodeServer.layer({ port: 0 })))
+ * console.log(Layer.isLayer(main))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerServer = (options: Options = {}): Layer.Layer<HttpServer.HttpServer | NodeServer, ListenError> =>
+  Layer.scopedContext(make(options))
+
+/**
+ * `layerServer` with what the platform's file responses, etags and multipart bodies need.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<
+  HttpServer.HttpServer | NodeServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
+  ListenError
+> => Layer.mergeAll(layerServer(options), layerContext)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<
+  HttpServer.HttpServer | NodeServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
+  ListenError | ConfigError.ConfigError
+> => Layer.mergeAll(Layer.scopedContext(Effect.flatMap(Config.unwrap(options), make)), layerContext)
+
+const layerContext = Layer.mergeAll(NodeHttpPlatform.layer, Etag.layerWeak, NodeContext.layer)
+
+interface Connection {
+  readonly socket: Net.Socket
+  readonly exchanges: Set<Exchange>
+  readonly overload: boolean
+  /** Nothing more can be parsed here. */
+  broken: boolean
+  /** The answer to what could not be parsed, after those to the requests before it. */
+  refusal: HttpErrors.HttpError | undefined
+}
+
+type Handle = (exchange: Exchange) => Fiber.RuntimeFiber<unknown, unknown>
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options = {}
+): Effect.Effect<Context.Context<HttpServer.HttpServer | NodeServer>, ListenError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const settings = settingsOf(options)
+    const connections = new Map<Duplex, Connection>()
+    const exchanges = new Set<Exchange>()
+    const wake = new Set<() => void>()
+    const counters = { accepted: 0, requests: 0, refused: 0, aborted: 0, stalled: 0 }
+    let handle: Handle | undefined
+    let draining = false
+    const runFork = Runtime.runFork(yield* Effect.runtime<never>())
+
+    const server = Http.createServer({
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      noDelay: true,
+      maxHeaderSize: settings.maxHeaderBytes,
+      headersTimeout: settings.headersTimeout,
+      requestTimeout: settings.requestTimeout,
+      keepAliveTimeout: settings.keepAliveTimeout,
+      connectionsCheckingInterval: Math.max(50, Math.min(1000, settings.headersTimeout / 4)),
+      // Answered here, as JSON.
+      requireHostHeader: false
+    })
+    // A peer that shut its sending side down still reads: see onHalfClose.
+    Object.assign(server, { httpAllowHalfOpen: true })
+    server.maxConnections = settings.maxConnections + Math.max(64, settings.maxConnections >> 3)
+    server.setTimeout(settings.sendTimeout)
+
+    const retire = (connection: Connection, exchange: Exchange) => {
+      connection.exchanges.delete(exchange)
+      exchanges.delete(exchange)
+      if (connection.exchanges.size === 0) {
+        if (connection.refusal !== undefined) {
+          refuseSocket(connection.socket, connection.refusal, settings.lingerTimeout)
+        } else if (connection.broken || draining) {
+          connection.socket.destroySoon()
+        }
+      }
+      wake.forEach((f) => f())
+    }
+
+    const refusalOf = (exchange: Exchange, connection: Connection): HttpErrors.HttpError | undefined => {
+      if (draining) {
+        return HttpErrors.make("ShuttingDown", "the server is shutting down", {}, { headers: { "retry-after": "1" } })
+      }
+      if (handle === undefined) {
+        return unavailable("the server is not serving")
+      }
+      if (connection.overload) {
+        return unavailable("the server has too many connections")
+      }
+      if (connection.exchanges.size > settings.maxPipelined) {
+        return unavailable(`more than ${settings.maxPipelined} requests are in flight on this connection`)
+      }
+      return malformed(exchange.request)
+    }
+
+    const enter = (exchange: Exchange, connection: Connection, refusal?: HttpErrors.HttpError) => {
+      counters.requests++
+      exchanges.add(exchange)
+      connection.exchanges.add(exchange)
+      const refused = refusal ?? refusalOf(exchange, connection)
+      const fiber = refused === undefined ? handle!(exchange) : runFork(refuse(exchange, refused))
+      exchange.fiber = fiber
+      if (refused !== undefined) {
+        counters.refused++
+      }
+      fiber.addObserver(() => retire(connection, exchange))
+    }
+
+    const onRequest = (
+      request: Http.IncomingMessage,
+      response: Http.ServerResponse,
+      refusal?: HttpErrors.HttpError,
+      expectsContinue = false
+    ) => {
+      const exchange = new Exchange(request, () => response, settings)
+      exchange.expectsContinue = expectsContinue
+      response.on("close", () => {
+        if (!response.writableFinished) {
+          abort(exchange)
+        }
+      })
+      enter(exchange, connections.get(request.socket)!, refusal)
+    }
+
+    const abort = (exchange: Exchange) => {
+      if (!exchange.closed) {
+        counters.aborted++
+        exchange.close()
+        exchange.fiber?.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+      }
+    }
+
+    const onHalfClose = (connection: Connection) => {
+      const open = Array.from(connection.exchanges)
+      if (open.some((exchange) => exchange.responded && exchange.response.chunkedEncoding)) {
+        connection.socket.destroy()
+      } else if (open.length > 0) {
+        const timer = setTimeout(() => connection.socket.destroy(), settings.halfOpenTimeout)
+        connection.socket.on("close", () => clearTimeout(timer))
+      }
+    }
+
+    server.on("connection", (socket) => {
+      const connection: Connection = {
+        socket,
+        exchanges: new Set(),
+        overload: connections.size >= settings.maxConnections,
+        broken: false,
+        refusal: undefined
+      }
+      counters.accepted++
+      connections.set(socket, connection)
+      socket.on("error", () => {})
+      socket.on("end", () => onHalfClose(connection))
+      socket.on("close", () => {
+        connections.delete(socket)
+        // Also the pipelined ones behind, whose response never had the socket and hears of nothing.
+        connection.exchanges.forEach(abort)
+        wake.forEach((f) => f())
+      })
+    })
+    server.on("request", (request, response) => onRequest(request, response))
+    server.on("checkContinue", (request, response) => onRequest(request, response, undefined, true))
+    server.on("checkExpectation", (request, response) => onRequest(request, response, expectationFailed))
+    server.on("upgrade", (request: Http.IncomingMessage, socket: Net.Socket, head: Buffer) => {
+      const exchange = new Exchange(
+        request,
+        () => {
+          const response = new Http.ServerResponse(request)
+          response.shouldKeepAlive = false
+          response.assignSocket(socket)
+          response.on("finish", () => socket.end())
+          return response
+        },
+        settings,
+        head
+      )
+      exchange.last = true
+      enter(exchange, connections.get(socket)!)
+    })
+    server.on("connect", (_request, socket: Net.Socket) => {
+      counters.refused++
+      socket.resume()
+      refuseSocket(socket, noProxy, settings.lingerTimeout)
+    })
+    server.on("clientError", (error: Error & { readonly code?: string }, socket) => {
+      const connection = connections.get(socket)
+      if (connection === undefined || !socket.writable || error.code === "ECONNRESET") {
+        socket.destroy()
+        return
+      }
+      if (connection.broken) {
+        return
+      }
+      connection.broken = true
+      const problem = parseProblem(error)
+      const open = Array.from(connection.exchanges)
+      const reading = open.find((exchange) => !exchange.request.complete)
+      counters.refused++
+      if (reading !== undefined) {
+        // The one whose body broke answers for it.
+        reading.last = true
+        reading.failBody(problem)
+      } else {
+        connection.refusal = problem
+        if (open.length === 0) {
+          refuseSocket(connection.socket, problem, settings.lingerTimeout)
+        }
+      }
+    })
+    server.on("timeout", (socket) => {
+      if (socket.writableLength === 0 && (connections.get(socket)?.exchanges.size ?? 0) > 0) {
+        // Nothing to send yet: the handler takes its time.
+        socket.setTimeout(settings.sendTimeout)
+        return
+      }
+      if (socket.writableLength > 0) {
+        counters.stalled++
+      }
+      socket.destroy()
+    })
+
+    const settled = (count: () => number, milliseconds: number): Effect.Effect<boolean> =>
+      Effect.async((resume) => {
+        if (count() === 0) {
+          return resume(Effect.succeed(true))
+        }
+        const check = () => {
+          if (count() === 0) {
+            done(true)
+          }
+        }
+        const done = (value: boolean) => {
+          clearTimeout(timer)
+          wake.delete(check)
+          resume(Effect.succeed(value))
+        }
+        const timer = setTimeout(() => done(count() === 0), milliseconds)
+        wake.add(check)
+      })
+
+    const finish = (waitForStreams: boolean) =>
+      Effect.gen(function*() {
+        const inFlight = exchanges.size
+        const waitedFor = () => waitForStreams ? exchanges.size : count(exchanges, (exchange) => !exchange.longLived)
+        yield* settled(waitedFor, settings.drain.requests)
+        const cut = Array.from(exchanges)
+        for (const exchange of cut) {
+          exchange.cut = true
+          exchange.last = true
+          exchange.fiber?.unsafeInterruptAsFork(FiberId.none)
+        }
+        if (!(yield* settled(() => exchanges.size, settings.drain.interruption))) {
+          // Those that only wait for a peer to take their last bytes end with its socket.
+          for (const connection of connections.values()) {
+            if (connection.exchanges.size > 0) {
+              connection.socket.destroy()
+            }
+          }
+          yield* settled(() => exchanges.size, settings.drain.sockets)
+        }
+        return { inFlight, cut: cut.map(describe), abandoned: Array.from(exchanges, describe) }
+      })
+
+    const closeSockets = Effect.suspend(() => {
+      const destroyed = connections.size
+      for (const connection of connections.values()) {
+        connection.socket.destroy()
+      }
+      return Effect.as(settled(() => connections.size, settings.drain.sockets), destroyed)
+    })
+
+    const drain = yield* Effect.cached(
+      Effect.uninterruptible(Effect.gen(function*() {
+        const begun = Date.now()
+        draining = true
+        if (server.listening) {
+          server.close()
+        }
+        for (const connection of connections.values()) {
+          if (connection.exchanges.size === 0) {
+            connection.socket.destroySoon()
+          }
+          for (const exchange of connection.exchanges) {
+            exchange.last = true
+          }
+        }
+        const finished = yield* finish(true)
+        const destroyed = yield* closeSockets
+        const report: DrainReport = { ...finished, destroyed, elapsed: Date.now() - begun }
+        yield* logDrain(report)
+        return report
+      }))
+    )
+
+    yield* Effect.addFinalizer(() => drain)
+    const address = yield* listen(server, settings)
+
+    const serve = (app: HttpApp.Default<unknown>, middleware?: HttpMiddleware.HttpMiddleware) =>
+      Effect.gen(function*() {
+        const registry = yield* FiberRegistry.FiberRegistry
+        const runtime = yield* Effect.runtime<never>()
+        const run = Runtime.runFork(
+          Runtime.updateContext(
+            runtime,
+            (context) =>
+              context.unsafeMap.has(HttpServerRequest.MaxBodySize.key) ? context : Context.add(
+                context,
+                HttpServerRequest.MaxBodySize,
+                Option.some(FileSystem.Size(settings.maxBodyBytes))
+              )
+          )
+        )
+        const traced = options.traced ?? shortLived
+        const handled = HttpApp.toHandled(HttpErrors.handled(app), respond, middleware).pipe(
+          HttpMiddleware.withTracerDisabledWhenEffect((request) => !traced(request)),
+          Effect.catchAllCause(withoutResponse)
+        )
+        yield* Effect.addFinalizer(() =>
+          Effect.suspend(() => {
+            if (handle === own) {
+              handle = undefined
+            }
+            return Effect.flatMap(finish(false), logCut)
+          })
+        )
+        const own: Handle = (exchange) =>
+          run(Effect.withFiberRuntime<void>((fiber) => {
+            registry.unsafeTrack(fiber, { name: nameOf(exchange.request), kind: "request" })
+            return Effect.provideService(handled, HttpServerRequest.HttpServerRequest, new NodeRequest(exchange))
+          }))
+        handle = own
+      })
+
+    return Context.make(HttpServer.HttpServer, HttpServer.make({ address, serve })).pipe(
+      Context.add(NodeServer, {
+        address,
+        drain,
+        stats: Effect.sync(() => ({ ...counters, connections: connections.size, inFlight: exchanges.size, draining }))
+      })
+    )
+  })
+
+const settingsOf = (options: Options) => {
+  const time = (name: keyof typeof defaults & keyof Options) =>
+    Duration.toMillis((options[name] ?? defaults[name]) as Duration.DurationInput)
+  const drain = (name: keyof DrainOptions) => Duration.toMillis(options.drain?.[name] ?? defaults.drain[name])
+  return {
+    port: options.port ?? defaults.port,
+    host: options.host ?? defaults.host,
+    path: options.path,
+    maxConnections: options.maxConnections ?? defaults.maxConnections,
+    maxPipelined: options.maxPipelined ?? defaults.maxPipelined,
+    maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,
+    maxBodyBytes: options.maxBodyBytes ?? defaults.maxBodyBytes,
+    headersTimeout: time("headersTimeout"),
+    requestTimeout: time("requestTimeout"),
+    bodyTimeout: time("bodyTimeout"),
+    keepAliveTimeout: time("keepAliveTimeout"),
+    sendTimeout: time("sendTimeout"),
+    lingerTimeout: time("lingerTimeout"),
+    halfOpenTimeout: time("halfOpenTimeout"),
+    drain: {
+      requests: drain("requests"),
+      interruption: drain("interruption"),
+      sockets: drain("sockets")
+    }
+  }
+}
+
+type Settings = ReturnType<typeof settingsOf>
+
+const listen = (server: Http.Server, settings: Settings): Effect.Effect<HttpServer.Address, ListenError> =>
+  Effect.async((resume) => {
+    const at = settings.path ?? `${settings.host}:${settings.port}`
+    const fail = (cause: unknown) => resume(Effect.fail(new ListenError({ reason: listenReason(cause), at, cause })))
+    server.once("error", fail)
+    const listening = () => {
+      server.off("error", fail)
+      server.on("error", () => {})
+      const address = server.address()
+      resume(Effect.succeed(
+        address === null || typeof address === "string"
+          ? { _tag: "UnixAddress", path: address ?? "" }
+          : { _tag: "TcpAddress", hostname: address.address === "::" ? "0.0.0.0" : address.address, port: address.port }
+      ))
+    }
+    // Node throws for a port out of range.
+    try {
+      server.listen(
+        settings.path === undefined ? { port: settings.port, host: settings.host } : { path: settings.path },
+        listening
+      )
+    } catch (cause) {
+      fail(cause)
+    }
+  })
+
+const listenReason = (cause: unknown): ListenError["reason"] => {
+  switch ((cause as { readonly code?: string } | null)?.code) {
+    case "EADDRINUSE":
+      return "PortInUse"
+    case "EACCES":
+      return "PermissionDenied"
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return "AddressUnavailable"
+    case "ERR_SOCKET_BAD_PORT":
+      return "InvalidOptions"
+    default:
+      return "Other"
+  }
+}
+
+const count = <A>(values: Iterable<A>, predicate: (value: A) => boolean): number => {
+  let found = 0
+  for (const value of values) {
+    if (predicate(value)) {
+      found++
+    }
+  }
+  return found
+}
+
+const describe = (exchange: Exchange): CutRequest => ({
+  method: exchange.request.method ?? "",
+  url: exchange.request.url ?? "",
+  age: Date.now() - exchange.startedAt
+})
+
+const nameOf = (request: Http.IncomingMessage): string => `${request.method} ${request.url?.split("?", 1)[0]}`
+
+const shortLived = (request: HttpServerRequest.HttpServerRequest): boolean =>
+  request.headers["upgrade"] === undefined && !(request.headers["accept"] ?? "").includes("text/event-stream")
+
+/** The platform adds the response to the cause of a request that failed; the census is told of the failure alone. */
+const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {
+  const [, stripped] = HttpServerError.causeResponseStripped(cause)
+  return stripped._tag === "Some" && !Cause.isEmpty(stripped.value) ? Effect.failCause(stripped.value) : Effect.void
+}
+
+const logCut = (report: Pick<DrainReport, "cut" | "abandoned">): Effect.Effect<void> =>
+  report.cut.length === 0 ? Effect.void : Effect.annotateLogs(
+    Effect.logWarning(
+      `${report.cut.length} requests were cut off, ${report.abandoned.length} did not clean up in time`
+    ),
+    {
+      module: "NodeServer",
+      cut: report.cut.slice(0, 10).map((request) => `${request.method} ${request.url} (${request.age} ms)`),
+      abandoned: report.abandoned.slice(0, 10).map((request) => `${request.method} ${request.url} (${request.age} ms)`)
+    }
+  )
+
+const logDrain = (report: DrainReport): Effect.Effect<void> =>
+  Effect.zipRight(
+    logCut(report),
+    Effect.annotateLogs(
+      Effect.logDebug(
+        `drained in ${report.elapsed} ms: ${report.inFlight} requests in flight, ${report.destroyed} sockets destroyed`
+      ),
+      { module: "NodeServer" }
+    )
+  )
+
+// -- refusals
+
+const unavailable = (message: string): HttpErrors.HttpError =>
+  HttpErrors.make("Unavailable", message, {}, { headers: { "retry-after": "1" } })
+
+const expectationFailed = HttpErrors.make(
+  "ExpectationFailed",
+  "the expectation cannot be met",
+  { field: "expect", expected: "100-continue" },
+  { status: 417 }
+)
+
+const noProxy = HttpErrors.make("MethodNotAllowed", "this server is not a proxy", {}, {
+  headers: { allow: "GET, HEAD, POST" }
+})
+
+const refuse = (exchange: Exchange, problem: HttpErrors.HttpError): Effect.Effect<void> => {
+  exchange.last = true
+  return Effect.ignore(respond(new NodeRequest(exchange), HttpErrors.toResponse(problem.problem)))
+}
+
+/** What the parser lets through and no handler should see. */
+const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError | undefined => {
+  const url = request.url ?? ""
+  if (request.headers.host === undefined && request.httpVersionMinor > 0) {
+    return HttpErrors.make("BadRequest", "the request has no host header", { field: "host", expected: "a host" })
+  }
+  if (!url.startsWith("/") && url !== "*" && !/^https?:\/\/[^/]/i.test(url)) {
+    return HttpErrors.make("BadRequest", "the request target is not a path", { expected: "a path" })
+  }
+  if (url.includes("%")) {
+    try {
+      decodeURIComponent(url.split("?", 1)[0])
+    } catch {
+      return HttpErrors.make("BadRequest", "the path is not well encoded", { expected: "percent-encoded UTF-8" })
+    }
+  }
+  return undefined
+}
+
+const parseProblem = (error: Error & { readonly code?: string }): HttpErrors.HttpError => {
+  switch (error.code) {
+    case "HPE_HEADER_OVERFLOW":
+      return HttpErrors.make("HeadersTooLarge", "the headers are too large")
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return HttpErrors.make("BodyTooLarge", "the chunk extensions are too large")
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return HttpErrors.make("RequestTimeout", "the request did not arrive in time")
+    default:
+      return HttpErrors.make("BadRequest", `the request is not HTTP: ${error.message}`)
+  }
+}
+
+/** Answers on a bare socket, then reads on for a while: closing at once would reset it and might lose the answer. */
+const refuseSocket = (socket: Net.Socket, error: HttpErrors.HttpError, lingerTimeout: number): void => {
+  const { body, headers, status } = error.problem
+  const json = JSON.stringify(body)
+  const lines = [
+    `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? "Error"}`,
+    `date: ${new Date().toUTCString()}`,
+    "content-type: application/json",
+    `content-length: ${Buffer.byteLength(json)}`,
+    "cache-control: no-store",
+    "connection: close",
+    ...Object.entries(headers ?? {}).map(([name, value]) => `${name}: ${value}`)
+  ]
+  const timer = setTimeout(() => socket.destroy(), lingerTimeout)
+  socket.on("close", () => clearTimeout(timer))
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${json}`)
+}

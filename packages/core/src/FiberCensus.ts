@@ -49,7 +49,7 @@ export type Status = "running" | "suspended" | "stopping"
  *
  * - `scope`: it was forked into a scope that is open
  * - `scope-closed`: its scope is closed, and it still lives
- * - `owner`: untracked, and the tracked fiber it was forked under lives
+ * - `owner`: no scope of its own, and who forked it lives (or, for `track`, answers for it)
  * - `owner-ended`: untracked, and the tracked fiber it was forked under is gone
  * - `none`: no tracked fiber above it
  *

@@ -435,7 +435,7 @@ class Registry implements Service {
           kind: options.kind ?? "worker",
           tracked: true,
           owner: path,
-          ownership: scope !== undefined && isClosed(scope) ? "scope-closed" : "scope",
+          ownership: scope === undefined ? "owner" : isClosed(scope) ? "scope-closed" : "scope",
           detached: false,
           supervised: options.supervised === true,
           restarts: options.restarts ?? 0,

@@ -1,3 +1,4 @@
+export * as Cleanup from "./Cleanup.js"
 export * as EventLogStore from "./EventLogStore.js"
 export * as FiberCensus from "./FiberCensus.js"
 export * as FiberRegistry from "./FiberRegistry.js"

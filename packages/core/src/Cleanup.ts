@@ -1,0 +1,577 @@
+/**
+ * Finalizers with a name, a time budget and a chain of fallbacks.
+ *
+ * A plain finalizer that never returns blocks `Scope.close` for ever, and everything that was registered before it never
+ * runs. Here a finalizer runs in a fiber of its own while the closing fiber waits, uninterruptibly, for its exit or for
+ * the end of its budget, whichever comes first. On expiry the finalizer is interrupted, named, counted and left behind,
+ * and the closing fiber goes on.
+ *
+ * Guarantees
+ * - `run`, and with it every finalizer added here, ends within the sum of its budgets, whatever the finalizer does:
+ *   never return, refuse interruption, fail, throw, die, or be interrupted a second time.
+ * - It never fails, so the finalizers behind it run.
+ * - What overran or failed is logged with owner path, label, budget and elapsed time, kept in `CleanupMonitor.recent`
+ *   and published to its streams. What still lives after its budget is in `CleanupMonitor.left` and in the census.
+ * - Budgets run on the wall clock, also under `TestClock`, unless `BudgetClock` says otherwise.
+ *
+ * Limits
+ * - JavaScript cannot pre-empt: a finalizer that blocks the thread holds everybody up for as long as it does. When it lets
+ *   go, its time is reported as an overrun.
+ * - A fiber cannot be killed. An abandoned finalizer that refuses interruption stays, with what it holds, until it ends
+ *   by itself or the process does.
+ * - The finalizer is not run by the fiber that closes the scope. A scope that is closed by a fiber forked into that very
+ *   scope therefore waits for itself, until the budget is over.
+ * - Changes that a finalizer makes to a `FiberRef` end with it.
+ *
+ * @since 0.1.0
+ */
+import {
+  Cause,
+  Clock,
+  Context,
+  Data,
+  Duration,
+  Effect,
+  Exit,
+  FiberId,
+  Layer,
+  Queue,
+  Runtime,
+  Scope,
+  Stream
+} from "effect"
+import type { Fiber } from "effect"
+import type { OwnerPath } from "./FiberRegistry.js"
+import * as FiberRegistry from "./FiberRegistry.js"
+
+/**
+ * One more thing to try when what came before it failed or overran.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Fallback<R = never> {
+  readonly label: string
+  /** Default 5 seconds. */
+  readonly budget?: Duration.DurationInput
+  readonly run: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<R = never> {
+  /** Names the finalizer in reports. */
+  readonly label: string
+  /** The longest that anybody waits for it. Default 5 seconds. */
+  readonly budget?: Duration.DurationInput
+  /** Tried in order, each within its own budget, until one completes. */
+  readonly fallbacks?: ReadonlyArray<Fallback<R>>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { budget: Duration.seconds(5) } as const
+
+/**
+ * One effect of a cleanup: the finalizer itself, or a fallback.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Attempt {
+  readonly label: string
+  readonly budgetMillis: number
+  readonly elapsedMillis: number
+  readonly result: "completed" | "failed" | "abandoned"
+  /** Why it failed. */
+  readonly cause: Cause.Cause<unknown> | undefined
+  /** The fiber that ran it, as in log lines. */
+  readonly fiberId: string
+}
+
+interface Common {
+  readonly owner: OwnerPath
+  readonly label: string
+  /** The sum of what the finalizer and its fallbacks were allowed. */
+  readonly budgetMillis: number
+  readonly elapsedMillis: number
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/**
+ * How a cleanup went.
+ *
+ * - `Completed`: the finalizer ended by itself
+ * - `FellBack`: it failed or overran, and a fallback completed
+ * - `Failed`: everything that was tried failed
+ * - `Abandoned`: nothing completed, and at least one attempt was still running when its budget was over
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome = Data.TaggedEnum<{
+  Completed: Common
+  FellBack: Common & { readonly via: string }
+  Failed: Common & { readonly cause: Cause.Cause<unknown> }
+  Abandoned: Common
+}>
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const Outcome = Data.taggedEnum<Outcome>()
+
+/**
+ * Whether an attempt took longer than it was allowed to, finished or not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const overran = (outcome: Outcome): boolean =>
+  outcome.attempts.some((attempt) => attempt.result === "abandoned" || attempt.elapsedMillis > attempt.budgetMillis)
+
+/**
+ * A finalizer that outlived its budget and has not ended yet.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Left {
+  readonly owner: OwnerPath
+  readonly label: string
+  readonly budgetMillis: number
+  /** When it was abandoned, milliseconds since the epoch. */
+  readonly since: number
+  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Counts {
+  readonly completed: number
+  readonly fellBack: number
+  readonly failed: number
+  /** Outcomes of that name. */
+  readonly abandoned: number
+  /** Outcomes in which some attempt took longer than its budget. */
+  readonly overran: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Monitor {
+  /** The last 256 outcomes, oldest first. */
+  readonly recent: Effect.Effect<ReadonlyArray<Outcome>>
+  readonly counts: Effect.Effect<Counts>
+  /** How many fibers were left behind since the monitor was made, ended by now or not. */
+  readonly abandoned: Effect.Effect<number>
+  /** Those of them that live. */
+  readonly left: Effect.Effect<ReadonlyArray<Left>>
+  /** Every outcome from now on. A subscriber that is more than 256 behind loses the oldest ones. */
+  readonly outcomes: Stream.Stream<Outcome>
+  /** The outcomes in which some attempt took longer than its budget; the same buffer. */
+  readonly overruns: Stream.Stream<Outcome>
+  readonly unsafeRecord: (outcome: Outcome) => void
+  readonly unsafeLeave: (left: Left) => void
+}
+
+const capacity = 256
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unsafeMakeMonitor = (): Monitor => {
+  const recent: Array<Outcome> = []
+  const left = new Set<Left>()
+  const listeners = new Set<Queue.Queue<Outcome>>()
+  const counts = { completed: 0, fellBack: 0, failed: 0, abandoned: 0, overran: 0 }
+  let abandoned = 0
+  const outcomes: Stream.Stream<Outcome> = Stream.unwrapScoped(
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.tap(Queue.sliding<Outcome>(capacity), (queue) => Effect.sync(() => listeners.add(queue))),
+        (queue) => Effect.zipRight(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
+      ),
+      (queue) => Stream.fromQueue(queue)
+    )
+  )
+  return {
+    recent: Effect.sync(() => recent.slice()),
+    counts: Effect.sync(() => ({ ...counts })),
+    abandoned: Effect.sync(() => abandoned),
+    left: Effect.sync(() => Array.from(left)),
+    outcomes,
+    overruns: Stream.filter(outcomes, overran),
+    unsafeRecord: (outcome) => {
+      recent.push(outcome)
+      if (recent.length > capacity) recent.shift()
+      counts[outcome._tag === "FellBack" ? "fellBack" : outcome._tag.toLowerCase() as "completed"]++
+      if (overran(outcome)) counts.overran++
+      for (const queue of listeners) queue.unsafeOffer(outcome)
+    },
+    unsafeLeave: (one) => {
+      abandoned++
+      left.add(one)
+      one.fiber.addObserver(() => left.delete(one))
+    }
+  }
+}
+
+/**
+ * Where outcomes are recorded. There is one for the process unless a layer says otherwise.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class CleanupMonitor extends Context.Reference<CleanupMonitor>()("@holdfast/core/CleanupMonitor", {
+  defaultValue: (): Monitor => unsafeMakeMonitor()
+}) {}
+
+/**
+ * A monitor of its own for everything that is built on top.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMonitor: Layer.Layer<never> = Layer.effectContext(
+  Effect.sync(() => Context.make(CleanupMonitor, unsafeMakeMonitor()))
+) as Layer.Layer<never>
+
+/**
+ * The clock that budgets run on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Timer {
+  /** Milliseconds, never going back. */
+  readonly unsafeNow: () => number
+  /** Runs the task once, later; the returned function cancels it. */
+  readonly unsafeSchedule: (task: () => void, delay: Duration.Duration) => () => void
+}
+
+const fromClock = (clock: Clock.Clock, schedule: Timer["unsafeSchedule"]): Timer => ({
+  unsafeNow: () => Number(clock.unsafeCurrentTimeNanos() / 1000n) / 1000,
+  unsafeSchedule: schedule
+})
+
+const wallClock = (): Timer =>
+  fromClock(Clock.make(), (task, delay) => {
+    const millis = Duration.toMillis(delay)
+    // What a timer cannot hold (24.8 days) would fire at once.
+    if (millis > 2 ** 31 - 1) return () => {}
+    const handle = setTimeout(task, millis)
+    return () => clearTimeout(handle)
+  })
+
+/**
+ * The clock in use for budgets: the wall clock, unless a layer says otherwise.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class BudgetClock extends Context.Reference<BudgetClock>()("@holdfast/core/Cleanup/BudgetClock", {
+  defaultValue: wallClock
+}) {}
+
+/**
+ * Budgets run on Effect's own `Clock`. Under `TestClock` a budget then ends when the test says so, and never before.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerEffectClock: Layer.Layer<never> = Layer.effectContext(
+  Effect.map(Effect.all([Effect.clock, Effect.runtime<never>()]), ([clock, runtime]) => {
+    const timer = fromClock(clock, (task, delay) => {
+      const fiber = Runtime.runFork(runtime)(Effect.zipRight(clock.sleep(delay), Effect.sync(task)))
+      return () => fiber.unsafeInterruptAsFork(FiberId.none)
+    })
+    return Context.make(BudgetClock, timer)
+  })
+) as Layer.Layer<never>
+
+/**
+ * Adds a finalizer to the scope in use.
+ *
+ * @example
+ * ```ts
+ * import { Cleanup } from "@holdfast/core"
+ * import { Effect } from "effect"
+ *
+ * const connection = Cleanup.addFinalizer(
+ *   {
+ *     label: "say goodbye",
+ *     budget: "200 millis",
+ *     fallbacks: [{ label: "hang up", budget: "50 millis", run: () => Effect.log("hung up") }]
+ *   },
+ *   () => Effect.never
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const addFinalizer = <R = never, R2 = never>(
+  options: Options<R2>,
+  finalizer: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R>
+): Effect.Effect<void, never, R | R2 | Scope.Scope> =>
+  Effect.withFiberRuntime<void, never, R | R2 | Scope.Scope>((fiber) => {
+    const context = fiber.currentContext as Context.Context<R | R2 | Scope.Scope>
+    const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
+    const bounded: Labelled = (exit) =>
+      Effect.provide(chain(options, owner, exit, Effect.suspend(() => finalizer(exit))), context)
+    bounded.label = options.label
+    return Scope.addFinalizerExit(Context.get(context, Scope.Scope), bounded as Scope.Scope.Finalizer)
+  })
+
+/**
+ * Acquires a resource, uninterruptibly, with a bounded release. The options may depend on the resource.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const acquireRelease = <A, E, R, R2 = never, R3 = never>(
+  acquire: Effect.Effect<A, E, R>,
+  options: Options<R3> | ((resource: A) => Options<R3>),
+  release: (resource: A, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R2>
+): Effect.Effect<A, E, R | R2 | R3 | Scope.Scope> =>
+  Effect.uninterruptible(
+    Effect.tap(acquire, (resource) =>
+      addFinalizer(
+        typeof options === "function" ? options(resource) : options,
+        (exit) => release(resource, exit)
+      ))
+  )
+
+/**
+ * Runs an effect as a cleanup, now. It cannot be interrupted from outside and ends within the sum of its budgets.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const run = <A, E, R, R2 = never>(
+  options: Options<R2>,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Outcome, never, R | R2> =>
+  Effect.withFiberRuntime((fiber) => chain(options, fiber.getFiberRef(FiberRegistry.currentOwner), Exit.void, effect))
+
+/**
+ * Closes a whole scope under one budget.
+ *
+ * Four fifths of the budget are there for every finalizer that needs them. When they are spent, the finalizers that have not
+ * run yet share the last fifth evenly, so that each is started, whatever those before it did. A nested scope counts
+ * as one finalizer here; what was added with `addFinalizer` inside of it keeps its own budget and goes on behind.
+ * Attempts of the outcome are the finalizers that overran or failed.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const closeScope = <R = never>(
+  scope: Scope.CloseableScope,
+  exit: Exit.Exit<unknown, unknown>,
+  options: Options<R>
+): Effect.Effect<Outcome, never, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
+    const timer = Context.get(fiber.currentContext, BudgetClock)
+    const failures: Array<Attempt> = []
+    const budget = Duration.toMillis(options.budget ?? defaults.budget)
+    // Effect's own finalizers run uninterruptibly, and a nested scope must go on with its next finalizer even
+    // when this one is abandoned.
+    const close = Effect.uninterruptible(Effect.suspend(() => {
+      guard(scope, owner, timer, budget, failures)
+      return Scope.close(scope, exit)
+    }))
+    return chain(options, owner, exit, close, failures)
+  })
+
+/**
+ * `Effect.scoped` whose scope is closed under one budget.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const scoped = <R2 = never>(options: Options<R2>) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, Exclude<R, Scope.Scope> | R2> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Scope.make(), (scope) =>
+      Effect.flatMap(
+        Effect.exit(restore(Scope.extend(self, scope))),
+        (exit) => Effect.zipRight(closeScope(scope, exit, options), exit)
+      ))
+  )
+
+interface Labelled {
+  (exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown>
+  label?: string
+}
+
+/** The finalizer, then its fallbacks, until one completes; records and logs how it went. */
+const chain = <R, R2>(
+  options: Options<R2>,
+  owner: OwnerPath,
+  exit: Exit.Exit<unknown, unknown>,
+  effect: Effect.Effect<unknown, unknown, R>,
+  inner: ReadonlyArray<Attempt> = []
+): Effect.Effect<Outcome, never, R | R2> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    const monitor = yield* CleanupMonitor
+    const timer = yield* BudgetClock
+    const startedAt = timer.unsafeNow()
+    const steps: ReadonlyArray<Fallback<R | R2>> = [
+      { ...options, run: () => effect },
+      ...options.fallbacks ?? []
+    ]
+    const attempts: Array<Attempt> = []
+    let completed: string | undefined
+    for (const step of steps) {
+      const budget = Duration.decode(step.budget ?? defaults.budget)
+      const tried = yield* attempt(step.label, budget, owner, timer, monitor, Effect.suspend(() => step.run(exit)))
+      const failures = attempts.length === 0 ? inner.slice() : []
+      if (tried.result !== "completed" || failures.length === 0) failures.push(tried)
+      attempts.push(...failures)
+      if (failures.every((one) => one.result === "completed")) {
+        completed = step.label
+        break
+      }
+    }
+    const common: Common = {
+      owner,
+      label: options.label,
+      budgetMillis: steps.reduce((sum, step) => sum + Duration.toMillis(step.budget ?? defaults.budget), 0),
+      elapsedMillis: timer.unsafeNow() - startedAt,
+      attempts
+    }
+    const outcome = completed !== undefined
+      ? attempts.length === 1 ? Outcome.Completed(common) : Outcome.FellBack({ ...common, via: completed })
+      : attempts.some((one) => one.result === "abandoned")
+      ? Outcome.Abandoned(common)
+      : Outcome.Failed({
+        ...common,
+        cause: attempts.reduce<Cause.Cause<unknown>>(
+          (all, one) => one.cause === undefined ? all : Cause.sequential(all, one.cause),
+          Cause.empty
+        )
+      })
+    monitor.unsafeRecord(outcome)
+    yield* report(outcome)
+    return outcome
+  }))
+
+/** Waits for the effect or for the end of its budget. Nothing that the effect does reaches the waiting fiber. */
+const attempt = <R>(
+  label: string,
+  budget: Duration.Duration,
+  owner: OwnerPath,
+  timer: Timer,
+  monitor: Monitor,
+  effect: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<Attempt, never, R> =>
+  Effect.suspend(() => {
+    const startedAt = timer.unsafeNow()
+    const budgetMillis = Duration.toMillis(budget)
+    const tracked = effect.pipe(
+      FiberRegistry.track({ name: label, kind: "cleanup", crash: "silent" }),
+      Effect.locally(FiberRegistry.currentOwner, owner),
+      Effect.interruptible
+    )
+    return Effect.flatMap(Effect.forkDaemon(tracked), (fiber) =>
+      Effect.async<Attempt>((resume) => {
+        let waiting = true
+        const settle = (result: Attempt["result"], cause?: Cause.Cause<unknown>) => {
+          waiting = false
+          const elapsedMillis = timer.unsafeNow() - startedAt
+          resume(Effect.succeed({ label, budgetMillis, elapsedMillis, result, cause, fiberId: `#${fiber.id().id}` }))
+        }
+        const cancel = timer.unsafeSchedule(() => {
+          if (!waiting) return
+          settle("abandoned")
+          monitor.unsafeLeave({ owner, label, budgetMillis, since: Date.now(), fiber })
+          fiber.unsafeInterruptAsFork(FiberId.none)
+        }, budget)
+        fiber.addObserver((exit) => {
+          if (!waiting) return
+          cancel()
+          if (exit._tag === "Success") settle("completed")
+          else settle("failed", exit.cause)
+        })
+      }))
+  })
+
+/**
+ * Bounds every finalizer of a scope in place, so that the scope's own `close` keeps the order and the strategy. The map of
+ * finalizers is private to effect 3.22; were it to move, the scope is still closed under its budget as a whole.
+ */
+const guard = (
+  scope: Scope.CloseableScope,
+  owner: OwnerPath,
+  timer: Timer,
+  budgetMillis: number,
+  failures: Array<Attempt>
+) => {
+  const state = (scope as { state?: { _tag: string; finalizers?: Map<object, Labelled> } }).state
+  if (state?._tag !== "Open" || !(state.finalizers instanceof Map)) return
+  const total = state.finalizers.size
+  const startedAt = timer.unsafeNow()
+  let waiting = total
+  for (const [index, [key, finalizer]] of Array.from(state.finalizers).entries()) {
+    state.finalizers.set(key, (exit) =>
+      Effect.gen(function*() {
+        const spent = timer.unsafeNow() - startedAt
+        const budget = Math.max(1, budgetMillis * 0.8 - spent, (budgetMillis * 0.98 - spent) / waiting--)
+        const label = finalizer.label ?? `finalizer ${index + 1} of ${total}`
+        const monitor = yield* CleanupMonitor
+        const tried = yield* attempt(
+          label,
+          Duration.millis(budget),
+          owner,
+          timer,
+          monitor,
+          Effect.uninterruptible(Effect.suspend(() => finalizer(exit)))
+        )
+        if (tried.result !== "completed") failures.push(tried)
+      }))
+  }
+}
+
+const report = (outcome: Outcome): Effect.Effect<void> => {
+  const level = outcome._tag === "Completed" ? overran(outcome) ? "Warning" : undefined : outcome._tag === "FellBack"
+    ? "Warning"
+    : "Error"
+  if (level === undefined) return Effect.void
+  const name = [...outcome.owner, outcome.label].join("/")
+  const did = outcome._tag === "FellBack"
+    ? `fell back to ${outcome.via}`
+    : outcome._tag === "Completed"
+    ? "overran its budget"
+    : outcome._tag === "Failed"
+    ? "failed"
+    : "was abandoned"
+  const message = `Cleanup ${name} ${did} after ${Math.round(outcome.elapsedMillis)} ms of ${outcome.budgetMillis} ms`
+  const causes = outcome.attempts.flatMap((one) => one.cause === undefined ? [] : [one.cause])
+  return (level === "Error" ? Effect.logError : Effect.logWarning)(message, ...causes).pipe(
+    Effect.annotateLogs({
+      owner: outcome.owner.join("/"),
+      label: outcome.label,
+      attempts: outcome.attempts.map((one) =>
+        `${one.label}: ${one.result} (${Math.round(one.elapsedMillis)} of ${
+          Math.round(one.budgetMillis)
+        } ms, ${one.fiberId})`
+      )
+    }),
+    // A broken logger must not fail a cleanup.
+    Effect.catchAllCause(() => Effect.void)
+  )
+}

@@ -28,89 +28,44 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
-import * as MetricBoundaries from "effect/MetricBoundaries"
-import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as FiberRegistry from "./FiberRegistry.js"
+import {
+  counter,
+  fixedPlan,
+  handlerLoop,
+  type HandlerStats,
+  histogram,
+  noTags,
+  nowOf,
+  type Overrun,
+  type Plan,
+  schedulePlan,
+  show,
+  Slots,
+  type State,
+  type Tick
+} from "./internal/ticker.js"
 
-/**
- * One slot of a ticker, as one handler gets it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Tick {
-  /** Name of the ticker. */
-  readonly name: string
-  /** Number of the slot, from 1. It goes up by one per slot, whether or not anybody ran. */
-  readonly number: number
-  /** The instant of the slot, in milliseconds since the epoch. */
-  readonly at: number
-  /** World clock at the slot, in milliseconds: the time this ticker has been running, over all restarts. */
-  readonly world: number
-  /** How long after `at` the handler was started, in milliseconds. */
-  readonly late: number
-  /** Slots of this handler since its previous run that it did not get. */
-  readonly missed: number
-}
-
-/**
- * What happens to the slots that came due while their handler was busy.
- *
- * - `"skip"`: dropped. The handler continues with the next slot on the grid.
- * - `"coalesce"`: merged. The handler runs once, at once, with the newest of them.
- * - `{ catchUp: max }`: run one after the other, in order; only the newest `max` are kept.
- *
- * Slots that were dropped or merged are counted in `missed` of the next tick.
- *
- * @since 0.1.0
- * @category models
- */
-export type Overrun = "skip" | "coalesce" | { readonly catchUp: number }
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface State {
-  /** The last slot that was handed out. */
-  readonly number: number
-  /** World clock at that slot, in milliseconds. */
-  readonly world: number
-  /** The instant of that slot, in milliseconds since the epoch. */
-  readonly at: number
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface HandlerStats {
-  readonly name: string
-  readonly every: number
-  readonly running: boolean
-  /** Runs that ended, in whatever way. */
-  readonly runs: number
-  readonly failures: number
-  /** Runs that took longer than their budget and were interrupted. */
-  readonly overBudget: number
-  /** Slots that were skipped or merged. */
-  readonly missed: number
-  /** Number of the last tick that it was started with, 0 before the first. */
-  readonly lastNumber: number
+export type {
+  /** @since 0.1.0 */
+  HandlerStats,
+  /** @since 0.1.0 */
+  Overrun,
+  /** @since 0.1.0 */
+  State,
+  /** @since 0.1.0 */
+  Tick
 }
 
 /**
@@ -286,18 +241,6 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.sync(Store, () => {
 /** Half of the longest time-out that JavaScript timers can do: longer waits are made of several. */
 const longestSleep = 2 ** 30
 
-const show = (given: unknown): string => {
-  try {
-    return typeof given === "string"
-      ? `"${given}"`
-      : Duration.isDuration(given)
-      ? Duration.format(given)
-      : String(given)
-  } catch {
-    return typeof given
-  }
-}
-
 const intervalMillis = (ticker: string, interval: unknown): Effect.Effect<number, InvalidTicker> =>
   Effect.suspend(() => {
     const millis = Option.match(decodeDuration(interval), { onNone: () => Number.NaN, onSome: Duration.toMillis })
@@ -314,8 +257,6 @@ const intervalMillis = (ticker: string, interval: unknown): Effect.Effect<number
 const decodeDuration = (input: unknown): Option.Option<Duration.Duration> =>
   typeof input === "number" && Number.isNaN(input) ? Option.none() : Duration.decodeUnknown(input)
 
-const keptSlots = (overrun: Overrun): number => typeof overrun === "object" ? overrun.catchUp : 1
-
 const checkOverrun = (ticker: string, overrun: Overrun): Effect.Effect<void, InvalidTicker> =>
   overrun === "skip" || overrun === "coalesce" ||
     (typeof overrun === "object" && Number.isInteger(overrun.catchUp) && overrun.catchUp >= 1 &&
@@ -327,205 +268,6 @@ const checkOverrun = (ticker: string, overrun: Overrun): Effect.Effect<void, Inv
       given: typeof overrun === "object" ? `{ catchUp: ${overrun.catchUp} }` : show(overrun),
       expected: "\"skip\", \"coalesce\" or { catchUp: 1 to 65536 }"
     })
-
-const milliseconds = MetricBoundaries.fromIterable([0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000])
-
-/** A metric made from its whole key looks its hook up once; `Metric.tagged` would do so on every update. */
-const counter = (name: string, description: string, labels: ReadonlyArray<MetricLabel.MetricLabel>) =>
-  Metric.fromMetricKey(
-    MetricKey.counter(name, { description, incremental: true }).pipe(MetricKey.taggedWithLabels(labels))
-  )
-
-const histogram = (name: string, description: string, labels: ReadonlyArray<MetricLabel.MetricLabel>) =>
-  Metric.fromMetricKey(
-    MetricKey.histogram(name, milliseconds, description).pipe(MetricKey.taggedWithLabels(labels))
-  )
-
-const noTags: ReadonlyArray<MetricLabel.MetricLabel> = []
-
-const modulo = (value: number, by: number): number => ((value % by) + by) % by
-
-/** The slots of one handler that are due and not yet taken: a ring that forgets the oldest. */
-class Slots {
-  readonly numbers: Float64Array
-  readonly ats: Float64Array
-  readonly worlds: Float64Array
-  readonly skip: boolean
-  running = false
-  closed = false
-  size = 0
-  /** Slots lost since the last tick that was taken. */
-  lost = 0
-  wake: (() => void) | undefined = undefined
-  runs = 0
-  failures = 0
-  overBudget = 0
-  missed = 0
-  lastNumber = 0
-  private head = 0
-
-  constructor(readonly name: string, readonly every: number, readonly offset: number, overrun: Overrun) {
-    const kept = keptSlots(overrun)
-    this.skip = overrun === "skip"
-    this.numbers = new Float64Array(kept)
-    this.ats = new Float64Array(kept)
-    this.worlds = new Float64Array(kept)
-  }
-
-  lose(count: number): void {
-    this.lost += count
-    this.missed += count
-  }
-
-  /** The slots `from` to `to` are due. */
-  offer(from: number, to: number, plan: Plan): void {
-    const newest = to - modulo(to - this.offset, this.every)
-    const oldest = from + modulo(this.offset - from, this.every)
-    if (newest < oldest) return
-    const count = (newest - oldest) / this.every + 1
-    if (this.skip && (this.running || this.size > 0)) {
-      this.lose(count)
-      return
-    }
-    const kept = Math.min(count, this.numbers.length)
-    let dropped = count - kept
-    for (let number = newest - (kept - 1) * this.every; number <= newest; number += this.every) {
-      if (this.size === this.numbers.length) dropped++
-      else this.size++
-      this.numbers[this.head] = number
-      this.ats[this.head] = plan.at(number)
-      this.worlds[this.head] = plan.world(number)
-      this.head = (this.head + 1) % this.numbers.length
-    }
-    if (dropped > 0) this.lose(dropped)
-    if (this.wake !== undefined) {
-      const wake = this.wake
-      this.wake = undefined
-      wake()
-    }
-  }
-
-  /** The slots `from` to `to` will not be handed out. */
-  drop(from: number, to: number): void {
-    const newest = to - modulo(to - this.offset, this.every)
-    const oldest = from + modulo(this.offset - from, this.every)
-    if (newest >= oldest) this.lose((newest - oldest) / this.every + 1)
-  }
-
-  take(ticker: string, now: number): Tick | undefined {
-    if (this.size === 0) return undefined
-    const index = (this.head + this.numbers.length - this.size) % this.numbers.length
-    this.size--
-    const missed = this.lost
-    this.lost = 0
-    const number = this.numbers[index]
-    const at = this.ats[index]
-    this.lastNumber = number
-    return { name: ticker, number, at, world: this.worlds[index], late: Math.max(0, now - at), missed }
-  }
-
-  close(): void {
-    this.closed = true
-    this.size = 0
-    this.wake?.()
-  }
-
-  stats(): HandlerStats {
-    return {
-      name: this.name,
-      every: this.every,
-      running: this.running,
-      runs: this.runs,
-      failures: this.failures,
-      overBudget: this.overBudget,
-      missed: this.missed,
-      lastNumber: this.lastNumber
-    }
-  }
-}
-
-/** Where the slots are. `next` is due at `nextAt`; `advance` moves past everything that is due. */
-interface Plan {
-  readonly rate: number
-  readonly nextAt: number
-  /** Instant and world clock of a slot of the last `advance`. */
-  readonly at: (number: number) => number
-  readonly world: (number: number) => number
-  /** Answers the newest slot due at `now`, and plans the next one. */
-  readonly advance: (now: number) => Effect.Effect<number>
-}
-
-/** Instants by multiplication from an anchor: rounding does not add up, and a long stop costs no more than a short. */
-const fixedPlan = (interval: number, anchor: State): Plan => {
-  let next = anchor.number + 1
-  const at = (number: number) => anchor.at + (number - anchor.number) * interval
-  return {
-    rate: 1000 / interval,
-    get nextAt() {
-      return at(next)
-    },
-    at,
-    world: (number) => anchor.world + (number - anchor.number) * interval,
-    advance: (now) =>
-      Effect.sync(() => {
-        let last = Math.max(next, anchor.number + Math.floor((now - anchor.at) / interval))
-        while (at(last + 1) <= now) last++
-        while (last > next && at(last) > now) last--
-        next = last + 1
-        return last
-      })
-  }
-}
-
-/** Instants by stepping a schedule at the instants at which it was due. */
-const schedulePlan = (
-  schedule: Schedule.Schedule<unknown, unknown>,
-  anchor: State,
-  earliest: number
-): Effect.Effect<Plan> =>
-  Effect.gen(function*() {
-    let scheduleState = schedule.initial
-    let last = anchor.number
-    let first = last + 1
-    let nextAt = Number.POSITIVE_INFINITY
-    let due: Array<number> = []
-    const step = (from: number, earliest: number) =>
-      Effect.map(schedule.step(from, undefined, scheduleState), ([state, _, decision]) => {
-        scheduleState = state
-        nextAt = ScheduleDecision.isContinue(decision)
-          ? Math.max(ScheduleIntervals.start(decision.intervals), earliest)
-          : Number.POSITIVE_INFINITY
-      })
-    yield* step(anchor.at, earliest)
-    const at = (number: number) => due[number - first]
-    return {
-      rate: 0,
-      get nextAt() {
-        return nextAt
-      },
-      at,
-      world: (number) => anchor.world + at(number) - anchor.at,
-      advance: (now) =>
-        Effect.suspend(() => {
-          first = last + 1
-          due = []
-          return Effect.as(
-            Effect.whileLoop({
-              while: () => nextAt <= now,
-              body: () => {
-                last++
-                due.push(nextAt)
-                return step(nextAt, nextAt + 1)
-              },
-              step: () => {}
-            }),
-            0
-          )
-        }).pipe(Effect.map(() => last))
-    }
-  })
-
-const nowOf = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /**
  * Starts a ticker that lives as long as the scope.
@@ -565,6 +307,8 @@ export const make = (
 
     const scope = yield* Effect.scope
     const clock = yield* Effect.clock
+    // Whoever resumes the ticker, or changes its rate, does not become its owner.
+    const owner = yield* FiberRef.get(FiberRegistry.currentOwner)
     const control = yield* Effect.makeSemaphore(1)
     const loaded = store === undefined ? Option.none<State>() : yield* store.load(name)
 
@@ -676,12 +420,17 @@ export const make = (
         plan = started
         phase = "running"
         // A fiber inherits the interruptibility of the place that forks it.
-        driver = yield* Effect.forkIn(
-          Effect.onExit(Effect.interruptible(drive(started)), () =>
-            Effect.sync(() => {
-              if (plan === started) phase = "stopped"
-            })),
-          scope
+        driver = yield* Effect.locally(
+          FiberRegistry.forkIn(
+            Effect.onExit(Effect.interruptible(drive(started)), () =>
+              Effect.sync(() => {
+                if (plan === started) phase = "stopped"
+              })),
+            scope,
+            { name, kind: "ticker" }
+          ),
+          FiberRegistry.currentOwner,
+          owner
         )
       })
 
@@ -713,7 +462,9 @@ export const make = (
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => savedNumber === number ? Effect.void : save(store, { number, world, at }))
       )
-      if (options.save !== "ahead") yield* Effect.forkIn(Effect.interruptible(saver(store)), scope)
+      if (options.save !== "ahead") {
+        yield* FiberRegistry.forkIn(Effect.interruptible(saver(store)), scope, { name: `${name}.save`, kind: "worker" })
+      }
     }
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -730,7 +481,7 @@ export const make = (
           Effect.sync(() => handlers.push(slots)),
           () => Effect.sync(() => handlers.splice(handlers.indexOf(slots), 1))
         )
-        yield* Effect.forkScoped(Effect.interruptible(work))
+        yield* FiberRegistry.forkScoped(Effect.interruptible(work), { name: handler.name, kind: "handler" })
       })
 
     return {
@@ -785,70 +536,6 @@ const makeSlots = (ticker: string, options: HandlerOptions, overrun: Overrun): E
     }
     yield* checkOverrun(ticker, policy)
     return new Slots(options.name, every, offset, policy)
-  })
-
-/** Runs one handler for as long as its fiber lives: one run at a time, and no failure ends it. */
-const handlerLoop = <E, R>(
-  ticker: string,
-  clock: Clock.Clock,
-  slots: Slots,
-  budget: Duration.DurationInput | undefined,
-  run: (tick: Tick) => Effect.Effect<unknown, E, R>
-): Effect.Effect<Effect.Effect<void, never, R>> =>
-  Effect.sync(() => {
-    const labels = [MetricLabel.make("ticker", ticker), MetricLabel.make("handler", slots.name)]
-    const duration = histogram("holdfast_ticker_handler_ms", "Milliseconds that a run of a handler took", labels)
-    const failures = counter("holdfast_ticker_handler_failures_total", "Runs that failed or died", labels)
-    const overBudget = counter("holdfast_ticker_handler_over_budget_total", "Runs that their budget ended", labels)
-    const missed = counter("holdfast_ticker_handler_missed_total", "Slots that were skipped or merged", labels)
-
-    const park = Effect.async<void>((resume) => {
-      slots.wake = () => {
-        slots.wake = undefined
-        resume(Effect.void)
-      }
-      return Effect.sync(() => {
-        slots.wake = undefined
-      })
-    })
-
-    const bounded = (tick: Tick): Effect.Effect<boolean, E, R> => {
-      const once = Effect.suspend(() => run(tick))
-      return budget === undefined
-        ? Effect.as(once, true)
-        : Effect.timeoutTo(once, { duration: budget, onSuccess: () => true, onTimeout: () => false })
-    }
-
-    const ended = (tick: Tick, started: number, exit: Exit.Exit<boolean, E>): Effect.Effect<void> => {
-      slots.running = false
-      slots.runs++
-      duration.unsafeUpdate(nowOf(clock) - started, noTags)
-      if (Exit.isFailure(exit)) {
-        slots.failures++
-        failures.unsafeUpdate(1, noTags)
-        return Effect.logError(
-          `Handler "${slots.name}" of ticker "${ticker}" failed at tick ${tick.number}`,
-          exit.cause
-        )
-      }
-      if (exit.value) return Effect.void
-      slots.overBudget++
-      overBudget.unsafeUpdate(1, noTags)
-      return Effect.logWarning(
-        `Handler "${slots.name}" of ticker "${ticker}" ran over its budget of ${show(budget)} at tick ${tick.number}`
-      )
-    }
-
-    const loop: Effect.Effect<void, never, R> = Effect.suspend(() => {
-      if (slots.closed) return Effect.void
-      const started = nowOf(clock)
-      const tick = slots.take(ticker, started)
-      if (tick === undefined) return Effect.flatMap(park, () => loop)
-      if (tick.missed > 0) missed.unsafeUpdate(tick.missed, noTags)
-      slots.running = true
-      return Effect.flatMap(Effect.exit(bounded(tick)), (exit) => Effect.zipRight(ended(tick, started, exit), loop))
-    })
-    return loop
   })
 
 /**

@@ -39,6 +39,7 @@ import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import {
   counter,
@@ -459,8 +460,9 @@ export const make = (
       }).pipe(control.withPermits(1), Effect.uninterruptible)
 
     if (store !== undefined) {
-      yield* Effect.addFinalizer(() =>
-        Effect.suspend(() => savedNumber === number ? Effect.void : save(store, { number, world, at }))
+      yield* Cleanup.addFinalizer(
+        { label: `ticker ${name}: save its last state` },
+        () => Effect.suspend(() => savedNumber === number ? Effect.void : save(store, { number, world, at }))
       )
       if (options.save !== "ahead") {
         yield* FiberRegistry.forkIn(Effect.interruptible(saver(store)), scope, { name: `${name}.save`, kind: "worker" })

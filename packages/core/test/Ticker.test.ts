@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
-import { Deferred, Effect, Exit, Fiber, Schedule, Scope, TestClock } from "effect"
+import { Deferred, Effect, Exit, Fiber, Metric, Schedule, Scope, TestClock } from "effect"
 
 const collect = (
   ticker: Ticker.Service,
@@ -192,6 +193,194 @@ describe("Ticker", () => {
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual((yield* ticker.state).number, 6)
     }))
+
+  it.scoped("never runs a handler twice at a time, even one that its budget cannot interrupt", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const ticker = yield* Scope.extend(Ticker.make({ name: "world", interval: "1 second" }), scope)
+      let running = 0
+      let most = 0
+      const ticks = yield* collect(ticker, { name: "stubborn", budget: "500 millis" }, () =>
+        Effect.uninterruptible(
+          Effect.acquireUseRelease(
+            Effect.sync(() => {
+              most = Math.max(most, ++running)
+            }),
+            () => Effect.sleep("2500 millis"),
+            () => Effect.sync(() => running--)
+          )
+        )).pipe(Scope.extend(scope))
+      yield* TestClock.adjust("8 seconds")
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("8 seconds")
+      yield* Fiber.join(closing)
+      assert.strictEqual(most, 1)
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.missed]), [[1, 0], [3, 1], [6, 2]])
+    }))
+
+  it.scoped("is in the census: one ticker, its handlers; interrupting the ticker stops it for good", () =>
+    Effect.gen(function*() {
+      const registry = yield* FiberRegistry.FiberRegistry
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+      const ticks = yield* collect(ticker, { name: "weather" })
+      const kinds = () => registry.unsafeCensus().map((entry) => `${entry.kind}:${entry.name}`).sort()
+      assert.deepStrictEqual(kinds(), ["handler:weather", "ticker:world"])
+      yield* ticker.onTick({ name: "control", every: 2 }, () => ticker.setInterval("500 millis"))
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(kinds(), ["handler:control", "handler:weather", "ticker:world"])
+      const driver = registry.unsafeCensus().find((entry) => entry.kind === "ticker")
+      assert.deepStrictEqual(driver?.owner, ["world"])
+      yield* Effect.forEach(
+        Fiber.unsafeRoots(),
+        (fiber) => `#${fiber.id().id}` === driver?.id ? Fiber.interrupt(fiber) : Effect.void
+      )
+      const { length } = ticks
+      yield* ticker.resume
+      yield* ticker.setInterval("1 second")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* ticker.stats).phase, "stopped")
+      assert.strictEqual(ticks.length, length)
+    }).pipe(Effect.provide(FiberRegistry.layer)))
+
+  it.scoped("can be paused, resumed and repaced by its own handlers", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", paused: true })
+      const ticks = yield* collect(ticker, { name: "all" }, (tick) =>
+        tick.number === 2
+          ? ticker.setInterval("100 millis")
+          : tick.number === 4
+          ? Effect.zipRight(ticker.pause, Effect.delay(ticker.resume, "1 minute"))
+          : Effect.void)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(ticks, [])
+      yield* ticker.resume
+      yield* TestClock.adjust("2 seconds")
+      yield* TestClock.adjust("61 seconds")
+      assert.deepStrictEqual(ticks.slice(0, 6).map((tick) => [tick.number, tick.at - 3_600_000, tick.world]), [
+        [1, 1000, 1000],
+        [2, 2000, 2000],
+        [3, 2100, 2100],
+        [4, 2200, 2200],
+        [5, 62_300, 2300],
+        [6, 62_400, 2400]
+      ])
+      assert.strictEqual((yield* ticker.stats).rate, 10)
+    }))
+
+  it.scoped("saves behind the tick: a store that hangs or fails delays nothing", () =>
+    Effect.gen(function*() {
+      const saved: Array<number> = []
+      let mode: "hang" | "fail" | "work" = "fail"
+      const store: Ticker.Store.Service = {
+        load: () => Effect.succeedNone,
+        save: (ticker, { number }) =>
+          Effect.suspend(() =>
+            mode === "hang"
+              ? Effect.never
+              : mode === "fail"
+              ? new Ticker.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
+              : Effect.sync(() => void saved.push(number))
+          )
+      }
+      const scope = yield* Scope.make()
+      const ticker = yield* Scope.extend(Ticker.make({ name: "world", interval: "1 second", store }), scope)
+      const ticks = yield* collect(ticker, { name: "all" })
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(numbers(ticks), [1, 2, 3])
+      assert.strictEqual((yield* ticker.stats).saveFailures, 3)
+      mode = "work"
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(saved, [4, 5])
+      mode = "hang"
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(numbers(ticks), [1, 2, 3, 4, 5, 6, 7, 8])
+      mode = "work"
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(saved, [4, 5, 8])
+    }))
+
+  it.scoped("saves ahead of the tick: no number is handed out before it is saved", () =>
+    Effect.gen(function*() {
+      const saved: Array<number> = []
+      let broken = false
+      const store: Ticker.Store.Service = {
+        load: () => Effect.succeedSome({ number: 10, world: 10_000, at: 0 }),
+        save: (ticker, { number }) =>
+          Effect.suspend(() =>
+            broken
+              ? new Ticker.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
+              : Effect.sync(() => void saved.push(number))
+          )
+      }
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", store, save: "ahead" })
+      const ticks = yield* collect(ticker, { name: "all" }, (tick) =>
+        Effect.sync(() =>
+          assert.include(saved, tick.number)
+        ))
+      yield* TestClock.adjust("2 seconds")
+      broken = true
+      yield* TestClock.adjust("3 seconds")
+      broken = false
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.missed, tick.world]), [
+        [11, 0, 11_000],
+        [12, 0, 12_000],
+        [16, 3, 16_000],
+        [17, 0, 17_000]
+      ])
+      assert.strictEqual((yield* ticker.stats).handlers[0].failures, 0)
+    }))
+
+  it.scoped("does not start when its state cannot be read", () =>
+    Effect.gen(function*() {
+      const store: Ticker.Store.Service = {
+        load: (ticker) => new Ticker.StoreError({ ticker, operation: "load", reason: "damaged", cause: undefined }),
+        save: () => Effect.void
+      }
+      const error = yield* Effect.flip(Ticker.make({ name: "world", interval: "1 second", store }))
+      assert.strictEqual(error.message, "Ticker \"world\": cannot load its state: damaged")
+    }))
+
+  it.scoped("counts slots, lag, runs, failures and misses in metrics", () =>
+    Effect.gen(function*() {
+      const name = `metered-${Math.random()}`
+      const ticker = yield* Ticker.make({ name, interval: "1 second" })
+      yield* collect(ticker, { name: "slow" }, () => Effect.sleep("1500 millis"))
+      yield* collect(ticker, { name: "failing" }, () => Effect.fail("no"))
+      yield* TestClock.adjust("10 seconds")
+      const pairs = yield* Metric.snapshot
+      const state = (metric: string, handler?: string) => {
+        const wanted = handler === undefined ? [name] : [name, handler]
+        const pair = pairs.find(({ metricKey }) =>
+          metricKey.name === metric &&
+          wanted.every((value) => Array.from(metricKey.tags).some((tag) => tag.value === value))
+        )
+        assert.isDefined(pair)
+        return pair.metricState as unknown as { readonly count: number; readonly sum: number }
+      }
+      assert.strictEqual(state("holdfast_ticker_ticks_total").count, 10)
+      assert.strictEqual(state("holdfast_ticker_lag_ms").count, 10)
+      assert.strictEqual(state("holdfast_ticker_lag_ms").sum, 0)
+      assert.strictEqual(state("holdfast_ticker_handler_failures_total", "failing").count, 10)
+      assert.strictEqual(state("holdfast_ticker_handler_ms", "failing").count, 10)
+      assert.strictEqual(state("holdfast_ticker_handler_ms", "slow").sum, 6 * 1500)
+      assert.strictEqual(state("holdfast_ticker_handler_missed_total", "slow").count, 3)
+    }))
+
+  it.scoped("ticks on a schedule at the instants that the schedule names", () =>
+    Effect.gen(function*() {
+      const spaced = yield* Ticker.make({ name: "spaced", schedule: Schedule.spaced("700 millis") })
+      const fixed = yield* Ticker.make({ name: "fixed", schedule: Schedule.fixed("1 second") })
+      const cron = yield* Ticker.make({ name: "cron", schedule: Schedule.cron("*/5 * * * *", "UTC") })
+      const eager = yield* Ticker.make({ name: "eager", schedule: Schedule.recurs(3) })
+      const all = yield* Effect.forEach([spaced, fixed, cron, eager], (ticker) => collect(ticker, { name: "all" }))
+      yield* TestClock.adjust("6 minutes")
+      const [spacedTicks, fixedTicks, cronTicks, eagerTicks] = all.map((ticks) => ticks.map((tick) => tick.at))
+      assert.deepStrictEqual(spacedTicks, Array.from({ length: 514 }, (_, i) => (i + 1) * 700))
+      assert.deepStrictEqual(fixedTicks, Array.from({ length: 360 }, (_, i) => (i + 1) * 1000))
+      assert.deepStrictEqual(cronTicks, [300_000])
+      assert.deepStrictEqual(eagerTicks, [0, 1, 2])
+    }), 60_000)
 
   it.scoped("refuses what cannot be", () =>
     Effect.gen(function*() {

@@ -27,6 +27,7 @@
  */
 import * as PlatformError from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as Context from "effect/Context"
@@ -157,7 +158,7 @@ export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenE
   Effect.gen(function*() {
     const path = Path.resolve(options.path)
     const maxPages = options.maxBytes === undefined ? undefined : Math.max(1, Math.floor(options.maxBytes / 4096))
-    const connection = yield* Effect.acquireRelease(
+    const connection = yield* Cleanup.acquireRelease(
       Effect.tryPromise({
         try: () =>
           Connection.open(path, {
@@ -167,11 +168,8 @@ export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenE
           }),
         catch: (cause) => openError(path, failureOf(cause))
       }),
-      (connection) =>
-        Effect.catchAllCause(
-          Effect.promise(() => connection.close()),
-          (cause) => Effect.logError(`The store ${path} was not closed cleanly; its next opening recovers it`, cause)
-        )
+      { label: `sqlite ${path}: close` },
+      (connection) => Effect.tryPromise({ try: () => connection.close(), catch: failureOf })
     )
     connection.onCommit = (millis, writes) => {
       commitMillis.unsafeUpdate(millis, noTags)

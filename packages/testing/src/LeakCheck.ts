@@ -16,8 +16,8 @@
  *
  * @since 0.1.0
  */
-import { Data, Duration, Effect, Exit, FiberId, FiberRef, Option } from "effect"
-import type { Fiber, Runtime as RuntimeType } from "effect"
+import { Data, Duration, Effect, Exit, FiberId, Option } from "effect"
+import type { Fiber, FiberRef, Runtime as RuntimeType } from "effect"
 import { Runtime } from "effect"
 import { globalValue } from "effect/GlobalValue"
 import { AsyncLocalStorage, createHook } from "node:async_hooks"
@@ -145,10 +145,7 @@ const state: State = globalValue("@holdfast/testing/LeakCheck", () => ({
  * @since 0.1.0
  * @category references
  */
-export const isBackground: FiberRef.FiberRef<boolean> = globalValue(
-  "@holdfast/testing/LeakCheck/isBackground",
-  () => FiberRef.unsafeMake(false)
-)
+export const isBackground: FiberRef.FiberRef<boolean> = Hooks.isBackground
 
 /**
  * Declares the fibers that `self` forks as background work that may outlive the test.

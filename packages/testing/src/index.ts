@@ -1,5 +1,8 @@
 export * as Boundary from "./Boundary.js"
 export * as EventStoreConformance from "./EventStoreConformance.js"
 export * as Explore from "./Explore.js"
+export * as Faults from "./Faults.js"
+export * as FaultyPorts from "./FaultyPorts.js"
 export * as LeakCheck from "./LeakCheck.js"
+export * as Link from "./Link.js"
 export * as Vitest from "./Vitest.js"

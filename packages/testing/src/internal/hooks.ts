@@ -12,8 +12,8 @@
  * Everything here is installed once per process, costs one comparison while nobody listens, and never changes what a
  * program does.
  */
-import { Effect, Effectable, Scope } from "effect"
-import type { Exit, Fiber, FiberId, FiberRef } from "effect"
+import { Effect, Effectable, FiberRef, Scope } from "effect"
+import type { Exit, Fiber, FiberId } from "effect"
 import { globalValue } from "effect/GlobalValue"
 
 /** The parts of the fiber's runtime that the hooks read. */
@@ -90,6 +90,12 @@ export const setCurrentFiber = (fiber: RawFiber | undefined): RawFiber | undefin
   ;(globalThis as { "effect/FiberCurrent"?: RawFiber | undefined })["effect/FiberCurrent"] = fiber
   return before
 }
+
+/** Set for fibers that are declared as background work; inherited by what they fork. */
+export const isBackground: FiberRef.FiberRef<boolean> = globalValue(
+  "@holdfast/testing/isBackground",
+  () => FiberRef.unsafeMake(false)
+)
 
 /** Whether the fiber runs under the scheduler of a simulation, which looks after its own leaks. */
 export const isSimulated = (fiber: RawFiber): boolean => simulation in fiber.currentScheduler

@@ -486,7 +486,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private live(): Array<FiberState> {
-    return Array.from(this.fibers.values())
+    return Array.from(this.fibers.values()).filter((fiber) => !fiber.raw.getFiberRef(Hooks.isBackground))
   }
 
   private openScopes(): Array<Hooks.RawScope> {

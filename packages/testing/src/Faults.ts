@@ -1,0 +1,259 @@
+/**
+ * Fault injection that a seed governs. Code under test, or the fake that a test gives it, names points at which the world
+ * may misbehave; in each run some of the points are active, and an active point fires now and then. The same seed makes
+ * the same points fire at the same evaluations, whatever else the program draws at random.
+ *
+ * **For** what the happy path never shows: finalizers that hang or die, stores that fail, links that part, handlers that
+ * crash, clients that do not read, clocks that jump. `FaultyPorts` and `Link` have ready-made ones. **Not for** production:
+ * without `layer` every point is silent, and costs one lookup.
+ *
+ * Inside `Explore` the seed is that of the run. Elsewhere it is `options.seed`, else drawn from `Random`, and always in
+ * the report.
+ *
+ * @since 0.1.0
+ */
+import { Context, Data, Duration, Effect, FiberRef, Layer, Option, Random } from "effect"
+import * as Explore from "./Explore.js"
+import * as Prng from "./internal/prng.js"
+import * as LeakCheck from "./LeakCheck.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** the share of points that are active in a run. Default 0.5. */
+  readonly activation?: number
+  /** how often an active point fires. Default 0.25. */
+  readonly probability?: number
+  /**
+   * points that are always active, with the probability to fire (0 silences, 1 fires always): by name, or by prefix with
+   * a star at the end
+   */
+  readonly points?: { readonly [point: string]: number }
+  /** points that nothing else names are silent. Default false. */
+  readonly only?: boolean
+  /** Default: the seed of the exploration, else drawn from `Random`. */
+  readonly seed?: number
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { activation: 0.5, probability: 0.25, only: false } as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface PointReport {
+  readonly point: string
+  readonly active: boolean
+  readonly evaluated: number
+  readonly fired: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly seed: number
+  /** whether the fault happens, this time */
+  readonly decide: (point: string) => boolean
+  /** whether the options name the point, rather than chance */
+  readonly isNamed: (point: string) => boolean
+  /** an integer of `[min, max]`, from the stream of the point */
+  readonly between: (point: string, min: number, max: number) => number
+  /** no fault fires from now on: for the half of a test that looks whether all is well again */
+  readonly calm: Effect.Effect<void>
+  readonly report: Effect.Effect<ReadonlyArray<PointReport>>
+}
+
+interface Point {
+  readonly probability: number
+  readonly random: Prng.Prng
+  evaluated: number
+  fired: number
+}
+
+const silent: Service = {
+  seed: 0,
+  decide: () => false,
+  isNamed: () => false,
+  between: (_point, min) => min,
+  calm: Effect.void,
+  report: Effect.succeed([])
+}
+
+/**
+ * The faults in force. None unless a layer says otherwise.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Faults extends Context.Reference<Faults>()("@holdfast/testing/Faults", {
+  defaultValue: (): Service => silent
+}) {}
+
+/**
+ * What an injected defect is, so that a test can tell it from a real one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Injected extends Data.TaggedError("Injected")<{ readonly point: string }> {
+  override get message() {
+    return `injected fault at ${this.point}`
+  }
+}
+
+/**
+ * Faults of one seed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options & { readonly seed: number }): Service => {
+  const points = new Map<string, Point>()
+  let calm = false
+  const named = (name: string): number | undefined => {
+    for (const [pattern, probability] of Object.entries(options.points ?? {})) {
+      if (pattern === name || (pattern.endsWith("*") && name.startsWith(pattern.slice(0, -1)))) return probability
+    }
+    return undefined
+  }
+  const pointOf = (name: string): Point => {
+    let point = points.get(name)
+    if (point === undefined) {
+      const random = Prng.make(options.seed, `fault ${name}`)
+      const active = random.float() < (options.activation ?? defaults.activation)
+      const unnamed = (options.only ?? defaults.only) || !active ? 0 : options.probability ?? defaults.probability
+      point = { probability: named(name) ?? unnamed, random, evaluated: 0, fired: 0 }
+      points.set(name, point)
+    }
+    return point
+  }
+  return {
+    seed: options.seed,
+    decide: (name) => {
+      const point = pointOf(name)
+      point.evaluated++
+      const fires = point.random.float() < point.probability && !calm
+      if (fires) point.fired++
+      return fires
+    },
+    isNamed: (name) => named(name) !== undefined,
+    between: (name, min, max) => min + pointOf(name).random.below(max - min + 1),
+    calm: Effect.sync(() => {
+      calm = true
+    }),
+    report: Effect.sync(() =>
+      Array.from(points, ([point, { evaluated, fired, probability }]) => ({
+        point,
+        active: probability > 0,
+        evaluated,
+        fired
+      }))
+    )
+  }
+}
+
+/**
+ * Turns faults on for everything that the layer is provided to.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<never> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const seed = options.seed ??
+      Option.getOrUndefined(yield* FiberRef.get(Explore.currentSeed)) ??
+      (yield* Random.nextIntBetween(0, 0x7fff_ffff))
+    return Context.make(Faults, make({ ...options, seed })) as Context.Context<never>
+  }))
+
+/**
+ * Whether the fault at `point` happens, this time.
+ *
+ * @since 0.1.0
+ * @category points
+ */
+export const buggify = (point: string): Effect.Effect<boolean> => Effect.map(Faults, (faults) => faults.decide(point))
+
+const instead = <A, E, R, A2, E2, R2>(
+  self: Effect.Effect<A, E, R>,
+  point: string,
+  fault: (faults: Service) => Effect.Effect<A2, E2, R2>
+): Effect.Effect<A | A2, E | E2, R | R2> =>
+  Effect.flatMap(
+    Faults,
+    (faults): Effect.Effect<A | A2, E | E2, R | R2> => faults.decide(point) ? fault(faults) : self
+  )
+
+/**
+ * `self`, or this error instead of it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const fail =
+  <E2>(point: string, error: () => E2) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
+    instead(self, point, () => Effect.fail(error()))
+
+/**
+ * `self` takes effect, but its success may be reported as this error: what a lost reply looks like.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const failAfter =
+  <E2>(point: string, error: () => E2) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
+    Effect.tap(self, () => instead(Effect.void, point, () => Effect.fail(error())))
+
+/**
+ * `self`, or the defect `Injected` instead of it: a handler that crashes.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const crash = (point: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  instead(self, point, () => Effect.die(new Injected({ point })))
+
+/**
+ * `self`, now and then late, by up to `max`: a stalled client, a slow disk.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const stall =
+  (point: string, max: Duration.DurationInput) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    instead(
+      self,
+      point,
+      (faults) => Effect.zipRight(Effect.sleep(faults.between(point, 1, Duration.toMillis(max))), self)
+    )
+
+/**
+ * `self`, or nothing for ever: cannot be interrupted either, and counts as declared background work, since whatever gives
+ * up waiting for it has to leave it behind.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const hang = (point: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  instead(self, point, () => hung)
+
+const hung: Effect.Effect<never> = Effect.uninterruptible(LeakCheck.background(Effect.never))
+
+/**
+ * A finalizer that may hang (`<point>.hangs`), die (`<point>.dies`) or take up to `max` (`<point>.stalls`).
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const finalizer =
+  (point: string, max: Duration.DurationInput = Duration.seconds(30)) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    self.pipe(stall(`${point}.stalls`, max), crash(`${point}.dies`), hang(`${point}.hangs`))

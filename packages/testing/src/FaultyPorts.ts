@@ -1,0 +1,171 @@
+/**
+ * Ports that misbehave: each layer here takes the real port from below and gives the same port, with fault points in it.
+ * The faults are those of `Faults`, so the same seed makes the same write fail.
+ *
+ * | layer | points |
+ * |---|---|
+ * | `eventStore` | `store.append.fails` nothing was written · `store.append.unsure` written, reported as failed · `store.append.tears` the first rows were written (breaks the contract of the port: only when named in the options) · `store.read.fails` · `store.stalls` up to 5 s |
+ * | `tickerStore` | `ticker.load.fails` · `ticker.save.fails` · `ticker.save.lost` reported as saved · `ticker.stalls` |
+ * | `keyValueStore` | `kv.get.fails` · `kv.set.fails` · `kv.set.tears` half of the value is kept, reported as failed · `kv.stalls` |
+ * | `clock` | `clock.jumps` the wall clock moves by up to one hour, either way; timers do not |
+ *
+ * @since 0.1.0
+ */
+import { SystemError } from "@effect/platform/Error"
+import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import * as EventLogStore from "@holdfast/core/EventLogStore"
+import * as Ticker from "@holdfast/core/Ticker"
+import type { Clock } from "effect"
+import { Duration, Effect, Layer } from "effect"
+import * as Faults from "./Faults.js"
+
+const longest = Duration.seconds(5)
+
+/** The faults that are in force where the layer is built go on to be, whoever calls the port. */
+const bind = Effect.map(
+  Faults.Faults,
+  (faults) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, Faults.Faults, faults)
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const eventStore: Layer.Layer<EventLogStore.Store, never, EventLogStore.Store> = Layer.effect(
+  EventLogStore.Store,
+  Effect.gen(function*() {
+    const store = yield* EventLogStore.Store
+    const bound = yield* bind
+    const broken = (operation: EventLogStore.StoreError["operation"], details: string) => () =>
+      new EventLogStore.StoreError({ operation, reason: "Io", details: `injected: ${details}` })
+    // out of contract, so never by chance alone
+    const faults = yield* Faults.Faults
+    const torn = (rows: ReadonlyArray<EventLogStore.Stored>) =>
+      rows.length > 1 && faults.isNamed("store.append.tears") && faults.decide("store.append.tears")
+    return {
+      append: (rows) =>
+        Effect.suspend(() =>
+          torn(rows)
+            ? Effect.zipRight(
+              store.append(rows.slice(0, faults.between("store.append.tears", 1, rows.length - 1))),
+              Effect.suspend(() => broken("append", "the first rows were written")())
+            )
+            : store.append(rows)
+        ).pipe(
+          Faults.failAfter("store.append.unsure", broken("append", "the rows were written")),
+          Faults.fail("store.append.fails", broken("append", "nothing was written")),
+          Faults.stall("store.stalls", longest),
+          bound
+        ),
+      read: (options) =>
+        store.read(options).pipe(
+          Faults.fail("store.read.fails", broken("read", "no rows")),
+          Faults.stall("store.stalls", longest),
+          bound
+        ),
+      bounds: store.bounds,
+      trim: (beforeId) => store.trim(beforeId).pipe(Faults.stall("store.stalls", longest), bound)
+    }
+  })
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const tickerStore: Layer.Layer<Ticker.Store, never, Ticker.Store> = Layer.effect(
+  Ticker.Store,
+  Effect.gen(function*() {
+    const store = yield* Ticker.Store
+    const bound = yield* bind
+    const broken = (ticker: string, operation: Ticker.StoreError["operation"]) => () =>
+      new Ticker.StoreError({ ticker, operation, reason: "injected", cause: undefined })
+    return {
+      load: (name) =>
+        store.load(name).pipe(
+          Faults.fail("ticker.load.fails", broken(name, "load")),
+          Faults.stall("ticker.stalls", longest),
+          bound
+        ),
+      save: (name, state) =>
+        Faults.buggify("ticker.save.lost").pipe(
+          Effect.flatMap((lost) => lost ? Effect.void : store.save(name, state)),
+          Faults.fail("ticker.save.fails", broken(name, "save")),
+          Faults.stall("ticker.stalls", longest),
+          bound
+        )
+    }
+  })
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const keyValueStore: Layer.Layer<KeyValueStore.KeyValueStore, never, KeyValueStore.KeyValueStore> = Layer.effect(
+  KeyValueStore.KeyValueStore,
+  Effect.gen(function*() {
+    const store = yield* KeyValueStore.KeyValueStore
+    const bound = yield* bind
+    const broken = (method: string, pathOrDescriptor: string) => () =>
+      new SystemError({
+        reason: "Unknown",
+        module: "KeyValueStore",
+        method,
+        pathOrDescriptor,
+        description: "injected"
+      })
+    const set = (key: string, value: string | Uint8Array) =>
+      Faults.buggify("kv.set.tears").pipe(
+        Effect.flatMap((torn) =>
+          torn
+            ? Effect.zipRight(
+              store.set(key, value.slice(0, Math.floor(value.length / 2))),
+              Effect.suspend(() => broken("set", key)())
+            )
+            : store.set(key, value)
+        ),
+        Faults.fail("kv.set.fails", broken("set", key)),
+        Faults.stall("kv.stalls", longest),
+        bound
+      )
+    return KeyValueStore.make({
+      ...store,
+      get: (key) => store.get(key).pipe(Faults.fail("kv.get.fails", broken("get", key)), bound),
+      getUint8Array: (key) => store.getUint8Array(key).pipe(Faults.fail("kv.get.fails", broken("get", key)), bound),
+      set
+    })
+  })
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const clock: Layer.Layer<never> = Layer.unwrapEffect(
+  Effect.gen(function*() {
+    const faults = yield* Faults.Faults
+    const real = yield* Effect.clock
+    let offset = 0
+    const jump = () => {
+      if (faults.decide("clock.jumps")) offset += faults.between("clock.jumps", -hour, hour)
+    }
+    // on top of the real one, which may be a TestClock with more methods than a Clock has
+    const jumping: Clock.Clock = Object.assign(Object.create(real) as Clock.Clock, {
+      unsafeCurrentTimeMillis: () => {
+        jump()
+        return real.unsafeCurrentTimeMillis() + offset
+      },
+      unsafeCurrentTimeNanos: () => {
+        jump()
+        return real.unsafeCurrentTimeNanos() + BigInt(offset) * 1_000_000n
+      },
+      currentTimeMillis: Effect.sync((): number => jumping.unsafeCurrentTimeMillis()),
+      currentTimeNanos: Effect.sync((): bigint => jumping.unsafeCurrentTimeNanos()),
+      sleep: (duration: Duration.Duration) => real.sleep(duration)
+    })
+    return Layer.setClock(jumping)
+  })
+)
+
+const hour = 3_600_000

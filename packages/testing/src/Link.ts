@@ -1,0 +1,124 @@
+/**
+ * A simulated link between two ends: messages take a while, may be lost or doubled, and the link can part. In order per
+ * direction, as a TCP connection is, unless `reorder` says otherwise. Driven by `Faults`, so that a seed says it all.
+ *
+ * Points: `<name>.lost` · `<name>.doubled` · `<name>.parts` (for up to `outage`, tried at every send).
+ *
+ * **Guarantees.** A message arrives at most once, unless doubled. What is sent while the link is parted is lost, without an
+ * error: the sender cannot know. Everything that is in flight when the scope closes is dropped, and its fiber ends.
+ *
+ * @since 0.1.0
+ */
+import { Duration, Effect, Queue, Ref } from "effect"
+import type { Scope } from "effect"
+import { Faults } from "./Faults.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  readonly name: string
+  /** time that a message takes at most. Default 50 ms. */
+  readonly latency?: Duration.DurationInput
+  /** longest time that the link stays parted when a fault parts it. Default 30 s. */
+  readonly outage?: Duration.DurationInput
+  /** messages may overtake one another. Default false. */
+  readonly reorder?: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { latency: Duration.millis(50), outage: Duration.seconds(30), reorder: false } as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface End<Out, In> {
+  readonly send: (message: Out) => Effect.Effect<void>
+  /** waits for the next message */
+  readonly receive: Effect.Effect<In>
+  /** what has arrived, without waiting */
+  readonly poll: Effect.Effect<ReadonlyArray<In>>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Link<A, B> {
+  readonly left: End<A, B>
+  readonly right: End<B, A>
+  /** nothing arrives any more, until `heal` */
+  readonly part: Effect.Effect<void>
+  readonly heal: Effect.Effect<void>
+  readonly isParted: Effect.Effect<boolean>
+}
+
+/**
+ * A link that lasts as long as the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { name, latency = defaults.latency, outage = defaults.outage, reorder = defaults.reorder } = options
+    const faults = yield* Faults
+    const scope = yield* Effect.scope
+    // how often it has been parted and not healed; an outage heals only its own
+    const outages = yield* Ref.make(0)
+    const parted = yield* Ref.make(false)
+    const isParted = Effect.zipWith(Ref.get(outages), Ref.get(parted), (count, byHand) => byHand || count > 0)
+
+    const wire = <M>(direction: string) =>
+      Effect.gen(function*() {
+        const inbox = yield* Queue.unbounded<M>()
+        yield* Effect.addFinalizer(() => Queue.shutdown(inbox))
+        const transit = yield* Queue.unbounded<M>()
+        yield* Effect.addFinalizer(() => Queue.shutdown(transit))
+        const point = `${name}.${direction}`
+        const deliver = (message: M) =>
+          Effect.suspend(() => Effect.sleep(faults.between(point, 0, Duration.toMillis(latency)))).pipe(
+            Effect.zipRight(Effect.unlessEffect(Queue.offer(inbox, message), isParted))
+          )
+        // one message after another, unless they may overtake
+        yield* Queue.take(transit).pipe(
+          Effect.flatMap((message) =>
+            Effect.asVoid(reorder ? Effect.forkIn(deliver(message), scope) : deliver(message))
+          ),
+          Effect.forever,
+          Effect.forkScoped
+        )
+        const send = (message: M) =>
+          Effect.gen(function*() {
+            if (faults.decide(`${name}.parts`)) {
+              yield* Ref.update(outages, (n) => n + 1)
+              const heals = Effect.sleep(faults.between(`${name}.parts`, 1, Duration.toMillis(outage)))
+              yield* Effect.forkIn(Effect.zipRight(heals, Ref.update(outages, (n) => n - 1)), scope)
+            }
+            if ((yield* isParted) || faults.decide(`${name}.lost`)) return
+            const copies = faults.decide(`${name}.doubled`) ? 2 : 1
+            for (let copy = 0; copy < copies; copy++) yield* Queue.offer(transit, message)
+          })
+        return { send, inbox }
+      })
+
+    const there = yield* wire<A>("there")
+    const back = yield* wire<B>("back")
+    const end = <Out, In>(send: (message: Out) => Effect.Effect<void>, inbox: Queue.Queue<In>): End<Out, In> => ({
+      send,
+      receive: Queue.take(inbox),
+      poll: Effect.map(Queue.takeAll(inbox), (chunk) => Array.from(chunk))
+    })
+    return {
+      left: end(there.send, back.inbox),
+      right: end(back.send, there.inbox),
+      part: Ref.set(parted, true),
+      heal: Ref.set(parted, false),
+      isParted
+    }
+  })

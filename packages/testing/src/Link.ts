@@ -87,8 +87,8 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
           )
         // one message after another, unless they may overtake
         yield* Queue.take(transit).pipe(
-          Effect.flatMap((message) =>
-            Effect.asVoid(reorder ? Effect.forkIn(deliver(message), scope) : deliver(message))
+          Effect.flatMap((message): Effect.Effect<unknown> =>
+            reorder ? Effect.forkIn(deliver(message), scope) : deliver(message)
           ),
           Effect.forever,
           Effect.forkScoped

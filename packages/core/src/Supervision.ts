@@ -1,0 +1,678 @@
+/**
+ * Named children under a supervisor that restarts them by the rules of OTP.
+ *
+ * A child is an effect that runs for as long as the child lives, with a `Scope` of its own per incarnation. The supervisor is
+ * one fiber with a mailbox: exits and commands are handled one at a time, so that the state of its children is
+ * always that of one moment.
+ *
+ * Guarantees
+ * - Children start in order. They stop in reverse order, one after the other, each within its own shutdown budget, also
+ *   when the supervisor is interrupted or its scope closes.
+ * - A child that crashes is reported at `Error` level and to `FiberRegistry.crashes`, with its `Cause`, its owner path and what
+ *   the supervisor decided.
+ * - More than `intensity` restarts within `period` end the supervisor with all its children: `awaitEscalation` fails, and
+ *   a supervisor above (see `child`) sees a crash.
+ *
+ * Limits
+ * - An interrupt from outside counts as OTP's `shutdown`: a permanent child is started again, a transient one is not.
+ * - OTP ends a supervisor that gave up with reason `shutdown`; here it fails with `Escalated`, so that a transient
+ *   supervisor is restarted by its parent, too.
+ * - There is no start phase: `start` is the child's whole life, and a child that fails at once counts as a restart.
+ * - A fiber cannot be killed. `brutal_kill` interrupts and does not wait; a child that refuses to stop is left when its
+ *   budget is over, named in the `CleanupMonitor` and still in the census. Its successor may run beside it.
+ * - `"infinity"` means what it says. The total of a stop is the sum of the budgets (`stop: "together"`: the longest one).
+ * - The mailbox is unbounded: it holds one message per exit or command, and those are bounded by children and callers.
+ *
+ * @since 0.1.0
+ */
+import {
+  Cause,
+  Clock,
+  Data,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FiberId,
+  FiberRef,
+  Layer,
+  Option,
+  Queue,
+  ScheduleDecision,
+  ScheduleIntervals,
+  Scope
+} from "effect"
+import type { Fiber, Schedule } from "effect"
+import * as Cleanup from "./Cleanup.js"
+import * as FiberRegistry from "./FiberRegistry.js"
+
+/**
+ * When a child is started again: `permanent` always, `transient` after a crash, `temporary` never.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type Restart = "permanent" | "transient" | "temporary"
+
+/**
+ * How long a child may take to stop. `infinity` waits for ever, `brutal_kill` does not wait.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type Shutdown = Duration.DurationInput | "infinity" | "brutal_kill"
+
+/**
+ * What is started again beside the child that ended: nobody, everybody, or those that were started after it.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type Strategy = "one_for_one" | "one_for_all" | "rest_for_one"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface ChildSpec<R = never> {
+  /** Unique among the children of one supervisor. */
+  readonly name: string
+  /** Default `"permanent"`. */
+  readonly restart?: Restart
+  /** Default 5 seconds, for kind `"supervisor"` `"infinity"`. */
+  readonly shutdown?: Shutdown
+  /** Default `"service"`. */
+  readonly kind?: FiberRegistry.FiberKind
+  /** Its own end counts for `autoShutdown`. Not for permanent children: they never end for good. Default false. */
+  readonly significant?: boolean
+  /** The life of the child. A `Scope` that it requires is its own and closes with it. */
+  readonly start: Effect.Effect<unknown, unknown, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<R = never> {
+  readonly name: string
+  /** Default `"one_for_one"`. */
+  readonly strategy?: Strategy
+  /** How many restarts are borne within `period`. Default 1. */
+  readonly intensity?: number
+  /** Default 5 seconds. */
+  readonly period?: Duration.DurationInput
+  /**
+   * How long to wait before a restart, per child, from the start again once the child has lived for longer than `period`.
+   * When the schedule ends, the supervisor escalates. Default: restart at once.
+   */
+  readonly backoff?: Schedule.Schedule<unknown, Cause.Cause<unknown>>
+  /** Stop in reverse order of start, one by one, or all at once. Default `"reverse"`. */
+  readonly stop?: "reverse" | "together"
+  /** Whether the end of significant children ends the supervisor. Default `"never"`. */
+  readonly autoShutdown?: "never" | "any_significant" | "all_significant"
+  /** Runs after the supervisor gave up and its children are stopped. */
+  readonly onEscalation?: (escalated: Escalated) => Effect.Effect<void, never, R>
+  /** Started in this order. */
+  readonly children?: ReadonlyArray<ChildSpec<R>>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  restart: "permanent",
+  shutdown: Duration.seconds(5),
+  kind: "service",
+  strategy: "one_for_one",
+  intensity: 1,
+  period: Duration.seconds(5)
+} as const
+
+/**
+ * The supervisor gave up.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Escalated extends Data.TaggedError("Escalated")<{
+  readonly owner: FiberRegistry.OwnerPath
+  /** `intensity`: too many restarts; `backoff`: the schedule came to its end. */
+  readonly reason: "intensity" | "backoff"
+  /** The child whose end was one too many. */
+  readonly child: string
+  readonly intensity: number
+  readonly periodMillis: number
+  /** Why the child ended; empty when it just returned. */
+  readonly cause: Cause.Cause<unknown>
+}> {
+  override get message() {
+    return this.reason === "intensity"
+      ? `${
+        this.owner.join("/")
+      } gave up on ${this.child}: more than ${this.intensity} restarts within ${this.periodMillis} ms`
+      : `${this.owner.join("/")} gave up on ${this.child}: its back-off came to an end`
+  }
+}
+
+/**
+ * A child of that name is there already, running or stopped.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ChildExists extends Data.TaggedError("ChildExists")<{
+  readonly child: string
+  readonly status: ChildInfo["status"]
+}> {}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class ChildNotFound extends Data.TaggedError("ChildNotFound")<{ readonly child: string }> {}
+
+/**
+ * The child runs, or is about to.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ChildRunning extends Data.TaggedError("ChildRunning")<{
+  readonly child: string
+  readonly status: "running" | "restarting"
+}> {}
+
+/**
+ * The supervisor has ended.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SupervisorStopped extends Data.TaggedError("SupervisorStopped")<{
+  readonly owner: FiberRegistry.OwnerPath
+}> {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChildInfo {
+  readonly name: string
+  readonly kind: FiberRegistry.FiberKind
+  readonly restart: Restart
+  readonly significant: boolean
+  readonly shutdown: Shutdown
+  /** `restarting` waits for its back-off, `stopped` has ended or was told to stop. */
+  readonly status: "running" | "restarting" | "stopped"
+  /** How often it has been started again. */
+  readonly restarts: number
+  /** When its present incarnation was started, milliseconds since the epoch by Effect's clock. */
+  readonly startedAt: number | undefined
+  readonly lastFailure: Cause.Cause<unknown> | undefined
+  readonly fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Counts {
+  readonly specs: number
+  readonly active: number
+  readonly supervisors: number
+  readonly workers: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Supervisor<R = never> {
+  readonly name: string
+  readonly owner: FiberRegistry.OwnerPath
+  /** Adds a child after the others, and starts it. */
+  readonly startChild: (spec: ChildSpec<R>) => Effect.Effect<void, ChildExists | SupervisorStopped>
+  /** Stops a child within its shutdown budget. It keeps its place, unless it is temporary. No restart follows. */
+  readonly stopChild: (name: string) => Effect.Effect<void, ChildNotFound | SupervisorStopped>
+  /** Starts a stopped child again. */
+  readonly restartChild: (name: string) => Effect.Effect<void, ChildNotFound | ChildRunning | SupervisorStopped>
+  /** Forgets a stopped child. */
+  readonly deleteChild: (name: string) => Effect.Effect<void, ChildNotFound | ChildRunning | SupervisorStopped>
+  /** In start order. */
+  readonly children: Effect.Effect<ReadonlyArray<ChildInfo>>
+  readonly counts: Effect.Effect<Counts>
+  /** Waits for the supervisor's end: fails when it gave up, succeeds when it was stopped. */
+  readonly awaitEscalation: Effect.Effect<void, Escalated>
+}
+
+/**
+ * Starts a supervisor in the scope in use, and returns once its children are started.
+ *
+ * Two children of one name are a defect.
+ *
+ * @example
+ * ```ts
+ * import { Supervision } from "@holdfast/core"
+ * import { Effect, Schedule } from "effect"
+ *
+ * const program = Supervision.make({
+ *   name: "feeds",
+ *   intensity: 5,
+ *   period: "1 minute",
+ *   backoff: Schedule.jittered(Schedule.exponential("100 millis")),
+ *   children: [
+ *     { name: "prices", start: Effect.never },
+ *     { name: "import", restart: "transient", shutdown: "10 seconds", start: Effect.log("done") }
+ *   ]
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <R = never>(
+  options: Options<R>
+): Effect.Effect<Supervisor<R>, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.gen(function*() {
+    const manager = yield* unsafeManager(options)
+    const scope = yield* Effect.scope
+    const fiber = yield* FiberRegistry.forkIn(manager.loop, scope, {
+      name: options.name,
+      kind: "supervisor",
+      crash: "silent"
+    })
+    // Also when the scope closed before the loop could start.
+    fiber.addObserver(manager.unsafeFinish)
+    yield* manager.ready
+    return manager.supervisor
+  }) as Effect.Effect<Supervisor<R>, never, Exclude<R, Scope.Scope> | Scope.Scope>
+
+/**
+ * Runs a supervisor in the present fiber until it is interrupted, ends by `autoShutdown`, or gives up.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const run = <R = never>(options: Options<R>): Effect.Effect<void, Escalated, Exclude<R, Scope.Scope>> =>
+  Effect.flatMap(
+    unsafeManager(options),
+    (manager) => Effect.ensuring(manager.loop, Effect.sync(manager.unsafeFinish))
+  ) as Effect.Effect<void, Escalated, Exclude<R, Scope.Scope>>
+
+/**
+ * A supervisor as the child of another one: what it gives up on is its parent's to decide.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const child = <R = never>(
+  options: Options<R> & Pick<ChildSpec, "restart" | "shutdown" | "significant">
+): ChildSpec<Exclude<R, Scope.Scope>> => ({
+  name: options.name,
+  kind: "supervisor",
+  shutdown: options.shutdown ?? "infinity",
+  ...(options.restart === undefined ? {} : { restart: options.restart }),
+  ...(options.significant === undefined ? {} : { significant: options.significant }),
+  start: run(options)
+})
+
+/**
+ * A supervisor for as long as the layer lives.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <R = never>(options: Options<R>): Layer.Layer<never, never, Exclude<R, Scope.Scope>> =>
+  Layer.scopedDiscard(make(options)) as Layer.Layer<never, never, Exclude<R, Scope.Scope>>
+
+interface Child<R> {
+  readonly spec: ChildSpec<R>
+  status: ChildInfo["status"]
+  /** Goes up with every start and every stop, so that news of a former incarnation is known for what it is. */
+  generation: number
+  starts: number
+  startedAt: number | undefined
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  scope: Scope.CloseableScope | undefined
+  lastFailure: Cause.Cause<unknown> | undefined
+  /** The state of its back-off. */
+  backoff: unknown
+}
+
+type Message<R> =
+  | { readonly _tag: "Exited"; readonly child: Child<R>; readonly generation: number }
+  | { readonly _tag: "Restart"; readonly due: ReadonlyArray<readonly [child: Child<R>, generation: number]> }
+  | { readonly _tag: "Command"; readonly run: Effect.Effect<void> }
+
+type Verdict = { readonly _tag: "GiveUp"; readonly escalated: Escalated } | { readonly _tag: "Done" } | undefined
+
+const unsafeManager = <R>(options: Options<R>) =>
+  Effect.gen(function*() {
+    const {
+      autoShutdown = "never",
+      backoff,
+      intensity = defaults.intensity,
+      onEscalation,
+      stop = "reverse",
+      strategy = defaults.strategy
+    } = options
+    const periodMillis = Duration.toMillis(options.period ?? defaults.period)
+    const context = yield* Effect.context<R>()
+    const registry = yield* FiberRegistry.FiberRegistry
+    const mailbox = yield* Queue.unbounded<Message<R>>()
+    const ready = yield* Deferred.make<void>()
+    const ended = yield* Deferred.make<void, Escalated>()
+    const waiting = new Set<() => void>()
+    let owner: FiberRegistry.OwnerPath = [options.name]
+    let children: ReadonlyArray<Child<R>> = []
+    let restarts: ReadonlyArray<number> = []
+    let finished = false
+
+    // ---- one child
+
+    const add = (spec: ChildSpec<R>): Child<R> => {
+      const child: Child<R> = {
+        spec,
+        status: "stopped",
+        generation: 0,
+        starts: 0,
+        startedAt: undefined,
+        fiber: undefined,
+        scope: undefined,
+        lastFailure: undefined,
+        backoff: backoff?.initial
+      }
+      children = [...children, child]
+      return child
+    }
+
+    const find = (name: string) => children.find((child) => child.spec.name === name)
+
+    const forget = (child: Child<R>) => {
+      children = children.filter((one) => one !== child)
+    }
+
+    const start = (child: Child<R>) =>
+      Effect.gen(function*() {
+        const { spec } = child
+        const generation = ++child.generation
+        const scope = yield* Scope.make()
+        child.startedAt = yield* Clock.currentTimeMillis
+        child.scope = scope
+        child.status = "running"
+        child.starts++
+        const life = Effect.interruptible(Effect.scoped(spec.start)) as Effect.Effect<unknown, unknown, R>
+        const fiber = yield* FiberRegistry.forkIn(Effect.provide(life, context), scope, {
+          name: spec.name,
+          kind: spec.kind ?? defaults.kind,
+          restarts: child.starts - 1,
+          lastFailure: child.lastFailure,
+          supervised: true,
+          crash: "silent"
+        })
+        child.fiber = fiber
+        fiber.addObserver(() => mailbox.unsafeOffer({ _tag: "Exited", child, generation }))
+      })
+
+    const halt = (child: Child<R>): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const { fiber, scope, spec } = child
+        const shutdown = spec.shutdown ?? (spec.kind === "supervisor" ? "infinity" : defaults.shutdown)
+        child.generation++
+        child.status = "stopped"
+        child.fiber = undefined
+        child.scope = undefined
+        if (fiber === undefined || scope === undefined) return Effect.void
+        const close = Scope.close(scope, Exit.interrupt(FiberId.none))
+        const told = shutdown === "infinity"
+          ? close
+          : shutdown === "brutal_kill"
+          // The scope is marked as closed and the fiber interrupted; this much patience costs no timer.
+          ? Effect.zipRight(Effect.fork(Effect.interruptible(close)), Effect.repeatN(Effect.yieldNow(), 3))
+          : Cleanup.run({ label: `stop ${spec.name}`, budget: shutdown }, close)
+        return Effect.zipRight(
+          told,
+          Effect.sync(() => {
+            const exit = fiber.unsafePoll()
+            if (exit !== null && exit._tag === "Failure" && !Cause.isInterruptedOnly(exit.cause)) {
+              child.lastFailure = exit.cause
+              tell(child, fiber, exit.cause, "crashed while it was stopped")
+            }
+          })
+        )
+      })
+
+    /** In reverse order of start. Temporary children are forgotten. */
+    const haltAll = (group: ReadonlyArray<Child<R>>) =>
+      Effect.zipRight(
+        Effect.forEach(group.toReversed(), halt, {
+          discard: true,
+          concurrency: stop === "together" ? "unbounded" : 1
+        }),
+        Effect.sync(() => {
+          for (const child of group) if (child.spec.restart === "temporary") forget(child)
+        })
+      )
+
+    const tell = (
+      child: Child<R>,
+      fiber: Fiber.RuntimeFiber<unknown, unknown>,
+      cause: Cause.Cause<unknown>,
+      action: string
+    ) => {
+      const at = Date.now()
+      registry.unsafeReport({
+        id: `#${fiber.id().id}`,
+        name: child.spec.name,
+        kind: child.spec.kind ?? defaults.kind,
+        owner: [...owner, child.spec.name],
+        at,
+        ageMillis: at - fiber.id().startTimeMillis,
+        restarts: child.starts - 1,
+        cause,
+        action
+      }, fiber)
+    }
+
+    // ---- what to do about an exit
+
+    const exited = (child: Child<R>): Effect.Effect<Verdict> =>
+      Effect.gen(function*() {
+        const fiber = child.fiber!
+        const exit = fiber.unsafePoll()!
+        const { restart = defaults.restart } = child.spec
+        const cause = exit._tag === "Failure" ? exit.cause : Cause.empty
+        const crashed = exit._tag === "Failure" && !Cause.isInterruptedOnly(exit.cause)
+        const say = (action: string) =>
+          crashed
+            ? Effect.sync(() => tell(child, fiber, cause, action))
+            : restart === "permanent"
+            ? Effect.logWarning(`Child ${[...owner, child.spec.name].join("/")} ended: ${action}`)
+            : Effect.void
+        child.generation++
+        child.status = "stopped"
+        child.fiber = undefined
+        child.scope = undefined
+        if (crashed) child.lastFailure = cause
+
+        if (restart === "temporary" || (restart === "transient" && !crashed)) {
+          yield* say("not restarted")
+          if (restart === "temporary") forget(child)
+          return settles(child) ? { _tag: "Done" } : undefined
+        }
+
+        const now = yield* Clock.currentTimeMillis
+        restarts = [...restarts.filter((at) => now <= at + periodMillis), now]
+        if (restarts.length > intensity) return yield* giveUp(child, cause, "intensity", say)
+        const delay = yield* delayOf(child, now, cause)
+        if (Option.isNone(delay)) return yield* giveUp(child, cause, "backoff", say)
+        const index = children.indexOf(child)
+        const group = strategy === "one_for_one"
+          ? [child]
+          : strategy === "one_for_all"
+          ? children
+          : children.slice(index)
+        yield* say(
+          (delay.value === 0 ? "restarted" : `restart in ${delay.value} ms`) +
+            (group.length > 1 ? ` with ${group.length - 1} others` : "")
+        )
+        yield* haltAll(group)
+        const due = group.filter((one) => children.includes(one))
+        for (const one of due) one.status = "restarting"
+        const message: Message<R> = { _tag: "Restart", due: due.map((one) => [one, one.generation] as const) }
+        if (delay.value === 0) yield* restartDue(message.due)
+        else {yield* Effect.fork(
+            Effect.interruptible(Effect.zipRight(Effect.sleep(delay.value), mailbox.offer(message)))
+          )}
+        return undefined
+      })
+
+    /** In start order. Who was stopped or started by other means in the meantime is not touched. */
+    const restartDue = (due: ReadonlyArray<readonly [Child<R>, number]>) =>
+      Effect.forEach(
+        due,
+        ([child, generation]) =>
+          child.status === "restarting" && child.generation === generation ? start(child) : Effect.void,
+        { discard: true }
+      )
+
+    /** Milliseconds until the restart; none when the schedule is over. */
+    const delayOf = (child: Child<R>, now: number, cause: Cause.Cause<unknown>) =>
+      Effect.gen(function*() {
+        if (backoff === undefined) return Option.some(0)
+        if (child.startedAt !== undefined && now - child.startedAt > periodMillis) child.backoff = backoff.initial
+        const [state, , decision] = yield* backoff.step(now, cause, child.backoff)
+        child.backoff = state
+        return ScheduleDecision.isDone(decision)
+          ? Option.none<number>()
+          : Option.some(Math.max(0, ScheduleIntervals.start(decision.intervals) - now))
+      })
+
+    const giveUp = (
+      child: Child<R>,
+      cause: Cause.Cause<unknown>,
+      reason: Escalated["reason"],
+      say: (action: string) => Effect.Effect<void>
+    ) => {
+      const escalated = new Escalated({ owner, reason, child: child.spec.name, intensity, periodMillis, cause })
+      return Effect.as(say(`not restarted: ${escalated.message}`), { _tag: "GiveUp", escalated } as const)
+    }
+
+    /** Whether this end was the one that ends the supervisor. */
+    const settles = (child: Child<R>) =>
+      child.spec.significant === true && child.spec.restart !== "permanent" && (
+        autoShutdown === "any_significant" ||
+        (autoShutdown === "all_significant" &&
+          !children.some((one) => one.spec.significant === true && one.status !== "stopped"))
+      )
+
+    // ---- the fiber
+
+    const handle = (message: Message<R>): Effect.Effect<Verdict> => {
+      switch (message._tag) {
+        case "Exited":
+          return message.child.generation === message.generation ? exited(message.child) : Effect.succeed(undefined)
+        case "Restart":
+          return Effect.as(restartDue(message.due), undefined)
+        case "Command":
+          return Effect.as(message.run, undefined)
+      }
+    }
+
+    const loop: Effect.Effect<void, Escalated> = Effect.uninterruptible(
+      Effect.gen(function*() {
+        owner = yield* FiberRef.get(FiberRegistry.currentOwner)
+        for (const spec of options.children ?? []) {
+          if (find(spec.name) !== undefined) {
+            return yield* Effect.die(new ChildExists({ child: spec.name, status: "running" }))
+          }
+          yield* start(add(spec))
+        }
+        yield* Deferred.succeed(ready, undefined)
+        while (true) {
+          const verdict = yield* handle(yield* Effect.interruptible(Queue.take(mailbox)))
+          if (verdict === undefined) continue
+          yield* haltAll(children)
+          if (verdict._tag === "Done") return
+          yield* Deferred.fail(ended, verdict.escalated)
+          yield* Effect.logError(verdict.escalated.message)
+          if (onEscalation !== undefined) yield* Effect.provide(onEscalation(verdict.escalated), context)
+          return yield* verdict.escalated
+        }
+      }).pipe(Effect.onExit(() => haltAll(children)))
+    )
+
+    const unsafeFinish = () => {
+      if (finished) return
+      finished = true
+      for (const refuse of waiting) refuse()
+      Deferred.unsafeDone(ready, Exit.void)
+      Deferred.unsafeDone(ended, Exit.void)
+    }
+
+    const ask = <A, E>(body: Effect.Effect<A, E>): Effect.Effect<A, E | SupervisorStopped> =>
+      Effect.suspend(() => {
+        if (finished) return new SupervisorStopped({ owner })
+        const answer = Deferred.unsafeMake<A, E | SupervisorStopped>(FiberId.none)
+        const refuse = () => Deferred.unsafeDone(answer, Exit.fail(new SupervisorStopped({ owner })))
+        waiting.add(refuse)
+        mailbox.unsafeOffer({ _tag: "Command", run: Effect.asVoid(Effect.intoDeferred(body, answer)) })
+        return Effect.ensuring(Deferred.await(answer), Effect.sync(() => waiting.delete(refuse)))
+      })
+
+    const known = (name: string) =>
+      Effect.suspend(() => {
+        const child = find(name)
+        return child === undefined ? new ChildNotFound({ child: name }) : Effect.succeed(child)
+      })
+
+    const idle = (name: string) =>
+      Effect.filterOrFail(
+        known(name),
+        (child) => child.status === "stopped",
+        (child) => new ChildRunning({ child: name, status: child.status as ChildRunning["status"] })
+      )
+
+    const supervisor: Supervisor<R> = {
+      name: options.name,
+      get owner() {
+        return owner
+      },
+      startChild: (spec) =>
+        ask(Effect.suspend(() => {
+          const present = find(spec.name)
+          return present === undefined
+            ? start(add(spec))
+            : Effect.fail(new ChildExists({ child: spec.name, status: present.status }))
+        })),
+      stopChild: (name) => ask(Effect.flatMap(known(name), (child) => haltAll([child]))),
+      restartChild: (name) => ask(Effect.flatMap(idle(name), start)),
+      deleteChild: (name) => ask(Effect.map(idle(name), forget)),
+      children: Effect.sync(() =>
+        children.map((child) => ({
+          name: child.spec.name,
+          kind: child.spec.kind ?? defaults.kind,
+          restart: child.spec.restart ?? defaults.restart,
+          significant: child.spec.significant === true,
+          shutdown: child.spec.shutdown ?? (child.spec.kind === "supervisor" ? "infinity" : defaults.shutdown),
+          status: child.status,
+          restarts: Math.max(0, child.starts - 1),
+          startedAt: child.status === "running" ? child.startedAt : undefined,
+          lastFailure: child.lastFailure,
+          fiber: child.fiber
+        }))
+      ),
+      counts: Effect.sync(() => {
+        const supervisors = children.filter((child) => child.spec.kind === "supervisor").length
+        return {
+          specs: children.length,
+          active: children.filter((child) => child.status === "running").length,
+          supervisors,
+          workers: children.length - supervisors
+        }
+      }),
+      awaitEscalation: Deferred.await(ended)
+    }
+    return { supervisor, loop, ready: Deferred.await(ready), unsafeFinish }
+  })

@@ -49,6 +49,8 @@ export class Exchange {
   cut = false
   /** An answer without an end of its own: an event stream or an upgraded connection. */
   longLived = false
+  /** The response was handed over to the kernel. */
+  flushed = false
   /** The client waits for `100 Continue`. */
   expectsContinue = false
   /** The response must be the last one of its connection. */
@@ -468,7 +470,7 @@ const resumed = (exchange: Exchange) => Effect.sync(() => exchange.request.resum
 const flushed = (exchange: Exchange): Effect.Effect<void> =>
   Effect.async((resume) => {
     const response = exchange.response
-    if (exchange.closed || response.writableFinished || response.destroyed) {
+    if (exchange.closed || exchange.flushed || response.destroyed) {
       return resume(Effect.void)
     }
     let forget = () => {}
@@ -497,25 +499,20 @@ const piped = (
     })
   )
 
-/** A body that fails half way must not look complete, so its connection is destroyed instead of ended. */
+/** Ends by interruption when the connection goes. A body that fails half way must not look complete, so its connection is destroyed instead of ended. */
 const streamed = <E>(exchange: Exchange, stream: Stream.Stream<Uint8Array, E>): Effect.Effect<void> => {
   const response = exchange.response
   const writable = Effect.async<void>((resume) => {
-    if (exchange.closed || !response.writableNeedDrain) {
+    if (response.destroyed || response.socket?.destroyed === true) {
+      // The interruption is on its way. Writing on would starve the very event that brings it.
+      return
+    }
+    if (!response.writableNeedDrain) {
       return resume(Effect.void)
     }
-    let forget = () => {}
-    const done = () => {
-      response.off("drain", done).off("close", done)
-      forget()
-      resume(Effect.void)
-    }
-    response.on("drain", done).on("close", done)
-    forget = exchange.whenClosed(done)
-    return Effect.sync(() => {
-      response.off("drain", done).off("close", done)
-      forget()
-    })
+    const drained = () => resume(Effect.void)
+    response.once("drain", drained)
+    return Effect.sync(() => response.off("drain", drained))
   })
   return Stream.runForEachChunk(stream, (chunk) => {
     let ready = true
@@ -531,7 +528,11 @@ const streamed = <E>(exchange: Exchange, stream: Stream.Stream<Uint8Array, E>): 
         return flushed(exchange)
       },
       onFailure: (cause) => {
-        response.destroy()
+        if (Cause.isInterruptedOnly(cause)) {
+          response.destroy()
+        } else {
+          response.socket?.destroySoon()
+        }
         return Effect.failCause(Cause.flatMap(cause, (error) => Cause.die(error)))
       }
     })

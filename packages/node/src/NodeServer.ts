@@ -45,7 +45,7 @@ import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import { Exchange, NodeRequest, respond } from "./NodeRequest.js"
 
@@ -356,8 +356,12 @@ export const make = (
     ) => {
       const exchange = new Exchange(request, () => response, settings)
       exchange.expectsContinue = expectsContinue
+      // Not `writableFinished`, which is also true of a response whose socket was destroyed.
+      response.on("finish", () => {
+        exchange.flushed = true
+      })
       response.on("close", () => {
-        if (!response.writableFinished) {
+        if (!exchange.flushed) {
           abort(exchange)
         }
       })
@@ -366,7 +370,9 @@ export const make = (
 
     const abort = (exchange: Exchange) => {
       if (!exchange.closed) {
-        counters.aborted++
+        if (!exchange.flushed) {
+          counters.aborted++
+        }
         exchange.close()
         exchange.fiber?.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
       }
@@ -411,7 +417,10 @@ export const make = (
           const response = new Http.ServerResponse(request)
           response.shouldKeepAlive = false
           response.assignSocket(socket)
-          response.on("finish", () => socket.end())
+          response.on("finish", () => {
+            exchange.flushed = true
+            socket.end()
+          })
           return response
         },
         settings,
@@ -516,9 +525,8 @@ export const make = (
       Effect.uninterruptible(Effect.gen(function*() {
         const begun = Date.now()
         draining = true
-        if (server.listening) {
-          server.close()
-        }
+        // `http.Server.close` also destroys connections whose response was ended but is not flushed yet.
+        Net.Server.prototype.close.call(server)
         for (const connection of connections.values()) {
           if (connection.exchanges.size === 0) {
             connection.socket.destroySoon()
@@ -529,6 +537,8 @@ export const make = (
         }
         const finished = yield* finish(true)
         const destroyed = yield* closeSockets
+        // Only for its timer: nothing is left to close.
+        server.close()
         const report: DrainReport = { ...finished, destroyed, elapsed: Date.now() - begun }
         yield* logDrain(report)
         return report

@@ -181,6 +181,8 @@ export interface Monitor {
   /** The outcomes in which some attempt took longer than its budget; the same buffer. */
   readonly overruns: Stream.Stream<Outcome>
   readonly unsafeRecord: (outcome: Outcome) => void
+  /** Calls back for every outcome, without a buffer, until the returned function is called. */
+  readonly unsafeListen: (listener: (outcome: Outcome) => void) => () => void
   readonly unsafeLeave: (left: Left) => void
 }
 
@@ -195,6 +197,7 @@ export const unsafeMakeMonitor = (): Monitor => {
   const left = new Set<Left>()
   const listeners = new Set<Queue.Queue<Outcome>>()
   const counts = { completed: 0, fellBack: 0, failed: 0, abandoned: 0, overran: 0 }
+  const callbacks = new Set<(outcome: Outcome) => void>()
   let abandoned = 0
   const outcomes: Stream.Stream<Outcome> = Stream.unwrapScoped(
     Effect.map(
@@ -218,6 +221,11 @@ export const unsafeMakeMonitor = (): Monitor => {
       counts[outcome._tag === "FellBack" ? "fellBack" : outcome._tag.toLowerCase() as "completed"]++
       if (overran(outcome)) counts.overran++
       for (const queue of listeners) queue.unsafeOffer(outcome)
+      for (const callback of callbacks) callback(outcome)
+    },
+    unsafeListen: (listener) => {
+      callbacks.add(listener)
+      return () => callbacks.delete(listener)
     },
     unsafeLeave: (one) => {
       abandoned++

@@ -1,0 +1,809 @@
+/**
+ * The life of a service in phases, and its end within one time limit.
+ *
+ * `accepting → draining → stopping-lifecycle → stopping-rest → releasing → done`
+ *
+ * | phase | what happens |
+ * | --- | --- |
+ * | `accepting` | readiness is up, work is admitted |
+ * | `draining` | readiness is down, new work is refused, hooks run, admitted work may finish |
+ * | `stopping-lifecycle` | hooks run; fibers of kind `lifecycle`, `ticker` and `audit` are interrupted |
+ * | `stopping-rest` | hooks run; all other tracked fibers are interrupted, those of kind `service` and supervised ones last |
+ * | `releasing` | hooks run; the application's scope is closed |
+ * | `done` | the report is final |
+ *
+ * Guarantees
+ * - `shutdown` ends within `gracefulShutdownTimeout`, whatever hooks, fibers and finalizers do short of blocking the
+ *   thread. Each phase gets its share of the time that is left when it begins (`weights`), so an early phase that overruns
+ *   leaves something for the later ones, and time that is not needed is passed on.
+ * - What does not end in its budget is interrupted, named in the `ShutdownReport` and left.
+ * - Hooks of one phase run concurrently, each in a fiber of its own with the services and references of the place where it
+ *   was registered. None can keep another from running.
+ * - Work is refused with `ShuttingDown` from the moment at which readiness is down, without a gap between the two.
+ * - The report lists every fiber that is still alive, or proves by an empty list that there is none.
+ *
+ * Limits
+ * - A fiber that refuses interruption cannot be killed, only named. `@holdfast/node` ends the process behind it.
+ * - What blocks the thread blocks this module too; see the watchdog of `@holdfast/node`.
+ * - The fibers are those of the `FiberRegistry` in use. What was forked past it is found and reported, not stopped; its
+ *   parent fiber or its scope stops it.
+ * - A fiber must not run `shutdown` while others that it waits for join it. From inside, `requestShutdown` is the way.
+ * - Budgets run on `Cleanup.BudgetClock`, the wall clock by default.
+ *
+ * @since 0.1.0
+ */
+import {
+  Cause,
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  FiberId,
+  FiberRef,
+  Layer,
+  Option,
+  Schema,
+  Scope,
+  Stream,
+  SubscriptionRef
+} from "effect"
+import type { Fiber } from "effect"
+import * as Cleanup from "./Cleanup.js"
+import * as FiberRegistry from "./FiberRegistry.js"
+import * as Report from "./ShutdownReport.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Phase = Report.Phase
+
+/**
+ * The phases that can have hooks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type HookPhase = Exclude<Phase, "accepting" | "done">
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ShutdownReason = Report.ShutdownReason
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ShutdownReport = Report.ShutdownReport
+
+/**
+ * Work was refused because the service is on its way down.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ShuttingDown extends Schema.TaggedError<ShuttingDown>()("ShuttingDown", {
+  phase: Report.Phase,
+  /** What was refused. */
+  what: Schema.String
+}) {
+  override get message(): string {
+    return `${this.what} was refused: the service is shutting down (${this.phase})`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface HookOptions {
+  /** Names the hook in the report. */
+  readonly label: string
+  /** The longest that the phase waits for it. Default: as long as the phase has. */
+  readonly budget?: Duration.DurationInput
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** Names the service in the report. Default `"service"`. */
+  readonly name?: string
+  /** The whole shutdown ends within it. Default 5 seconds. */
+  readonly gracefulShutdownTimeout?: Duration.DurationInput
+  /** How the time is shared between the phases. Only the proportions matter. */
+  readonly weights?: Partial<Readonly<Record<HookPhase, number>>>
+  /** Completed items that the report lists per phase; the others are counted. Default 100. */
+  readonly listed?: number
+  /** Whether the report is logged at the end. Default true. */
+  readonly log?: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  name: "service",
+  gracefulShutdownTimeout: Duration.seconds(5),
+  weights: { "draining": 5, "stopping-lifecycle": 1, "stopping-rest": 2, "releasing": 2 },
+  listed: 100,
+  log: true
+} as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly phase: Effect.Effect<Phase>
+  /** The phase now and all later ones; ends after `done`. */
+  readonly phases: Stream.Stream<Phase>
+  /** Readiness. */
+  readonly isAccepting: Effect.Effect<boolean>
+  /**
+   * Runs an effect in a phase, for as long as the scope is open. A hook for a phase that has begun or gone by never runs.
+   */
+  readonly onPhase: <R>(
+    phase: HookPhase,
+    options: HookOptions,
+    run: Effect.Effect<unknown, unknown, R>
+  ) => Effect.Effect<void, never, R | Scope.Scope>
+  /**
+   * Runs work that draining waits for. It is refused while the service goes down. Work that is not finished at the end
+   * of draining is interrupted: the whole fiber that runs it.
+   */
+  readonly admit: <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ShuttingDown, R>
+  /** How much admitted work is in progress. */
+  readonly admitted: Effect.Effect<number>
+  /** Asks whoever waits in `awaitShutdown` to shut down. The first reason counts. */
+  readonly requestShutdown: (reason: ShutdownReason) => Effect.Effect<void>
+  readonly awaitShutdown: Effect.Effect<ShutdownReason>
+  /** Goes through the phases. Uninterruptible; a later call waits for the report of the first. */
+  readonly shutdown: (reason: ShutdownReason) => Effect.Effect<ShutdownReport>
+  /** Ends a shutdown that is under way, or a later one, within this time. It never adds time. */
+  readonly hurry: (within: Duration.DurationInput) => Effect.Effect<void>
+  /** The report of a shutdown that is over. */
+  readonly report: Effect.Effect<Option.Option<ShutdownReport>>
+  readonly unsafePhase: () => Phase
+  /** What is known of a shutdown that is under way: what has not ended counts as abandoned. */
+  readonly unsafeReport: () => ShutdownReport | undefined
+  /** What the shutdown waits for at this moment, for a place where no effect can run any more. */
+  readonly unsafeWaitingFor: () => ReadonlyArray<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Lifecycle extends Context.Tag("@holdfast/core/Lifecycle")<Lifecycle, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
+  Layer.scoped(
+    Lifecycle,
+    Effect.acquireRelease(make(options), (lifecycle) => (lifecycle as Machine).dispose)
+  )
+
+/**
+ * A lifecycle that closes `scope` in its last phase.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options & { readonly scope?: Scope.CloseableScope } = {}
+): Effect.Effect<Service> =>
+  Effect.gen(function*() {
+    const timer = yield* Cleanup.BudgetClock
+    const monitor = yield* Cleanup.CleanupMonitor
+    const registry = yield* FiberRegistry.FiberRegistry
+    return new Machine(
+      options,
+      timer,
+      monitor,
+      registry,
+      yield* SubscriptionRef.make<Phase>("accepting"),
+      yield* Deferred.make<ShutdownReason>(),
+      yield* Deferred.make<ShutdownReport>(),
+      yield* Scope.make()
+    )
+  })
+
+interface Hook {
+  readonly label: string
+  readonly budget: number | undefined
+  readonly owner: FiberRegistry.OwnerPath
+  readonly run: Effect.Effect<unknown, unknown>
+}
+
+interface Admitted {
+  readonly what: string
+  readonly owner: FiberRegistry.OwnerPath
+  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
+  readonly since: number
+}
+
+/** One thing that a phase waits for. It ends by itself or by its own timer, whichever comes first. */
+interface Waiting {
+  readonly kind: Report.Item["kind"]
+  readonly label: string
+  readonly owner: ReadonlyArray<string>
+  readonly startedAt: number
+  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
+  budget: number
+  /** How it ends when its time is over. */
+  readonly overdue: "abandoned" | "interrupted"
+  readonly supervisor: boolean
+  endedAt: number | undefined
+  status: Report.Status | undefined
+  detail: string | undefined
+  cancel: () => void
+}
+
+interface PhaseState {
+  readonly phase: HookPhase
+  readonly startedAt: number
+  budget: number
+  endedAt: number | undefined
+  readonly items: Array<Waiting>
+  /** Finalizers, as their own module reports them. */
+  readonly extra: Array<Report.Item>
+  completedFinalizers: number
+}
+
+const order: ReadonlyArray<HookPhase> = ["draining", "stopping-lifecycle", "stopping-rest", "releasing"]
+
+const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "audit"])
+
+const firstLine = (cause: Cause.Cause<unknown>): string => {
+  const line = Cause.pretty(cause).split("\n", 1)[0]!
+  return line.length > 200 ? `${line.slice(0, 199)}…` : line
+}
+
+const scopeLabel = "application scope"
+
+/** Fibers of the release that stand for others: what is inside has a name of its own, or is in the detail of the scope. */
+const isContainer = (label: string): boolean => label === scopeLabel || /^finalizer \d+ of \d+$/.test(label)
+
+const round = (millis: number): number => Math.max(0, Math.round(millis))
+
+class Machine implements Service {
+  readonly name: string
+  readonly timeout: number
+  readonly weights: Readonly<Record<HookPhase, number>>
+  readonly listed: number
+  readonly hooks = new Map<HookPhase, Set<Hook>>(order.map((phase) => [phase, new Set()]))
+  readonly working = new Set<Admitted>()
+  readonly targeted = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  readonly states: Array<PhaseState> = []
+  current: Phase = "accepting"
+  reason: ShutdownReason | undefined
+  startedAt = 0
+  startedAtEpoch = 0
+  deadline = Number.POSITIVE_INFINITY
+  limit = Number.POSITIVE_INFINITY
+  hurried = false
+  self: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  final: ShutdownReport | undefined
+  scopeOutcome: Cleanup.Outcome | undefined
+  /** Fibers of finalizers that the report names already. */
+  readonly named = new Set<string>()
+  wake: () => void = () => {}
+  rearm: () => void = () => {}
+
+  constructor(
+    readonly options: Options & { readonly scope?: Scope.CloseableScope },
+    readonly timer: Cleanup.Timer,
+    readonly monitor: Cleanup.Monitor,
+    readonly registry: FiberRegistry.Service,
+    readonly ref: SubscriptionRef.SubscriptionRef<Phase>,
+    readonly requested: Deferred.Deferred<ShutdownReason>,
+    readonly finished: Deferred.Deferred<ShutdownReport>,
+    readonly hookScope: Scope.CloseableScope
+  ) {
+    this.name = options.name ?? defaults.name
+    this.timeout = Duration.toMillis(options.gracefulShutdownTimeout ?? defaults.gracefulShutdownTimeout)
+    this.weights = { ...defaults.weights, ...options.weights }
+    this.listed = options.listed ?? defaults.listed
+  }
+
+  readonly phase = Effect.sync(() => this.current)
+  readonly isAccepting = Effect.sync(() => this.current === "accepting")
+  readonly admitted = Effect.sync(() => this.working.size)
+  readonly report = Effect.sync(() => Option.fromNullable(this.final))
+  get phases(): Stream.Stream<Phase> {
+    return Stream.takeUntil(this.ref.changes, (phase) => phase === "done")
+  }
+  get awaitShutdown(): Effect.Effect<ShutdownReason> {
+    return Deferred.await(this.requested)
+  }
+
+  readonly onPhase: Service["onPhase"] = (phase, options, run) =>
+    Effect.gen(this, function*() {
+      const runtime = yield* Effect.runtime<Effect.Effect.Context<typeof run>>()
+      const hook: Hook = {
+        label: options.label,
+        budget: options.budget === undefined ? undefined : Duration.toMillis(options.budget),
+        owner: yield* FiberRef.get(FiberRegistry.currentOwner),
+        run: Effect.zipRight(Effect.setFiberRefs(runtime.fiberRefs), Effect.provide(run, runtime.context))
+      }
+      const hooks = this.hooks.get(phase)!
+      yield* Effect.acquireRelease(
+        Effect.sync(() => hooks.add(hook)),
+        () => Effect.sync(() => hooks.delete(hook))
+      )
+    })
+
+  readonly admit: Service["admit"] = (what, effect) =>
+    Effect.withFiberRuntime((fiber) => {
+      if (this.current !== "accepting") return Effect.fail(new ShuttingDown({ phase: this.current, what }))
+      const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
+      return Effect.acquireUseRelease(
+        Effect.sync((): Admitted => {
+          const work: Admitted = { what, owner, fiber, since: this.timer.unsafeNow() }
+          this.working.add(work)
+          return work
+        }),
+        () => effect,
+        (work) =>
+          Effect.sync(() => {
+            this.working.delete(work)
+            if (this.working.size === 0) this.wake()
+          })
+      )
+    })
+
+  readonly requestShutdown: Service["requestShutdown"] = (reason) =>
+    Effect.asVoid(Deferred.succeed(this.requested, reason))
+
+  readonly hurry: Service["hurry"] = (within) =>
+    Effect.sync(() => {
+      const millis = Duration.toMillis(within)
+      this.hurried = true
+      this.limit = Math.min(this.limit, millis)
+      const state = this.states.at(-1)
+      if (this.current === "accepting" || this.current === "done" || state === undefined) return
+      const now = this.timer.unsafeNow()
+      if (now + millis >= this.deadline) return
+      this.deadline = now + millis
+      const until = Math.min(state.startedAt + state.budget, now + this.share(state.phase))
+      state.budget = until - state.startedAt
+      for (const item of state.items) {
+        if (item.status === undefined && item.startedAt + item.budget > until) {
+          item.budget = until - item.startedAt
+          this.arm(item)
+        }
+      }
+      this.rearm()
+    })
+
+  readonly shutdown: Service["shutdown"] = (reason) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiberRuntime((fiber) => {
+        if (this.reason !== undefined) return restore(Deferred.await(this.finished))
+        this.reason = reason
+        this.self = fiber as Fiber.RuntimeFiber<unknown, unknown>
+        this.startedAt = this.timer.unsafeNow()
+        this.startedAtEpoch = Date.now()
+        this.deadline = this.startedAt + Math.min(this.timeout, this.limit)
+        return this.run(reason)
+      })
+    )
+
+  get dispose(): Effect.Effect<void> {
+    return Effect.suspend(() => this.current === "accepting" ? this.enter("done") : Effect.void)
+  }
+
+  readonly unsafePhase = (): Phase => this.current
+
+  readonly unsafeWaitingFor = (): ReadonlyArray<string> =>
+    (this.states.at(-1)?.items ?? []).filter((item) => item.status === undefined)
+      .map((item) => [...item.owner, item.label].join("/"))
+
+  readonly unsafeReport = (): ShutdownReport | undefined =>
+    this.final ?? (this.reason === undefined ? undefined : this.summary(false))
+
+  /** The orchestration: what a shutdown is. */
+  private run(reason: ShutdownReason): Effect.Effect<ShutdownReport> {
+    return Effect.gen(this, function*() {
+      const unlisten = this.monitor.unsafeListen((outcome) => this.onOutcome(outcome))
+      yield* this.requestShutdown(reason)
+      yield* Effect.logDebug(`Shutdown began: ${Report.renderReason(reason)}`)
+
+      yield* this.begin("draining")
+      yield* this.settled()
+      yield* this.drained()
+      this.end()
+
+      yield* this.begin("stopping-lifecycle")
+      this.stop((entry) => lifecycleKinds.has(entry.kind) && !entry.supervised)
+      yield* this.settled()
+      this.end()
+
+      yield* this.begin("stopping-rest")
+      this.stop((entry) => entry.kind !== "service" && !entry.supervised)
+      this.stopAdmitted()
+      // A supervisor stops its children in its own order. Half of the time is its, then they are told directly.
+      yield* this.settled(0.5)
+      this.stop(() => true)
+      yield* this.settled()
+      this.end()
+
+      yield* this.begin("releasing")
+      yield* this.settled()
+      yield* this.release(reason)
+      this.end()
+
+      unlisten()
+      const report = this.summary(true)
+      this.final = report
+      yield* this.enter("done")
+      if (this.options.log ?? defaults.log) {
+        const level = report.verdict === "clean" ? Effect.logInfo : Effect.logWarning
+        yield* level(Report.render(report)).pipe(Effect.catchAllCause(() => Effect.void))
+      }
+      yield* Deferred.succeed(this.finished, report)
+      return report
+    })
+  }
+
+  private enter(phase: Phase): Effect.Effect<void> {
+    this.current = phase
+    return SubscriptionRef.set(this.ref, phase)
+  }
+
+  /** What is left of the time, shared between this phase and those behind it. */
+  private share(phase: HookPhase): number {
+    const behind = order.slice(order.indexOf(phase))
+    const sum = behind.reduce((total, one) => total + this.weights[one], 0)
+    const left = Math.max(0, this.deadline - this.timer.unsafeNow())
+    return sum <= 0 ? left : left * this.weights[phase] / sum
+  }
+
+  private begin(phase: HookPhase): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      this.states.push({
+        phase,
+        startedAt: this.timer.unsafeNow(),
+        budget: this.share(phase),
+        endedAt: undefined,
+        items: [],
+        extra: [],
+        completedFinalizers: 0
+      })
+      yield* this.enter(phase)
+      for (const hook of Array.from(this.hooks.get(phase)!)) {
+        yield* this.fork("hook", hook.label, hook.owner, hook.budget, hook.run)
+      }
+    })
+  }
+
+  private end() {
+    const state = this.states.at(-1)!
+    for (const item of state.items) {
+      if (item.status === undefined) this.expire(item)
+    }
+    // A supervisor that waits for a child which refuses to stop is not the one that refuses.
+    for (const item of state.items) {
+      if (item.supervisor && item.status === "abandoned") {
+        const path = [...item.owner, item.label]
+        const children = state.items.filter((one) =>
+          one !== item && one.status === "abandoned" && path.every((name, index) => one.owner[index] === name)
+        )
+        if (children.length === 0) continue
+        item.status = "interrupted"
+        item.detail = `waited for ${children.length} of its children`
+      }
+    }
+    state.endedAt = this.timer.unsafeNow()
+  }
+
+  private get remaining(): number {
+    const state = this.states.at(-1)!
+    return Math.max(0, state.startedAt + state.budget - this.timer.unsafeNow())
+  }
+
+  /** Forks something that the phase waits for. The fiber is tracked as a cleanup, so no phase stops it. */
+  private fork(
+    kind: Waiting["kind"],
+    label: string,
+    owner: FiberRegistry.OwnerPath,
+    budget: number | undefined,
+    effect: Effect.Effect<unknown, unknown>
+  ): Effect.Effect<Waiting> {
+    return FiberRegistry.forkIn(Effect.interruptible(effect), this.hookScope, {
+      name: label,
+      kind: "cleanup",
+      crash: "silent"
+    }).pipe(
+      Effect.locally(FiberRegistry.currentOwner, owner),
+      Effect.provideService(FiberRegistry.FiberRegistry, this.registry),
+      Effect.map((fiber) => this.await(fiber as Fiber.RuntimeFiber<unknown, unknown>, { kind, label, owner, budget }))
+    )
+  }
+
+  private await(
+    fiber: Fiber.RuntimeFiber<unknown, unknown>,
+    options: Pick<Waiting, "kind" | "label" | "owner"> & {
+      readonly budget?: number | undefined
+      readonly supervisor?: boolean
+    }
+  ): Waiting {
+    const item: Waiting = {
+      kind: options.kind,
+      label: options.label,
+      owner: options.owner,
+      overdue: "abandoned",
+      supervisor: options.supervisor ?? false,
+      startedAt: this.timer.unsafeNow(),
+      budget: Math.min(options.budget ?? Number.POSITIVE_INFINITY, this.remaining),
+      fiber,
+      endedAt: undefined,
+      status: undefined,
+      detail: undefined,
+      cancel: () => {}
+    }
+    this.states.at(-1)!.items.push(item)
+    this.arm(item)
+    fiber.addObserver((exit) => {
+      // A fiber that was told to stop has done so when it was interrupted; anything else that went wrong is its failure.
+      const fine = exit._tag === "Success" || Cause.isInterruptedOnly(exit.cause)
+      this.settle(item, fine ? "completed" : "failed", fine ? undefined : firstLine(exit.cause))
+    })
+    return item
+  }
+
+  private arm(item: Waiting) {
+    item.cancel()
+    item.cancel = this.timer.unsafeSchedule(
+      () => this.expire(item),
+      Duration.millis(Math.max(0, item.startedAt + item.budget - this.timer.unsafeNow()))
+    )
+  }
+
+  private expire(item: Waiting) {
+    if (item.status !== undefined) return
+    this.settle(item, item.overdue)
+    item.fiber.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  private settle(item: Waiting, status: Report.Status, detail?: string) {
+    if (item.status !== undefined) return
+    item.cancel()
+    item.status = status
+    item.detail ??= detail
+    item.endedAt = this.timer.unsafeNow()
+    this.wake()
+  }
+
+  /** Waits until nothing of this phase is pending, or for a part of its time. */
+  private settled(part = 1): Effect.Effect<void> {
+    return this.until(() => this.states.at(-1)!.items.every((item) => item.status !== undefined), part)
+  }
+
+  private until(done: () => boolean, part: number): Effect.Effect<void> {
+    return Effect.async<void>((resume) => {
+      let cancel = () => {}
+      const over = () => {
+        cancel()
+        this.wake = this.rearm = () => {}
+        resume(Effect.void)
+      }
+      this.wake = () => done() ? over() : undefined
+      this.rearm = () => {
+        cancel()
+        cancel = this.timer.unsafeSchedule(over, Duration.millis(this.remaining * part))
+      }
+      if (done()) over()
+      else this.rearm()
+    })
+  }
+
+  /** Admitted work has as long as draining has; what is left then is interrupted. */
+  private drained(): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      yield* this.until(() => this.working.size === 0, 1)
+      const state = this.states.at(-1)!
+      for (const work of this.working) {
+        if (work.fiber === this.self) continue
+        const now = this.timer.unsafeNow()
+        state.items.push({
+          kind: "admitted",
+          label: work.what,
+          owner: work.owner,
+          startedAt: state.startedAt,
+          fiber: work.fiber,
+          budget: state.budget,
+          overdue: "interrupted",
+          supervisor: false,
+          endedAt: now,
+          status: "interrupted",
+          detail: `in progress for ${round(now - work.since)} ms`,
+          cancel: () => {}
+        })
+      }
+    })
+  }
+
+  private stop(which: (entry: FiberRegistry.Entry) => boolean) {
+    for (const entry of this.registry.unsafeCensus()) {
+      if (entry.kind === "cleanup" || !which(entry)) continue
+      const owner = entry.owner.slice(0, -1)
+      this.stopFiber(entry.fiber, {
+        kind: "fiber",
+        label: entry.name,
+        owner,
+        supervisor: entry.kind === "supervisor"
+      })
+    }
+  }
+
+  private stopAdmitted() {
+    for (const { fiber, owner, what } of this.working) this.stopFiber(fiber, { kind: "admitted", label: what, owner })
+  }
+
+  private stopFiber(
+    fiber: Fiber.RuntimeFiber<unknown, unknown>,
+    options: Pick<Waiting, "kind" | "label" | "owner"> & { readonly supervisor?: boolean }
+  ) {
+    if (fiber === this.self || this.targeted.has(fiber)) return
+    this.targeted.add(fiber)
+    this.await(fiber, options)
+    fiber.unsafeInterruptAsFork(this.self?.id() ?? FiberId.none)
+  }
+
+  private release(reason: ShutdownReason): Effect.Effect<void> {
+    const { scope } = this.options
+    if (scope === undefined) return Effect.void
+    return Effect.gen(this, function*() {
+      const exit = Report.isFailure(reason) ? Exit.die(reason) : Exit.void
+      const budget = Duration.millis(this.remaining * 0.95)
+      const close = Effect.tap(Cleanup.closeScope(scope, exit, { label: scopeLabel, budget }), (outcome) => {
+        this.scopeOutcome = outcome
+      })
+      yield* this.fork(
+        "scope",
+        scopeLabel,
+        [],
+        undefined,
+        Effect.provideService(close, Cleanup.BudgetClock, this.timer)
+      )
+      yield* this.settled()
+    })
+  }
+
+  private onOutcome(outcome: Cleanup.Outcome) {
+    const state = this.states.at(-1)
+    if (state === undefined || isContainer(outcome.label)) return
+    if (outcome._tag === "Completed" && !Cleanup.overran(outcome)) {
+      state.completedFinalizers++
+      return
+    }
+    for (const attempt of outcome.attempts) this.named.add(attempt.fiberId)
+    const detail = outcome._tag === "FellBack"
+      ? `fell back to "${outcome.via}"`
+      : outcome._tag === "Failed"
+      ? firstLine(outcome.cause)
+      : outcome._tag === "Completed"
+      ? "ended after its budget"
+      : undefined
+    state.extra.push(
+      new Report.Item({
+        kind: "finalizer",
+        label: outcome.label,
+        owner: outcome.owner,
+        status: outcome._tag === "Abandoned" ? "abandoned" : outcome._tag === "Failed" ? "failed" : "completed",
+        elapsed: round(outcome.elapsedMillis),
+        budget: round(outcome.budgetMillis),
+        ...(detail === undefined ? {} : { detail })
+      })
+    )
+  }
+
+  private summary(finished: boolean): ShutdownReport {
+    const now = this.timer.unsafeNow()
+    const census = this.registry.unsafeCensus().filter((entry) =>
+      entry.fiber !== this.self && !(entry.kind === "cleanup" && isContainer(entry.name))
+    )
+    const unfinished = this.unfinished(census)
+    const detached = this.registry.unsafeUntracked().filter((entry) =>
+      entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
+    )
+    const last = this.states.length - 1
+    return new Report.ShutdownReport({
+      name: this.name,
+      reason: this.reason!,
+      startedAt: this.startedAtEpoch,
+      elapsed: round(now - this.startedAt),
+      timeout: round(this.timeout),
+      hurried: this.hurried,
+      finished,
+      phases: this.states.map((state, index) => this.phaseReport(state, now, index === last ? unfinished : [])),
+      left: [...census, ...detached].map((entry) =>
+        new Report.LeftOver({
+          id: entry.id,
+          name: entry.name,
+          kind: entry.kind,
+          owner: entry.owner.length === 0 ? [entry.name] : entry.owner,
+          age: round(entry.ageMillis)
+        })
+      )
+    })
+  }
+
+  /** Finalizers that are still running inside of the application's scope, and have not been reported. */
+  private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
+    const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
+    return census.filter((entry) => entry.kind === "cleanup" && !mine.has(entry.fiber) && !this.named.has(entry.id))
+      .map(
+        (entry) =>
+          new Report.Item({
+            kind: "finalizer",
+            label: entry.name,
+            owner: entry.owner.slice(0, -1),
+            status: "abandoned",
+            elapsed: round(entry.ageMillis),
+            budget: round(entry.ageMillis),
+            detail: "still running at the end"
+          })
+      )
+  }
+
+  private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
+    const items = [...state.items.map((item) => this.itemReport(item, now)), ...state.extra, ...unfinished]
+    const named =
+      this.states.some((one) =>
+        one.items.some((item) => item.kind !== "scope" && item.status === "abandoned") ||
+        one.extra.some((item) => item.status === "abandoned")
+      ) || unfinished.length > 0
+    const counts = { completed: state.completedFinalizers, interrupted: 0, failed: 0, abandoned: 0 }
+    const listed: Array<Report.Item> = []
+    let completed = 0
+    for (const one of items) {
+      // What held the scope up is named already.
+      const item = one.kind === "scope" && one.status === "abandoned" && named
+        ? new Report.Item({ ...one, status: "interrupted" })
+        : one
+      counts[item.status]++
+      if (item.status !== "completed" || item.detail !== undefined || completed++ < this.listed) listed.push(item)
+    }
+    return new Report.PhaseReport({
+      phase: state.phase,
+      elapsed: round((state.endedAt ?? now) - state.startedAt),
+      budget: round(state.budget),
+      ...counts,
+      items: listed,
+      omitted: state.completedFinalizers + items.length - listed.length
+    })
+  }
+
+  private itemReport(item: Waiting, now: number): Report.Item {
+    let status = item.status ?? item.overdue
+    let detail = item.detail
+    if (item.kind === "scope" && this.scopeOutcome !== undefined) {
+      const failures = this.scopeOutcome.attempts.filter((attempt) =>
+        attempt.result !== "completed" && attempt.label !== scopeLabel
+      )
+      if (failures.some((attempt) => attempt.result === "abandoned")) status = "abandoned"
+      else if (failures.length > 0 && status === "completed") status = "failed"
+      if (failures.length > 0) detail = failures.map(({ label, result }) => `${label} ${result}`).join(", ")
+    }
+    return new Report.Item({
+      kind: item.kind,
+      label: item.label,
+      owner: item.owner,
+      status,
+      elapsed: round((item.endedAt ?? now) - item.startedAt),
+      budget: round(item.budget),
+      ...(detail === undefined ? {} : { detail })
+    })
+  }
+}

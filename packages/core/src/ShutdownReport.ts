@@ -1,0 +1,281 @@
+/**
+ * What a shutdown did, phase by phase and item by item, and what it left behind.
+ *
+ * A report is plain data: a `Schema.Class` whose encoded form is its JSON. Counts are exact. Of the items, everything
+ * that did not simply complete is listed; completed ones are listed up to a limit per phase and counted beyond it.
+ *
+ * All times are in milliseconds.
+ *
+ * @since 0.1.0
+ */
+import { Schema } from "effect"
+
+/**
+ * Why a shutdown was started.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ShutdownReason = Schema.Union(
+  /** A signal of the operating system, such as `SIGTERM`. */
+  Schema.TaggedStruct("Signal", { signal: Schema.String }),
+  /** Somebody inside asked for it. */
+  Schema.TaggedStruct("Requested", { by: Schema.String }),
+  /** The program did not come up. */
+  Schema.TaggedStruct("StartFailed", { cause: Schema.String }),
+  /** An exception or a rejection that nobody handled. */
+  Schema.TaggedStruct("Crash", { origin: Schema.String, cause: Schema.String })
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type ShutdownReason = typeof ShutdownReason.Type
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const Phase = Schema.Literal(
+  "accepting",
+  "draining",
+  "stopping-lifecycle",
+  "stopping-rest",
+  "releasing",
+  "done"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Phase = typeof Phase.Type
+
+/**
+ * How one item ended.
+ *
+ * - `completed`: it did what it had to do, within its budget
+ * - `interrupted`: work that did not finish in the time that draining had, and was interrupted
+ * - `failed`: it ended by itself, with an error
+ * - `abandoned`: its budget ran out. It was interrupted and left; the code may still be running
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Status = Schema.Literal("completed", "interrupted", "failed", "abandoned")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = typeof Status.Type
+
+/**
+ * One hook, fiber, finalizer, piece of admitted work or scope.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item")({
+  kind: Schema.Literal("hook", "fiber", "finalizer", "admitted", "scope"),
+  label: Schema.String,
+  /** The names of its owners from the outermost inwards, without its own. */
+  owner: Schema.Array(Schema.String),
+  status: Status,
+  elapsed: Schema.Number,
+  budget: Schema.Number,
+  /** First line of the error, or what is known about why it took so long. */
+  detail: Schema.optionalWith(Schema.String, { exact: true })
+}) {
+  /** `mud/http/session-3 "farewell"` */
+  get path(): string {
+    const label = this.kind === "fiber" ? this.label : `"${this.label}"`
+    return this.owner.length === 0 ? label : this.kind === "fiber"
+      ? `${this.owner.join("/")}/${label}`
+      : `${this.owner.join("/")} ${label}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export class PhaseReport extends Schema.Class<PhaseReport>("@holdfast/core/ShutdownReport/PhaseReport")({
+  phase: Phase,
+  elapsed: Schema.Number,
+  budget: Schema.Number,
+  completed: Schema.Number,
+  interrupted: Schema.Number,
+  failed: Schema.Number,
+  abandoned: Schema.Number,
+  /** Everything that did not complete, and completed items up to a limit. */
+  items: Schema.Array(Item),
+  /** Completed items that are counted and not listed. */
+  omitted: Schema.Number
+}) {}
+
+/**
+ * A fiber that lived when the shutdown was over.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class LeftOver extends Schema.Class<LeftOver>("@holdfast/core/ShutdownReport/LeftOver")({
+  id: Schema.String,
+  name: Schema.String,
+  kind: Schema.String,
+  /** From the outermost inwards; for a tracked fiber the last one is its own name. */
+  owner: Schema.Array(Schema.String),
+  age: Schema.Number
+}) {}
+
+/**
+ * - `clean`: everything ended in its time, and no fiber is left
+ * - `failed`: everything ended, and something with an error
+ * - `forced`: something was abandoned, is left, or was cut off by the deadline
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Verdict = "clean" | "failed" | "forced"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export class ShutdownReport extends Schema.Class<ShutdownReport>("@holdfast/core/ShutdownReport")({
+  name: Schema.String,
+  reason: ShutdownReason,
+  /** Milliseconds since the epoch. */
+  startedAt: Schema.Number,
+  elapsed: Schema.Number,
+  /** `gracefulShutdownTimeout` */
+  timeout: Schema.Number,
+  /** The time was cut short, as by a second signal. */
+  hurried: Schema.Boolean,
+  /** All phases were gone through. False when a deadline or a third signal cut the shutdown off. */
+  finished: Schema.Boolean,
+  phases: Schema.Array(PhaseReport),
+  left: Schema.Array(LeftOver)
+}) {
+  /** How many items ended with this status, over all phases. */
+  count(status: Status): number {
+    return this.phases.reduce((sum, phase) => sum + phase[status], 0)
+  }
+
+  /** The items with this status, in the order of the phases. */
+  items(status: Status): ReadonlyArray<Item> {
+    return this.phases.flatMap((phase) => phase.items.filter((item) => item.status === status))
+  }
+
+  get verdict(): Verdict {
+    if (!this.finished || this.count("abandoned") > 0 || this.left.length > 0) return "forced"
+    return this.count("failed") > 0 || isFailure(this.reason) ? "failed" : "clean"
+  }
+}
+
+/**
+ * The shutdown was started by something that went wrong.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isFailure = (reason: ShutdownReason): boolean => reason._tag === "Crash" || reason._tag === "StartFailed"
+
+/**
+ * `SIGTERM`, `crash (uncaughtException)`, `requested by audit`
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const renderReason = (reason: ShutdownReason): string => {
+  switch (reason._tag) {
+    case "Signal":
+      return reason.signal
+    case "Requested":
+      return `requested by ${reason.by}`
+    case "StartFailed":
+      return "start failed"
+    case "Crash":
+      return `crash (${reason.origin})`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category encoding
+ */
+export const toJson: (report: ShutdownReport) => string = Schema.encodeSync(Schema.parseJson(ShutdownReport))
+
+/**
+ * @since 0.1.0
+ * @category encoding
+ */
+export const fromJson: (json: string) => ShutdownReport = Schema.decodeUnknownSync(Schema.parseJson(ShutdownReport))
+
+const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 100 ? 3 : 2)} s`
+
+const listed = (names: ReadonlyArray<string>, max: number): string =>
+  names.length <= max ? names.join(", ") : `${names.slice(0, max).join(", ")} and ${names.length - max} more`
+
+/** The fibers that are left and were not named as abandoned. */
+const unnamed = (report: ShutdownReport): ReadonlyArray<string> => {
+  const named = new Set(report.items("abandoned").map((item) => [...item.owner, item.label].join("/")))
+  return report.left.map((fiber) => fiber.owner.join("/")).filter((path) => !named.has(path))
+}
+
+/**
+ * The report in one line, of a bounded length: what everything that overran is called comes first.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const render = (report: ShutdownReport, options: { readonly maxNames?: number } = {}): string => {
+  const { maxNames = 8 } = options
+  const parts: Array<string> = []
+  const abandoned = report.items("abandoned").map((item) =>
+    `${item.kind} ${item.path} (${item.kind === "fiber" ? "asked to stop" : "budget"} ${seconds(item.budget)})`
+  )
+  if (abandoned.length > 0) parts.push(`${abandoned.length} abandoned: ${listed(abandoned, maxNames)}`)
+  const left = unnamed(report)
+  if (left.length > 0) parts.push(`${left.length} left: ${listed(left, maxNames)}`)
+  const failed = report.items("failed").map((item) =>
+    `${item.kind} ${item.path}${item.detail === undefined ? "" : ` (${item.detail})`}`
+  )
+  if (failed.length > 0) parts.push(`${failed.length} failed: ${listed(failed, maxNames)}`)
+  const interrupted = report.items("interrupted").map((item) => item.path)
+  if (interrupted.length > 0) parts.push(`${interrupted.length} interrupted: ${listed(interrupted, maxNames)}`)
+  parts.push(`${report.count("completed")} completed`)
+  const took = `${seconds(report.elapsed)} of ${seconds(report.timeout)}${report.hurried ? ", hurried" : ""}`
+  return `shutdown: ${report.name}, ${renderReason(report.reason)}, ${report.verdict}, ${took}` +
+    `${report.finished ? "" : ", cut off"}; ${parts.join("; ")}`
+}
+
+/**
+ * The report as a few lines per phase, with every item that did not complete.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const renderDetails = (report: ShutdownReport): string => {
+  const lines: Array<string> = []
+  for (const phase of report.phases) {
+    lines.push(
+      `${phase.phase}: ${seconds(phase.elapsed)} of ${seconds(phase.budget)}, ${phase.completed} completed` +
+        (["interrupted", "failed", "abandoned"] as const)
+          .filter((status) => phase[status] > 0).map((status) => `, ${phase[status]} ${status}`).join("")
+    )
+    for (const item of phase.items) {
+      if (item.status === "completed") continue
+      lines.push(
+        `  ${item.status}: ${item.kind} ${item.path}, ${seconds(item.elapsed)} of ${seconds(item.budget)}` +
+          (item.detail === undefined ? "" : `: ${item.detail}`)
+      )
+    }
+  }
+  for (const fiber of report.left) {
+    lines.push(`left: ${fiber.owner.join("/")} [${fiber.kind}] ${fiber.id}, ${seconds(fiber.age)} old`)
+  }
+  return lines.join("\n")
+}

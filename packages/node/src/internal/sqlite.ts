@@ -146,10 +146,10 @@ export class Connection {
     const claimed = claim(path)
     let database: Database | undefined
     try {
+      Fs.accessSync(Path.dirname(path), Fs.constants.R_OK | Fs.constants.W_OK | Fs.constants.X_OK)
       await createMissing(path)
       inspectHeader(path)
       Fs.accessSync(path, Fs.constants.R_OK | Fs.constants.W_OK)
-      Fs.accessSync(Path.dirname(path), Fs.constants.R_OK | Fs.constants.W_OK | Fs.constants.X_OK)
       if (options.check) await checkContent(path)
       database = new Database(path, {})
       await lock(database)
@@ -316,6 +316,8 @@ const unlock = async (database: Database): Promise<void> => {
 const createMissing = async (path: string): Promise<void> => {
   if (Fs.existsSync(path)) return
   const temporary = `${path}.new`
+  // Says why it cannot be made, which the driver does not.
+  Fs.closeSync(Fs.openSync(temporary, "a"))
   const database = new Database(temporary, {})
   try {
     await lock(database)
@@ -376,8 +378,11 @@ const inspectHeader = (path: string): void => {
   const header = Buffer.alloc(100)
   const file = Fs.openSync(path, "r")
   let size: number
+  let total: number
   try {
-    if (!Fs.fstatSync(file).isFile()) throw new Failure("Foreign", "a file", "something else, perhaps a directory")
+    const stat = Fs.fstatSync(file)
+    total = stat.size
+    if (!stat.isFile()) throw new Failure("Foreign", "a file", "something else, perhaps a directory")
     size = Fs.readSync(file, header, 0, 100, 0)
   } finally {
     Fs.closeSync(file)
@@ -394,6 +399,11 @@ const inspectHeader = (path: string): void => {
   const version = header.readUInt32BE(60)
   if (version > schemaVersion) {
     throw new Failure("Newer", `schema version ${schemaVersion} at most`, `version ${version}, of a newer release`)
+  }
+  const page = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16)
+  // A log may hold what is missing here.
+  if (total % page !== 0 && !Fs.existsSync(`${path}-wal`)) {
+    throw new Failure("Corrupt", `a whole number of pages of ${page} bytes`, `${total} bytes`)
   }
 }
 

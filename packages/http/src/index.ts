@@ -1,2 +1,7 @@
 export * as HttpErrors from "./HttpErrors.js"
 export * as Sse from "./Sse.js"
+export * as SessionSink from "./SessionSink.js"
+export * as SseFormat from "./SseFormat.js"
+export * as SseHub from "./SseHub.js"
+export * as SseSession from "./SseSession.js"
+export * as Following from "./Following.js"

@@ -1,0 +1,97 @@
+/**
+ * What a session follows: topics, each with the ids between which it counts.
+ *
+ * A window makes a change of topic exact. A player who leaves room `a` at event 120 and enters room `b` follows
+ * `{ topic: "room.a", upTo: 120 }` and `{ topic: "room.b", after: 120 }`: live and when resuming, each event is seen
+ * exactly if it happened where the player was.
+ *
+ * A topic is exact, or a prefix that ends in `*`: `room.*` is every topic that begins with `room.`, `*` is every topic.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Following {
+  readonly topic: string
+  /** Only events with a greater id. Default: where the session begins. */
+  readonly after?: number | undefined
+  /** Only events with at most this id. Default: no end. */
+  readonly upTo?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Window {
+  readonly topic: string
+  readonly after: number
+  readonly upTo: number
+}
+
+/**
+ * @since 0.1.0
+ * @category matching
+ */
+export const isPattern = (topic: string): boolean => topic.endsWith("*")
+
+/**
+ * @since 0.1.0
+ * @category matching
+ */
+export const matches = (pattern: string, topic: string): boolean =>
+  pattern === topic || (isPattern(pattern) && topic.startsWith(pattern.slice(0, -1)))
+
+/**
+ * Every window with bounds. `floor` is the last id that the session has already dealt with: nothing at or below it counts.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const windows = (
+  following: ReadonlyArray<Following>,
+  start: number,
+  floor: number
+): Array<Window> =>
+  following.map(({ after, topic, upTo }) => ({
+    topic,
+    after: Math.max(after ?? start, floor),
+    upTo: upTo ?? Infinity
+  }))
+
+/**
+ * @since 0.1.0
+ * @category matching
+ */
+export const includes = (windows: ReadonlyArray<Window>, topic: string, id: number): boolean => {
+  for (const window of windows) {
+    if (id > window.after && id <= window.upTo && matches(window.topic, topic)) {
+      return true
+    }
+  }
+  return false
+}
+
+/**
+ * The topics that are open from `position` on, when nothing but topics is left to check: `undefined` when a window begins
+ * or ends later. Windows that have passed are left out.
+ *
+ * @since 0.1.0
+ * @category matching
+ */
+export const plain = (windows: ReadonlyArray<Window>, position: number): ReadonlyArray<string> | undefined => {
+  const topics = new Set<string>()
+  for (const window of windows) {
+    if (window.upTo <= position || window.upTo <= window.after) {
+      continue
+    }
+    if (window.after > position || window.upTo !== Infinity) {
+      return undefined
+    }
+    topics.add(window.topic)
+  }
+  return Array.from(topics).sort()
+}

@@ -27,7 +27,6 @@
  * @since 0.1.0
  */
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -565,7 +564,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
                 Effect.logError("A session could not be caught up from history", cause)
               )
             ),
-            FiberRegistry.forkIn(scope, { name: `${session.id} catch-up`, kind: "session" }),
+            (self) => FiberRegistry.forkIn(self, scope, { name: `${session.id} catch-up`, kind: "session" }),
             Effect.asVoid
           )
       )
@@ -779,7 +778,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
           return Effect.logError(`The hub ${name} has lost its source of events`, cause)
         })
       ),
-      FiberRegistry.forkScoped({ name: `${name} fan-out`, kind: "service" })
+      (self) => FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
     )
 
     // -- time: one fiber for heartbeats, send time-outs and expiry
@@ -847,7 +846,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         due ? Effect.zipRight(watch, lock.withPermits(1)(beat)) : watch,
         Effect.sleep(tick)
       )
-    })).pipe(FiberRegistry.forkScoped({ name: `${name} timer`, kind: "service" }))
+    })).pipe((self) => FiberRegistry.forkScoped(self, { name: `${name} timer`, kind: "service" }))
 
     // -- the end
 

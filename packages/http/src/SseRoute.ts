@@ -1,0 +1,336 @@
+/**
+ * The request side of `SseHub`: from an HTTP request to a session.
+ *
+ * In this order: method and CORS preflight, `Accept` (406), where to resume (`Last-Event-ID` header, else the
+ * `lastEventId` query, which is what a page can set on its first connection), authorisation, topics by query with an
+ * authorisation each, admission by the hub (503 or 429 with `Retry-After`). Only then does the response begin, and it
+ * sends at once: a `retry` and a comment, so that proxies and clients know that the stream is open.
+ *
+ * - Failures of your hooks stay typed and are yours to answer; `HttpErrors.HttpError` is answered as it is.
+ * - `HEAD` answers the headers and opens no session. HTTP/1.0 gets a body that ends with the connection.
+ * - The session is acquired in the scope of the request. A client that leaves at any moment, also before the body
+ *   begins, leaves nothing behind.
+ *
+ * Browsers treat any answer but 200 as final: an `EventSource` that is refused with 429 or 503 does not come back by
+ * itself. 204 tells it so on purpose, see `Options.authorize`.
+ *
+ * @since 0.1.0
+ */
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type * as Following from "./Following.js"
+import * as HttpErrors from "./HttpErrors.js"
+import type { Format } from "./SessionSink.js"
+import { Transport } from "./SessionSink.js"
+import * as Sse from "./Sse.js"
+import * as SseFormat from "./SseFormat.js"
+import type * as SseHub from "./SseHub.js"
+import type { Policy } from "./SseSession.js"
+
+/**
+ * Who connects, and what for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Grant {
+  /** Counts against the limit per principal, and is what `SseHub.follow` and `kick` go by. */
+  readonly principal?: string | undefined
+  /** Followed whatever the query says. */
+  readonly following?: ReadonlyArray<Following.Following> | undefined
+  /** The session ends with the reason `expired` then, milliseconds since the epoch. */
+  readonly expiresAt?: number | undefined
+  readonly policy?: Policy | undefined
+  readonly capacity?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Incoming {
+  readonly request: HttpServerRequest.HttpServerRequest
+  /** Of the query, decoded. */
+  readonly query: URLSearchParams
+  /** The last id that the client says it has seen. */
+  readonly lastEventId: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Topics<E, R> {
+  /** The query's parameter, which may be repeated. Default `topic`. */
+  readonly parameter?: string | undefined
+  /** Default 32, 400 beyond. */
+  readonly max?: number | undefined
+  /**
+   * May this principal follow this topic? Fail to refuse the whole request, for example with
+   * `HttpErrors.make("Forbidden", …)`. What succeeds may name the topic that is meant, with a window, and a time at which
+   * the permission ends: the earliest one ends the session.
+   */
+  readonly authorize: (
+    topic: string,
+    grant: Grant,
+    incoming: Incoming
+  ) => Effect.Effect<TopicGrant | void, E, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface TopicGrant {
+  /** Default: the topic of the query, from where the session begins. */
+  readonly following?: ReadonlyArray<Following.Following> | undefined
+  readonly expiresAt?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Cors {
+  /** Origins as browsers send them, or a predicate. `"*"` is every origin, and is refused with credentials. */
+  readonly origins: "*" | ReadonlyArray<string> | ((origin: string) => boolean)
+  /** For an `EventSource` with `withCredentials`. Default false. */
+  readonly credentials?: boolean | undefined
+  /** How long browsers keep the answer to a preflight. Default 10 minutes. */
+  readonly maxAge?: Duration.DurationInput | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<E = never, R = never, E2 = never, R2 = never> {
+  readonly hub: SseHub.Service
+  /** Who is it? Without it, everybody is nobody, and only topics of the query are followed. */
+  readonly authorize?: ((incoming: Incoming) => Effect.Effect<Grant, E, R>) | undefined
+  /** Without it, the query has no say. */
+  readonly topics?: Topics<E2, R2> | undefined
+  /** Default: `SseFormat.make()`. */
+  readonly format?: Format<SseFormat.Envelope<never>> | undefined
+  readonly cors?: Cors | undefined
+  /** Whose connection it is, for the limit per address. Default: the peer's address; behind a proxy, say so here. */
+  readonly address?: ((request: HttpServerRequest.HttpServerRequest) => string | undefined) | undefined
+  /** Added to the response. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * The handler of a route, for `HttpRouter.all`: it answers `GET`, `HEAD` and `OPTIONS`, and 405 to the rest.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <E = never, R = never, E2 = never, R2 = never>(
+  options: Options<E, R, E2, R2>
+): Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  HttpErrors.HttpError | E | E2,
+  HttpServerRequest.HttpServerRequest | Scope.Scope | R | R2
+> => {
+  const format = (options.format ?? SseFormat.make()) as Format<never>
+  const cors = options.cors === undefined ? () => ({}) : corsHeaders(options.cors)
+
+  return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const allowed = cors(request.headers["origin"])
+    switch (request.method) {
+      case "OPTIONS":
+        return Effect.succeed(preflight(request, options.cors, allowed))
+      case "GET":
+      case "HEAD":
+        break
+      default:
+        return HttpErrors.make("MethodNotAllowed", "an event stream is read with GET", { expected: "GET, HEAD" }, {
+          headers: { ...allowed, allow: "GET, HEAD, OPTIONS" }
+        })
+    }
+    if (!accepts(request.headers["accept"])) {
+      return HttpErrors.make("NotAcceptable", "this is an event stream", { field: "accept", expected: Sse.contentType }, {
+        headers: allowed
+      })
+    }
+    const headers: Record<string, string> = {
+      "content-type": Sse.contentType,
+      // no-transform: a proxy that compresses, buffers
+      "cache-control": "no-store, no-transform",
+      "x-accel-buffering": "no",
+      "x-content-type-options": "nosniff",
+      ...allowed,
+      ...options.headers
+    }
+    return Effect.mapError(session(request, options, format, headers), (error) =>
+      // without these a page cannot even see which error it was
+      error instanceof HttpErrors.HttpError
+        ? new HttpErrors.HttpError({
+          ...error,
+          message: error.message,
+          problem: { ...error.problem, headers: { ...allowed, ...error.problem.headers } }
+        })
+        : error)
+  })
+}
+
+/**
+ * Adds the route to a router.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const mount =
+  <E = never, R = never, E2 = never, R2 = never>(path: HttpRouter.PathInput, options: Options<E, R, E2, R2>) =>
+  <RE, RR>(router: HttpRouter.HttpRouter<RE, RR>) => HttpRouter.all(router, path, make(options))
+
+const session = <E, R, E2, R2>(
+  request: HttpServerRequest.HttpServerRequest,
+  options: Options<E, R, E2, R2>,
+  format: Format<never>,
+  headers: Readonly<Record<string, string>>
+) =>
+  Effect.gen(function*() {
+    const query = queryOf(request)
+    const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query) }
+    const grant: Grant = options.authorize === undefined ? {} : yield* options.authorize(incoming)
+    const following = Array.from(grant.following ?? [])
+    let expiresAt = grant.expiresAt
+    if (options.topics !== undefined) {
+      for (const topic of yield* topicsOf(query, options.topics)) {
+        const one = yield* options.topics.authorize(topic, grant, incoming)
+        following.push(...(one?.following ?? [{ topic }]))
+        if (one?.expiresAt !== undefined) {
+          expiresAt = Math.min(expiresAt ?? Infinity, one.expiresAt)
+        }
+      }
+    }
+    if (following.length === 0) {
+      const parameter = options.topics?.parameter ?? "topic"
+      return yield* HttpErrors.make("InvalidRequest", "there is nothing to follow", {
+        field: parameter,
+        expected: "at least one topic"
+      })
+    }
+    if (request.method === "HEAD") {
+      return HttpServerResponse.empty({ status: 200, headers })
+    }
+    const transport = yield* Transport
+    const connection = yield* transport.connect(request, { headers })
+    const address = options.address === undefined
+      ? Option.getOrUndefined(request.remoteAddress)
+      : options.address(request)
+    const session = yield* Effect.mapError(
+      options.hub.open({
+        sink: connection.sink,
+        format,
+        following,
+        principal: grant.principal,
+        address,
+        lastEventId: incoming.lastEventId,
+        policy: grant.policy,
+        capacity: grant.capacity,
+        expiresAt
+      }),
+      refused
+    )
+    return yield* connection.respond(session.awaitEnd)
+  })
+
+const refused = (error: SseHub.Refused): HttpErrors.HttpError =>
+  HttpErrors.make(
+    error.reason === "draining" ? "ShuttingDown" : error.reason === "sessions" ? "Unavailable" : "TooManyRequests",
+    error.message,
+    {},
+    { headers: { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter)))) }, cause: error }
+  )
+
+// -- the request
+
+const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams => {
+  const at = request.url.indexOf("?")
+  return new URLSearchParams(at === -1 ? "" : request.url.slice(at + 1))
+}
+
+/** The header comes first: a browser that reconnects sets it, and keeps the query of its first connection. */
+const lastEventIdOf = (
+  request: HttpServerRequest.HttpServerRequest,
+  query: URLSearchParams
+): number | undefined => {
+  const text = request.headers["last-event-id"] || query.get("lastEventId") || ""
+  if (text === "") {
+    return undefined
+  }
+  // an id that is none of ours is beyond every id: the hub says so with a gap
+  return /^\d{1,15}$/.test(text) ? Number(text) : Number.MAX_SAFE_INTEGER
+}
+
+const topicsOf = (query: URLSearchParams, { max = 32, parameter = "topic" }: Topics<unknown, unknown>) => {
+  const topics = Array.from(new Set(query.getAll(parameter).filter((topic) => topic !== "")))
+  return topics.length > max
+    ? HttpErrors.make("InvalidRequest", `there are more than ${max} topics`, {
+      field: parameter,
+      expected: `at most ${max} topics`
+    })
+    : Effect.succeed(topics)
+}
+
+const accepts = (accept: string | undefined): boolean =>
+  accept === undefined || accept.trim() === "" ||
+  accept.split(",").some((range) => {
+    const [type, ...parameters] = range.split(";").map((part) => part.trim().toLowerCase())
+    return (type === Sse.contentType || type === "text/*" || type === "*/*") &&
+      !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter))
+  })
+
+// -- CORS
+
+const corsHeaders = (cors: Cors) => {
+  const { credentials = false, origins } = cors
+  if (origins === "*" && credentials) {
+    throw new TypeError("CORS with credentials needs a list of origins: browsers refuse \"*\" with them")
+  }
+  const known = typeof origins === "function"
+    ? origins
+    : (origin: string) => origins === "*" || origins.includes(origin)
+  return (origin: string | undefined): Readonly<Record<string, string>> => {
+    if (origins === "*") {
+      return { "access-control-allow-origin": "*" }
+    }
+    if (origin === undefined || !known(origin)) {
+      return { vary: "origin" }
+    }
+    return {
+      "access-control-allow-origin": origin,
+      vary: "origin",
+      ...(credentials ? { "access-control-allow-credentials": "true" } : {})
+    }
+  }
+}
+
+const preflight = (
+  request: HttpServerRequest.HttpServerRequest,
+  cors: Cors | undefined,
+  allowed: Readonly<Record<string, string>>
+) => {
+  const asked = request.headers["access-control-request-method"] !== undefined
+  return HttpServerResponse.empty({
+    status: 204,
+    headers: {
+      allow: "GET, HEAD, OPTIONS",
+      ...allowed,
+      ...(cors !== undefined && asked && "access-control-allow-origin" in allowed
+        ? {
+          "access-control-allow-methods": "GET, HEAD",
+          "access-control-allow-headers": "last-event-id, cache-control, authorization",
+          "access-control-max-age": String(Math.round(Duration.toSeconds(cors.maxAge ?? "10 minutes")))
+        }
+        : {})
+    }
+  })
+}

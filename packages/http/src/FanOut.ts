@@ -13,6 +13,7 @@
  * @since 0.1.0
  */
 import * as Following from "./Following.js"
+import { Multimap } from "./internal/multimap.js"
 import type { Format, Frame } from "./SessionSink.js"
 import { Payload } from "./SessionSink.js"
 import type { Envelope } from "./SseFormat.js"
@@ -65,8 +66,8 @@ export class FanOut {
   position = 0
 
   private readonly groups = new Map<string, Group>()
-  private readonly exact = new Map<string, Set<Group>>()
-  private readonly patterns = new Map<string, Set<Group>>()
+  private readonly exact = new Multimap<string, Group>()
+  private readonly patterns = new Multimap<string, Group>()
   private readonly special = new Set<SessionState>()
   /** Consecutive ids, the last one at `position`. Cut back when it has grown to twice its size. */
   private ring: Array<Entry> = []
@@ -111,12 +112,7 @@ export class FanOut {
       this.groups.set(key, group)
       for (const topic of topics) {
         const [index, at] = this.index(topic)
-        const found = index.get(at)
-        if (found === undefined) {
-          index.set(at, new Set([group]))
-        } else {
-          found.add(group)
-        }
+        index.add(at, group)
       }
     }
     group.members.add(session)
@@ -136,11 +132,7 @@ export class FanOut {
       this.groups.delete(group.key)
       for (const topic of group.topics) {
         const [index, at] = this.index(topic)
-        const found = index.get(at)
-        found?.delete(group)
-        if (found?.size === 0) {
-          index.delete(at)
-        }
+        index.remove(at, group)
       }
     }
   }
@@ -162,7 +154,7 @@ export class FanOut {
       this.position = envelope.id
       const entry = new Entry(envelope)
       this.ring.push(entry)
-      const offer = (groups: Set<Group> | undefined) => {
+      const offer = (groups: ReadonlySet<Group> | undefined) => {
         if (groups === undefined) {
           return
         }
@@ -179,7 +171,7 @@ export class FanOut {
       }
       offer(this.exact.get(envelope.topic))
       if (this.patterns.size > 0) {
-        for (const [prefix, groups] of this.patterns) {
+        for (const [prefix, groups] of this.patterns.entries()) {
           if (envelope.topic.startsWith(prefix)) {
             offer(groups)
           }
@@ -190,7 +182,11 @@ export class FanOut {
           const payload = entry.payload(session.format, this)
           if (payload !== null) {
             const own = singled.get(session)
-            own === undefined ? singled.set(session, [payload]) : own.push(payload)
+            if (own === undefined) {
+              singled.set(session, [payload])
+            } else {
+              own.push(payload)
+            }
           }
         }
       }
@@ -275,7 +271,7 @@ export class FanOut {
     }
   }
 
-  private index(topic: string): [Map<string, Set<Group>>, string] {
+  private index(topic: string): [Multimap<string, Group>, string] {
     return Following.isPattern(topic) ? [this.patterns, topic.slice(0, -1)] : [this.exact, topic]
   }
 }

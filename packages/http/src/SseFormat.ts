@@ -32,11 +32,11 @@ export interface Envelope<out A> {
  * @since 0.1.0
  * @category options
  */
-export interface Options<A> {
+export interface Options<A, I = unknown> {
   /** Sessions with equal names share encoded bytes. Default: `sse`. Give each format of a hub its own. */
   readonly name?: string | undefined
   /** How an event becomes JSON. Default: `JSON.stringify` of the event as it is. */
-  readonly schema?: Schema.Schema<A, any> | undefined
+  readonly schema?: Schema.Schema<A, I> | undefined
   /** Takes the place of `schema`: the whole frame, but for the `id`, which is the hub's. */
   readonly encode?: ((envelope: Envelope<A>) => Omit<Sse.Frame, "id">) | undefined
 }
@@ -45,7 +45,7 @@ export interface Options<A> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A>(options?: Options<A>): Format<Envelope<A>> => {
+export const make = <A, I = unknown>(options?: Options<A, I>): Format<Envelope<A>> => {
   const toJson = options?.schema === undefined ? (event: A): unknown => event : Schema.encodeSync(options.schema)
   const encode = options?.encode ?? ((envelope: Envelope<A>): Omit<Sse.Frame, "id"> => {
     const tag = (envelope.event as { readonly _tag?: unknown } | null | undefined)?._tag

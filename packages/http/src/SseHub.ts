@@ -39,6 +39,7 @@ import type * as Scope from "effect/Scope"
 import type { Delivery } from "./FanOut.js"
 import { FanOut } from "./FanOut.js"
 import * as Following from "./Following.js"
+import { Multimap } from "./internal/multimap.js"
 import type { EndReason, Format, Frame, Sink } from "./SessionSink.js"
 import { Payload } from "./SessionSink.js"
 import type { Envelope } from "./SseFormat.js"
@@ -160,7 +161,10 @@ export interface History<out A> {
   /** What is kept, both inclusive; empty when `first` is greater than `last`. */
   readonly bounds: Effect.Effect<{ readonly first: number; readonly last: number }, unknown>
   /** Events with greater ids, in order. */
-  readonly after: (id: number, options: { readonly limit: number }) => Effect.Effect<ReadonlyArray<Envelope<A>>, unknown>
+  readonly after: (
+    id: number,
+    options: { readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<Envelope<A>>, unknown>
 }
 
 /**
@@ -300,8 +304,8 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
     const { history } = options.source
 
     const sessions = new Map<string, Live>()
-    const byPrincipal = new Map<string, Set<Live>>()
-    const byAddress = new Map<string, number>()
+    const byPrincipal = new Multimap<string, Live>()
+    const byAddress = new Multimap<string, Live>()
     const expiring = new Set<Live>()
     const stalled = new Set<SessionState>()
     /** Sinks that were told to end while their reader was behind, with the time at which they are destroyed. */
@@ -340,15 +344,10 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         expiring.delete(this)
         stalled.delete(this)
         if (this.address !== undefined) {
-          const count = byAddress.get(this.address)! - 1
-          count === 0 ? byAddress.delete(this.address) : byAddress.set(this.address, count)
+          byAddress.remove(this.address, this)
         }
         if (this.principal !== undefined) {
-          const own = byPrincipal.get(this.principal)!
-          own.delete(this)
-          if (own.size === 0) {
-            byPrincipal.delete(this.principal)
-          }
+          byPrincipal.remove(this.principal, this)
         }
         reasons[reason] = (reasons[reason] ?? 0) + 1
         totals.events += this.events
@@ -374,7 +373,11 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
     const owner = {
       now,
       stalled: (session: SessionState, is: boolean) => {
-        is ? stalled.add(session) : stalled.delete(session)
+        if (is) {
+          stalled.add(session)
+        } else {
+          stalled.delete(session)
+        }
       },
       overflowed: (session: SessionState) => (session as Live).finishWith("slow", "abort")
     }
@@ -394,7 +397,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         if (sessions.size >= limits.sessions) {
           return refuse("sessions", limits.sessions)
         }
-        if (given.address !== undefined && (byAddress.get(given.address) ?? 0) >= limits.address) {
+        if (given.address !== undefined && (byAddress.get(given.address)?.size ?? 0) >= limits.address) {
           return refuse("address", limits.address)
         }
         if (given.principal !== undefined) {
@@ -422,11 +425,10 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         )
         sessions.set(session.id, session)
         if (given.address !== undefined) {
-          byAddress.set(given.address, (byAddress.get(given.address) ?? 0) + 1)
+          byAddress.add(given.address, session)
         }
         if (given.principal !== undefined) {
-          const own = byPrincipal.get(given.principal)
-          own === undefined ? byPrincipal.set(given.principal, new Set([session])) : own.add(session)
+          byPrincipal.add(given.principal, session)
         }
         session.expiresAt = given.expiresAt
         if (given.expiresAt !== undefined) {
@@ -673,7 +675,11 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
       expireAt: (at) =>
         Effect.sync(() => {
           session.expiresAt = at
-          at === undefined || session.state === "ended" ? expiring.delete(session) : expiring.add(session)
+          if (at === undefined || session.state === "ended") {
+            expiring.delete(session)
+          } else {
+            expiring.add(session)
+          }
         })
     })
 
@@ -778,7 +784,8 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
           return Effect.logError(`The hub ${name} has lost its source of events`, cause)
         })
       ),
-      (self) => FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
+      (self) =>
+        FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
     )
 
     // -- time: one fiber for heartbeats, send time-outs and expiry
@@ -846,7 +853,9 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         due ? Effect.zipRight(watch, lock.withPermits(1)(beat)) : watch,
         Effect.sleep(tick)
       )
-    })).pipe((self) => FiberRegistry.forkScoped(self, { name: `${name} timer`, kind: "service" }))
+    })).pipe((self) =>
+      FiberRegistry.forkScoped(self, { name: `${name} timer`, kind: "service" })
+    )
 
     // -- the end
 

@@ -154,9 +154,14 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
         })
     }
     if (!accepts(request.headers["accept"])) {
-      return HttpErrors.make("NotAcceptable", "this is an event stream", { field: "accept", expected: Sse.contentType }, {
-        headers: allowed
-      })
+      return HttpErrors.make(
+        "NotAcceptable",
+        "this is an event stream",
+        { field: "accept", expected: Sse.contentType },
+        {
+          headers: allowed
+        }
+      )
     }
     const headers: Record<string, string> = {
       "content-type": Sse.contentType,

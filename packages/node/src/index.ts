@@ -1,4 +1,6 @@
+export * as NodeMain from "./NodeMain.js"
 export * as NodeRequest from "./NodeRequest.js"
 export * as NodeServer from "./NodeServer.js"
 export * as NodeSseSink from "./NodeSseSink.js"
 export * as SqliteStore from "./SqliteStore.js"
+export * as Watchdog from "./Watchdog.js"

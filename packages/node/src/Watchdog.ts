@@ -1,0 +1,176 @@
+/**
+ * A thread that watches the main thread, for the one thing that no timer on the main thread can end: a busy loop.
+ *
+ * Guarantees
+ * - A main thread that is in a busy loop when its shutdown should be over is ended, with the exit code of that shutdown,
+ *   and the stack of the loop is printed first: function, file, line, mapped to sources under `--enable-source-maps`. It is
+ *   taken by pausing the main thread through `node:inspector`, so it is the stack itself, not a guess.
+ * - A signal that arrives in the middle of a busy loop starts the same clock: the watchdog hears signals too.
+ * - A main thread that gives no sign of life for `stall` (10 seconds) is ended, or only reported with its stack.
+ * - A process that was stopped, a machine that slept and a debugger that is attached are told apart from a loop.
+ *
+ * Limits
+ * - Code that blocks outside of JavaScript (`Atomics.wait`, `execFileSync`, a native module) cannot be paused. After another
+ *   second the process gets SIGKILL (exit code 137), and all that is known is the last label.
+ * - The first process of a container (PID 1) is immune to its own SIGKILL: blocked outside of JavaScript, it is left to its
+ *   container runtime. A busy loop in JavaScript is ended there as everywhere.
+ * - To hear signals, the thread uses an internal binding of Node.js (present in 20, 22 and 24). Where it is missing, a
+ *   signal during a busy loop is noticed by `stall` alone.
+ * - Finalizers do not run: the loop holds the only thread they could run on.
+ * - The thread costs some megabytes of memory and a few wake-ups per second.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Inspector from "node:inspector"
+import { Worker } from "node:worker_threads"
+import type { Message, Setup } from "./internal/watchdogWorker.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** Names the process in what is printed. Default `"service"`. */
+  readonly name?: string
+  /** The longest time without a heartbeat of the main thread; `"Infinity"` watches shutdowns alone. Default 10 seconds. */
+  readonly stall?: Duration.DurationInput
+  /** What to do about a stall: end the process, or print the stack and go on. Default `"end"`. */
+  readonly onStall?: "end" | "report"
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  name: "service",
+  stall: Duration.seconds(10),
+  onStall: "end"
+} as const
+
+/**
+ * What the road of signals looks like, so that the watchdog can walk it when the main thread cannot.
+ *
+ * @internal
+ */
+export interface SignalOptions {
+  readonly signals: ReadonlyArray<NodeJS.Signals>
+  /** Milliseconds. */
+  readonly timeout: number
+  readonly hurry: number
+  readonly debounce: number
+  /** Milliseconds that the main thread has beyond a deadline to end by itself. */
+  readonly margin: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * The process must have ended within this time, or else is ended with this exit code. A later call can only bring the
+   * end nearer.
+   */
+  readonly unsafeDeadline: (within: Duration.DurationInput, code: number) => void
+  /** What the main thread is doing, for the case in which its stack cannot be had. At most 256 bytes are kept. */
+  readonly unsafeLabel: (label: string) => void
+  readonly unsafeStop: () => void
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Watchdog extends Context.Tag("@holdfast/node/Watchdog")<Watchdog, Service>() {}
+
+/**
+ * A watchdog for as long as the scope is open. `NodeMain.runMain` starts its own.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options = {}): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => unsafeStart(options)),
+    (watchdog) => Effect.sync(watchdog.unsafeStop)
+  )
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<Watchdog> => Layer.scoped(Watchdog, make(options))
+
+/** Where the main thread keeps a function that renders what it knows of its shutdown. */
+const reportKey = "@holdfast/node/Watchdog/report"
+
+/**
+ * What the watchdog asks the main thread for when it has paused it.
+ *
+ * @internal
+ */
+export const setReport = (render: () => string | undefined): void => {
+  ;(globalThis as Record<symbol, unknown>)[Symbol.for(reportKey)] = render
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Service => {
+  const stall = Duration.toMillis(options.stall ?? defaults.stall)
+  const interval = Math.min(1000, Math.max(20, stall / 8))
+  const shared = new SharedArrayBuffer(slots * 4 + labelBytes)
+  const cells = new Int32Array(shared, 0, slots)
+  const text = new Uint8Array(shared, slots * 4, labelBytes)
+  const setup: Setup = {
+    shared,
+    name: options.name ?? defaults.name,
+    stall: Number.isFinite(stall) ? stall : 0,
+    onStall: options.onStall ?? defaults.onStall,
+    interval,
+    timeout: signals?.timeout ?? 0,
+    hurry: signals?.hurry ?? 0,
+    debounce: signals?.debounce ?? 0,
+    margin: signals?.margin ?? 0,
+    signals: signals?.signals ?? [],
+    reportKey
+  }
+  const worker = new Worker(new URL("./internal/watchdogWorker.js", import.meta.url), {
+    name: "holdfast-watchdog",
+    workerData: setup,
+    execArgv: ["--no-deprecation"],
+    env: {},
+    resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 }
+  })
+  worker.unref()
+  // Without its watchdog a process is what it would be anyway.
+  worker.on("error", (error) => process.emitWarning(`the watchdog ended: ${error.message}`))
+  const beat = setInterval(() => {
+    Atomics.add(cells, 0, 1)
+    Atomics.store(cells, 1, Inspector.url() === undefined ? 0 : 1)
+  }, interval)
+  beat.unref()
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+  const post = (message: Message) => worker.postMessage(message)
+  return {
+    unsafeDeadline: (within, code) => post({ _tag: "Deadline", within: Duration.toMillis(within), code }),
+    unsafeLabel: (label) => {
+      const { written } = new TextEncoder().encodeInto(label, text)
+      Atomics.store(cells, 2, written)
+    },
+    unsafeStop: () => {
+      clearInterval(beat)
+      post({ _tag: "Stop" })
+    }
+  }
+}
+
+const slots = 3
+const labelBytes = 256

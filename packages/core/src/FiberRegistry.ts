@@ -322,42 +322,42 @@ class Registry implements Service {
     }
   }
 
-  unsafeReport(report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) {
+  readonly unsafeReport = (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
     for (const queue of this.crashListeners) queue.unsafeOffer(report)
     logCrash(report, fiber)
   }
 
-  unsafeTrack(fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) {
+  readonly unsafeTrack = (fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) => {
     const tracked = new Tracked(this, options, fiber.getFiberRef(currentOwner), undefined)
     tracked.begin(fiber)
     return () => this.end(tracked, Exit.void)
   }
 
-  unsafeCensus(): ReadonlyArray<Entry> {
+  readonly unsafeCensus = (): ReadonlyArray<Entry> => {
     return this.survey().tracked
   }
 
-  unsafeUntracked(): ReadonlyArray<Entry> {
+  readonly unsafeUntracked = (): ReadonlyArray<Entry> => {
     return this.survey().untracked
   }
 
-  unsafeTree(): ReadonlyArray<Node> {
+  readonly unsafeTree = (): ReadonlyArray<Node> => {
     const { tracked, untracked } = this.survey()
     return Census.make([...tracked, ...untracked])
   }
 
-  unsafeDump(options?: RenderOptions): string {
+  readonly unsafeDump = (options?: RenderOptions): string => {
     const { tracked, untracked } = this.survey()
     return Census.render([...tracked, ...untracked], this.unsafeEnded(), this.unsafeCounts(), options)
   }
 
-  unsafeCounts(): Counts {
+  readonly unsafeCounts = (): Counts => {
     const byKind: Record<string, number> = {}
     for (const { options } of this.live) byKind[options.kind ?? "worker"] = (byKind[options.kind ?? "worker"] ?? 0) + 1
     return { live: this.live.size, byKind, started: this.started, ended: this.finished, crashed: this.crashed }
   }
 
-  unsafeEnded(): ReadonlyArray<Ended> {
+  readonly unsafeEnded = (): ReadonlyArray<Ended> => {
     const at = this.finished % this.endedCapacity
     return [...this.ring.slice(at), ...this.ring.slice(0, at)]
   }

@@ -30,7 +30,9 @@ import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as Metrics from "@holdfast/http/Metrics"
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -50,6 +52,9 @@ import type { Duplex } from "node:stream"
 import { Exchange, NodeRequest, respond } from "./NodeRequest.js"
 
 /**
+ * The steps of a drain. By default they fit into the share that a `Lifecycle` with its default of 5 seconds gives to its
+ * phase `draining`; give both more time together.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -121,9 +126,9 @@ export const defaults = {
   lingerTimeout: Duration.seconds(1),
   halfOpenTimeout: Duration.seconds(5),
   drain: {
-    requests: Duration.seconds(3),
-    interruption: Duration.seconds(1),
-    sockets: Duration.seconds(1)
+    requests: Duration.millis(1500),
+    interruption: Duration.millis(500),
+    sockets: Duration.millis(250)
   }
 } as const
 
@@ -546,6 +551,17 @@ export const make = (
     )
 
     yield* Effect.addFinalizer(() => drain)
+    const lifecycle = yield* Effect.serviceOption(Lifecycle)
+    if (Option.isSome(lifecycle)) {
+      yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
+    }
+    yield* Metrics.collect(Effect.sync(() => [
+      ...Metrics.gauges("http_server", "the HTTP server", {
+        connections: connections.size,
+        requests_in_flight: exchanges.size
+      }),
+      ...Metrics.counters("http_server", "the HTTP server", counters)
+    ]))
     const address = yield* listen(server, settings)
 
     const serve = (app: HttpApp.Default<unknown>, middleware?: HttpMiddleware.HttpMiddleware) =>

@@ -1,0 +1,391 @@
+/**
+ * The whole app in a test, with one call. `make` builds the app's layer once, in the test's scope, on ports that live in
+ * memory, and answers with handles to everything that the app lets out: logs, crash reports, metrics, fibers, HTTP, SSE,
+ * WebSockets.
+ *
+ * **Swapping.** A port that the app leaves open (its `R`) is filled from `provide`, or else by the default of the harness.
+ * A layer deep inside that the app has closed over is exchanged with `swap`: layers are known by identity, so the rest of
+ * the app is built as it is, and nothing is composed again by hand. A swap may decorate what it replaces.
+ *
+ * | port | default |
+ * |---|---|
+ * | `HttpServer`, `HttpClient` | `Transport`: no socket; `server` gives a real port instead |
+ * | `FileSystem`, `Path`, `HttpPlatform`, `Etag.Generator` | those of `HttpServer.layerContext` (no files) |
+ * | `EventLogStore.Store`, `Ticker.Store`, `KeyValueStore` | in memory |
+ * | `Clock` | the test's own: a `TestClock` under `it.effect` |
+ * | `Random` | seeded by `seed` |
+ * | `ConfigProvider` | `config` alone; the environment of the process is not read |
+ * | `FiberRegistry`, `CleanupMonitor`, `BudgetClock` | fresh; budgets run on the test's clock |
+ * | loggers | captured, not printed |
+ *
+ * **Guarantees.** Nothing is shared between two harnesses but the metrics of the process, which are reported as the
+ * difference since `make`. When the scope closes, the app is shut down, and what it leaves behind is the business of
+ * `LeakCheck`.
+ *
+ * @since 0.1.0
+ */
+import type * as Etag from "@effect/platform/Etag"
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpPlatform from "@effect/platform/HttpPlatform"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import type * as Path from "@effect/platform/Path"
+import * as Socket from "@effect/platform/Socket"
+import * as Cleanup from "@holdfast/core/Cleanup"
+import * as EventLogStore from "@holdfast/core/EventLogStore"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Ticker from "@holdfast/core/Ticker"
+import * as Sse from "@holdfast/http/Sse"
+import {
+  Chunk,
+  ConfigProvider,
+  Context,
+  Data,
+  Effect,
+  Fiber,
+  FiberRef,
+  HashSet,
+  Inspectable,
+  Layer,
+  Logger,
+  Mailbox,
+  Metric,
+  MetricState,
+  Option,
+  Random,
+  Stream
+} from "effect"
+import type { Cause, LogLevel, Runtime, Scope } from "effect"
+import * as Explore from "./Explore.js"
+import * as Faults from "./Faults.js"
+import * as Swap from "./internal/swap.js"
+import * as Transport from "./Transport.js"
+
+/**
+ * The ports that the harness fills when nobody else does.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ports =
+  | HttpServer.HttpServer
+  | HttpClient.HttpClient
+  | HttpPlatform.HttpPlatform
+  | FileSystem.FileSystem
+  | Path.Path
+  | Etag.Generator
+  | EventLogStore.Store
+  | Ticker.Store
+  | KeyValueStore.KeyValueStore
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Line {
+  readonly level: LogLevel.LogLevel["label"]
+  readonly message: string
+  readonly annotations: { readonly [key: string]: unknown }
+  readonly cause: Cause.Cause<unknown>
+  /** of the clock in use */
+  readonly at: number
+}
+
+/**
+ * The difference that one metric made since the harness was built; gauges and frequencies as they are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reading {
+  readonly name: string
+  readonly tags: { readonly [key: string]: string }
+  readonly value: number
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export class StreamRefused extends Data.TaggedError("StreamRefused")<{
+  readonly status: number
+  readonly body: string
+}> {
+  override get message() {
+    return `expected an event stream, got status ${this.status}: ${this.body}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SseConnection {
+  readonly status: number
+  /** the next message; fails when the stream has ended */
+  readonly next: Effect.Effect<Sse.Message, Cause.NoSuchElementException | Error>
+  readonly take: (n: number) => Effect.Effect<ReadonlyArray<Sse.Message>, Cause.NoSuchElementException | Error>
+  /** messages, retries and comments that have arrived and were not taken; does not wait */
+  readonly arrived: Effect.Effect<ReadonlyArray<Sse.Incoming>>
+  /** waits for the end of the stream, and answers with everything that was not taken */
+  readonly rest: Effect.Effect<ReadonlyArray<Sse.Incoming>>
+  /** goes away without a word, as a closed laptop does */
+  readonly leave: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Harness<R> {
+  readonly runtime: Runtime.Runtime<R>
+  /** Runs an Effect with the services of the app. */
+  readonly run: <A, E, R2 = never>(effect: Effect.Effect<A, E, R2>) => Effect.Effect<A, E, Exclude<R2, R>>
+  readonly http: HttpClient.HttpClient
+  /** where the app listens: `http://127.0.0.1:80` in memory, the real address with `server` */
+  readonly address: string
+  readonly sse: (
+    path: string,
+    options?: {
+      readonly headers?: { readonly [name: string]: string }
+      readonly lastEventId?: string
+      /** messages that arrive before the client stops to read. Default: unbounded. */
+      readonly capacity?: number
+    }
+  ) => Effect.Effect<SseConnection, StreamRefused | HttpClientError.HttpClientError, Scope.Scope>
+  readonly webSocket: (
+    path: string,
+    options?: { readonly headers?: { readonly [name: string]: string } }
+  ) => Effect.Effect<Socket.Socket, Transport.UpgradeRefused | HttpClientError.HttpClientError, Scope.Scope>
+  readonly logs: Effect.Effect<ReadonlyArray<Line>>
+  /** tracked fibers that failed, oldest first, with what they were */
+  readonly crashes: Effect.Effect<ReadonlyArray<FiberRegistry.Ended>>
+  readonly metrics: Effect.Effect<ReadonlyArray<Reading>>
+  /** the fibers of the app, as text */
+  readonly fibers: Effect.Effect<string>
+  /** requests that the server has not finished with; in memory only, 0 with a real port */
+  readonly openRequests: Effect.Effect<number>
+  readonly faults: Faults.Service
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<P, E, R> {
+  /** fills open ports; may itself use the defaults of the harness */
+  readonly provide?: Layer.Layer<P, E, R>
+  /** exchanges layers that the app has closed over */
+  readonly swap?: ReadonlyArray<Replacement>
+  /** of `Random`, and of the faults. Default: that of the exploration, else 1. */
+  readonly seed?: number
+  readonly config?: { readonly [path: string]: string }
+  readonly faults?: Faults.Options
+  /** a real server: requests go over a socket then */
+  readonly server?: Layer.Layer<HttpServer.HttpServer, E>
+  /** for WebSockets over a real port, where the platform has none of its own */
+  readonly webSocketConstructor?: Layer.Layer<Socket.WebSocketConstructor>
+  /** print the captured logs as well. Default false. */
+  readonly printLogs?: boolean
+  readonly transport?: Transport.Options
+}
+
+/**
+ * One layer in the place of another.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Replacement = Swap.Replacement
+
+/**
+ * Wherever the app uses `original`, it gets `by`. When `by` contains `original`, that one stays: so a layer is decorated.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const replace = <A, E, R>(
+  original: Layer.Layer<A, E, R>,
+  by: Layer.Layer<A, unknown, NoInfer<R>>
+): Replacement => ({ original, by })
+
+type AnyLayer = Layer.Layer<never, unknown, unknown>
+
+/**
+ * Builds the app in the scope of the test.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, E, R, P = never, E2 = never, R2 = never>(
+  app: Layer.Layer<A, E, R>,
+  options: Options<P, E2, R2> = {}
+): Effect.Effect<Harness<A | P | Ports>, E | E2, Scope.Scope | Exclude<R | R2, P | Ports>> =>
+  Effect.gen(function*() {
+    const exploring = yield* FiberRef.get(Explore.currentSeed)
+    const seed = options.seed ?? Option.getOrElse(exploring, () => 1)
+    const lines: Array<Line> = []
+    const before = readMetrics()
+
+    const services = Layer.mergeAll(
+      FiberRegistry.layer,
+      Cleanup.layerMonitor,
+      Cleanup.layerEffectClock,
+      options.faults === undefined ? Layer.empty : Faults.layer({ seed, ...options.faults })
+    )
+    const wire = options.server === undefined
+      ? Transport.layer(options.transport)
+      : Layer.merge(options.server, FetchHttpClient.layer)
+    const defaults = Layer.mergeAll(
+      wire,
+      HttpServer.layerContext,
+      EventLogStore.layerStoreMemory,
+      Ticker.layerStoreMemory,
+      KeyValueStore.layerMemory
+    )
+    // each layer wins over those below it
+    const whole = [app, options.provide, defaults, services].filter((layer) => layer !== undefined)
+      .reduceRight<AnyLayer>(
+        (below, layer) => Layer.provideMerge(layer as AnyLayer, below),
+        Layer.empty as AnyLayer
+      ) as Layer.Layer<A | P | Ports, E | E2, Exclude<R | R2, P | Ports>>
+
+    const memoMap = Swap.memoMap(yield* Layer.makeMemoMap, options.swap ?? [])
+    const capture = Logger.make<unknown, void>(({ annotations, cause, date, logLevel, message }) => {
+      lines.push({
+        level: logLevel.label,
+        message: (Array.isArray(message) ? message : [message]).map(show).join(" "),
+        annotations: Object.fromEntries(annotations),
+        cause,
+        at: date.getTime()
+      })
+    })
+    const runtime = yield* Layer.toRuntimeWithMemoMap(whole, memoMap).pipe(
+      Effect.locally(
+        FiberRef.currentLoggers,
+        options.printLogs === true ? HashSet.make(capture, Logger.defaultLogger) : HashSet.make(capture)
+      ),
+      Effect.withRandom(Random.make(`holdfast-${seed}`)),
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(options.config ?? {}))))
+    ) as Effect.Effect<Runtime.Runtime<A | P | Ports>, E | E2, Scope.Scope>
+
+    const context = runtime.context as Context.Context<A | P | Ports>
+    const registry = Context.get(context, FiberRegistry.FiberRegistry)
+    const server = Context.get(context, HttpServer.HttpServer)
+    const address = server.address._tag === "TcpAddress"
+      ? `http://${
+        server.address.hostname === "0.0.0.0" || server.address.hostname === "::"
+          ? "127.0.0.1"
+          : server.address.hostname
+      }:${server.address.port}`
+      : `unix://${server.address.path}`
+    const transport = Context.getOption(context as Context.Context<Transport.Transport>, Transport.Transport)
+    const http = Context.get(context, HttpClient.HttpClient).pipe(
+      HttpClient.mapRequest((request) =>
+        request.url.startsWith("/") ? HttpClientRequest.setUrl(request, `${address}${request.url}`) : request
+      )
+    )
+
+    const harness: Harness<A | P | Ports> = {
+      runtime,
+      run: (effect) => Effect.provide(effect, runtime) as never,
+      http,
+      address,
+      sse: (path, options) => connect(http, path, options),
+      webSocket: (path, given) =>
+        Option.match(transport, {
+          onSome: (transport) => transport.webSocket(path, given),
+          onNone: () =>
+            Socket.makeWebSocket(`${address.replace(/^http/, "ws")}${path}`).pipe(
+              Effect.provide(options.webSocketConstructor ?? Socket.layerWebSocketConstructorGlobal)
+            )
+        }),
+      logs: Effect.sync(() => lines.slice()),
+      crashes: Effect.map(registry.ended, (ended) => ended.filter(({ outcome }) => outcome === "failure")),
+      metrics: Effect.sync(() => difference(before, readMetrics())),
+      fibers: registry.dump,
+      openRequests: Option.match(transport, { onNone: () => Effect.succeed(0), onSome: ({ open }) => open }),
+      faults: Context.get(context, Faults.Faults)
+    }
+    return harness
+  }) as never
+
+const connect = (
+  http: HttpClient.HttpClient,
+  path: string,
+  options: Parameters<Harness<never>["sse"]>[1] = {}
+): ReturnType<Harness<never>["sse"]> =>
+  Effect.gen(function*() {
+    const response = yield* http.get(path, {
+      headers: {
+        accept: Sse.contentType,
+        ...(options.lastEventId === undefined ? {} : { "last-event-id": options.lastEventId }),
+        ...options.headers
+      }
+    })
+    if (response.status !== 200 || !(response.headers["content-type"] ?? "").startsWith(Sse.contentType)) {
+      return yield* new StreamRefused({ status: response.status, body: yield* response.text })
+    }
+    const mailbox = yield* Mailbox.make<Sse.Incoming, Error>(
+      options.capacity === undefined ? undefined : { capacity: options.capacity, strategy: "suspend" }
+    )
+    const reader = yield* response.stream.pipe(
+      Sse.decode(options.lastEventId === undefined ? {} : { lastEventId: options.lastEventId }),
+      Stream.runForEach((incoming) => mailbox.offer(incoming)),
+      // a stream that breaks ends, for a client of events: it would reconnect
+      Effect.exit,
+      Effect.zipRight(mailbox.end),
+      Effect.onInterrupt(() => mailbox.end),
+      Effect.forkScoped
+    )
+    const next: SseConnection["next"] = Effect.flatMap(
+      mailbox.take,
+      (incoming) => incoming._tag === "Message" ? Effect.succeed(incoming) : next
+    )
+    return {
+      status: response.status,
+      next,
+      take: (n) => Effect.replicateEffect(next, n),
+      arrived: Effect.map(
+        Effect.orElseSucceed(mailbox.clear, () => Chunk.empty<Sse.Incoming>()),
+        Chunk.toReadonlyArray
+      ),
+      rest: Effect.map(Effect.orDie(Stream.runCollect(Mailbox.toStream(mailbox))), Chunk.toReadonlyArray),
+      leave: Effect.asVoid(Fiber.interrupt(reader))
+    }
+  })
+
+const show = (part: unknown): string =>
+  typeof part === "string" ? part : part instanceof Error ? String(part) : Inspectable.toStringUnknown(part, 0)
+
+type Readings = ReadonlyMap<string, Reading & { readonly cumulative: boolean }>
+
+const readMetrics = (): Readings => {
+  const readings = new Map<string, Reading & { readonly cumulative: boolean }>()
+  for (const { metricKey, metricState } of Metric.unsafeSnapshot()) {
+    const tags = Object.fromEntries(metricKey.tags.map(({ key, value }) => [key, value]))
+    const add = (name: string, value: number | bigint, cumulative: boolean) =>
+      readings.set(`${name} ${JSON.stringify(tags)}`, { name, tags, value: Number(value), cumulative })
+    if (MetricState.isCounterState(metricState)) add(metricKey.name, metricState.count, true)
+    else if (MetricState.isGaugeState(metricState)) add(metricKey.name, metricState.value, false)
+    else if (MetricState.isHistogramState(metricState) || MetricState.isSummaryState(metricState)) {
+      add(`${metricKey.name}_count`, metricState.count, true)
+      add(`${metricKey.name}_sum`, metricState.sum, true)
+    } else if (MetricState.isFrequencyState(metricState)) {
+      for (const [word, count] of metricState.occurrences) add(`${metricKey.name}:${word}`, count, true)
+    }
+  }
+  return readings
+}
+
+const difference = (before: Readings, after: Readings): ReadonlyArray<Reading> =>
+  Array.from(after, ([key, { cumulative, name, tags, value }]) => ({
+    name,
+    tags,
+    value: cumulative ? value - (before.get(key)?.value ?? 0) : value,
+    same: before.get(key)?.value === value
+  })).filter(({ same }) => !same).map(({ name, tags, value }) => ({ name, tags, value }))

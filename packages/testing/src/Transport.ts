@@ -1,0 +1,255 @@
+/**
+ * HTTP without a socket: `layer` is an `HttpServer` for the app and an `HttpClient` for the test, joined in memory.
+ * Requests run as on a real server: in a fiber of their own under the scope that serves, interrupted when the client goes
+ * away, uninterruptible where the platform makes them so. Bodies are streams with back pressure: a client that does not
+ * read stalls the server after `capacity` chunks, as a full socket does. WebSockets are upgraded in memory, too.
+ *
+ * **Not for** what is about bytes on a wire: header parsing, keep-alive, malformed input. Those are tested on a real port.
+ *
+ * **Guarantees.** Under `Explore`, a request takes part in the interleaving like any other fiber. When the serving scope
+ * closes, every request is interrupted, and clients see their streams end with an error.
+ *
+ * @since 0.1.0
+ */
+import * as Headers from "@effect/platform/Headers"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type * as Socket from "@effect/platform/Socket"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Cause, Context, Data, Deferred, Effect, Fiber, Layer, Mailbox, Ref, Runtime, Stream } from "effect"
+import type { Scope } from "effect"
+import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
+import * as MemorySocket from "./internal/memorySocket.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** chunks of a response body, or messages of a socket, that are in flight before the writer waits. Default 16. */
+  readonly capacity?: number
+  /** the address that clients seem to have. Default `127.0.0.1`. */
+  readonly remoteAddress?: string
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { capacity: 16, remoteAddress: "127.0.0.1" } as const
+
+/**
+ * The server answered an upgrade with an ordinary response.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UpgradeRefused extends Data.TaggedError("UpgradeRefused")<{
+  readonly status: number
+  readonly body: string
+}> {
+  override get message() {
+    return `the upgrade was refused with status ${this.status}: ${this.body}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Transport extends Context.Tag("@holdfast/testing/Transport")<Transport, {
+  /** Opens a WebSocket; it is closed with the scope. */
+  readonly webSocket: (
+    path: string,
+    options?: { readonly headers?: Headers.Input }
+  ) => Effect.Effect<Socket.Socket, UpgradeRefused | HttpClientError.HttpClientError, Scope.Scope>
+  /** requests that the server has not finished with, upgraded ones included */
+  readonly open: Effect.Effect<number>
+}>() {}
+
+type Answer =
+  | { readonly _tag: "Response"; readonly response: HttpServerResponse.HttpServerResponse; readonly body: Body }
+  | { readonly _tag: "Upgraded"; readonly socket: Socket.Socket }
+
+interface Exchange {
+  readonly answer: Deferred.Deferred<Answer, HttpClientError.HttpClientError>
+}
+
+type Body = Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
+
+type Handler = (
+  request: MemoryRequest,
+  exchange: Exchange
+) => Effect.Effect<Fiber.RuntimeFiber<void>>
+
+const base = "http://127.0.0.1:80"
+
+/**
+ * The pair of server and client.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<HttpServer.HttpServer | HttpClient.HttpClient | Transport> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const { capacity = defaults.capacity, remoteAddress = defaults.remoteAddress } = options
+    const handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
+    const open = yield* Ref.make(0)
+    const exchanges = new WeakMap<object, Exchange>()
+
+    const serve: Parameters<typeof HttpServer.make>[0]["serve"] = (app, middleware) =>
+      Effect.gen(function*() {
+        const scope = yield* Effect.scope
+        // a request has nothing of the client's fiber
+        const runtime = yield* Effect.runtime<never>()
+        const respond = (
+          request: HttpServerRequest.HttpServerRequest,
+          response: HttpServerResponse.HttpServerResponse
+        ) => {
+          const exchange = exchanges.get(request.source as object)
+          return exchange === undefined ? Effect.void : send(exchange, request, response, capacity)
+        }
+        const handled = HttpApp.toHandled(app, respond, middleware)
+        const handler: Handler = (request, exchange) => {
+          exchanges.set(request.source as object, exchange)
+          const task = Effect.acquireUseRelease(
+            Ref.update(open, (n) => n + 1),
+            () => Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request),
+            () =>
+              Effect.zipRight(
+                Ref.update(open, (n) => n - 1),
+                Deferred.fail(exchange.answer, gone(request.client, "the server ended without an answer"))
+              )
+          )
+          const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
+          return Effect.sync(() => Runtime.runFork(runtime)(tracked, { scope, immediate: false }))
+        }
+        yield* Effect.acquireRelease(
+          Ref.update(handlers, (all) => [handler, ...all]),
+          () => Ref.update(handlers, (all) => all.filter((other) => other !== handler))
+        )
+      })
+
+    const start = (
+      request: HttpClientRequest.HttpClientRequest,
+      url: URL,
+      upgrade: ((exchange: Exchange) => Effect.Effect<Socket.Socket, HttpServerError.RequestError>) | undefined
+    ) =>
+      Effect.gen(function*() {
+        const [handler] = yield* Ref.get(handlers)
+        if (handler === undefined) return yield* gone(request, "nobody serves")
+        const exchange: Exchange = { answer: yield* Deferred.make<Answer, HttpClientError.HttpClientError>() }
+        const incoming = new MemoryRequest(request, url, remoteAddress, upgrade?.(exchange))
+        const fiber = yield* handler(incoming, exchange)
+        return { exchange, fiber }
+      })
+
+    const abort = (fiber: Fiber.RuntimeFiber<void>) => fiber.interruptAsFork(HttpServerError.clientAbortFiberId)
+
+    const client = HttpClient.make((request, url, signal) =>
+      Effect.gen(function*() {
+        const { exchange, fiber } = yield* start(request, url, undefined)
+        const onAbort = () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+        signal.addEventListener("abort", onAbort, { once: true })
+        const answer = yield* Deferred.await(exchange.answer).pipe(Effect.onInterrupt(() => abort(fiber)))
+        if (answer._tag === "Upgraded") return yield* gone(request, "upgraded without being asked")
+        const body = answer.body === undefined || answer.body instanceof Uint8Array
+          ? answer.body
+          : Stream.ensuring(answer.body, abort(fiber))
+        return new MemoryResponse(request, answer.response, request.method === "HEAD" ? undefined : body)
+      })
+    ).pipe(
+      HttpClient.mapRequest((request) =>
+        request.url.startsWith("/") ? HttpClientRequest.setUrl(request, `${base}${request.url}`) : request
+      )
+    )
+
+    const webSocket: Context.Tag.Service<Transport>["webSocket"] = (path, options) =>
+      Effect.gen(function*() {
+        const request = HttpClientRequest.get(`${base}${path}`, {
+          headers: Headers.merge(Headers.fromInput(options?.headers), {
+            connection: "Upgrade",
+            upgrade: "websocket",
+            "sec-websocket-version": "13",
+            "sec-websocket-key": "aG9sZGZhc3QgdGVzdGluZw=="
+          } as unknown as Headers.Headers)
+        })
+        const [near, far] = yield* MemorySocket.makePair(capacity)
+        const upgrade = (exchange: Exchange) =>
+          Effect.as(Deferred.succeed(exchange.answer, { _tag: "Upgraded", socket: near.socket }), far.socket)
+        const { exchange, fiber } = yield* Effect.acquireRelease(
+          start(request, new URL(request.url), upgrade),
+          ({ fiber }) => Effect.zipRight(near.close(1001), abort(fiber))
+        )
+        yield* Effect.forkScoped(Effect.zipRight(Fiber.await(fiber), far.close(1006)))
+        const answer = yield* Deferred.await(exchange.answer)
+        if (answer._tag === "Upgraded") return answer.socket
+        const text = yield* new MemoryResponse(request, answer.response, answer.body).text
+        return yield* new UpgradeRefused({ status: answer.response.status, body: text })
+      })
+
+    return Context.make(
+      HttpServer.HttpServer,
+      HttpServer.make({ serve, address: { _tag: "TcpAddress", hostname: "127.0.0.1", port: 80 } })
+    ).pipe(
+      Context.add(HttpClient.HttpClient, client),
+      Context.add(Transport, { webSocket, open: Ref.get(open) })
+    )
+  }))
+
+const gone = (request: HttpClientRequest.HttpClientRequest, description: string) =>
+  new HttpClientError.RequestError({ request, reason: "Transport", description })
+
+/** Hands the response to the client; for a stream, stays until the client has it all. */
+const send = (
+  exchange: Exchange,
+  request: HttpServerRequest.HttpServerRequest,
+  response: HttpServerResponse.HttpServerResponse,
+  capacity: number
+): Effect.Effect<unknown, unknown> => {
+  const answer = (body: Body) => Deferred.succeed(exchange.answer, { _tag: "Response", response, body })
+  const { body } = response
+  switch (body._tag) {
+    case "Empty":
+      return answer(undefined)
+    case "Uint8Array":
+      return answer(body.body)
+    case "Raw":
+      return body.body instanceof Uint8Array
+        ? answer(body.body)
+        : typeof body.body === "string"
+        ? answer(encoder.encode(body.body))
+        : Effect.dieMessage("a raw body that only a real server can send: give the test a real port")
+    case "FormData":
+      return Effect.flatMap(
+        Effect.promise(() => new Response(body.formData).arrayBuffer()),
+        (bytes) => answer(new Uint8Array(bytes))
+      )
+    case "Stream": {
+      if (request.method === "HEAD") return answer(undefined)
+      return Effect.gen(function*() {
+        const mailbox = yield* Mailbox.make<Uint8Array, unknown>({ capacity, strategy: "suspend" })
+        yield* answer(Mailbox.toStream(mailbox))
+        yield* body.stream.pipe(
+          Stream.runForEachChunk((chunk) => mailbox.offerAll(chunk)),
+          Effect.interruptible,
+          Effect.matchCauseEffect({
+            onSuccess: () => mailbox.end,
+            // a broken connection, for the client
+            onFailure: (cause) => Effect.zipRight(mailbox.fail(Cause.squash(cause)), Effect.failCause(cause))
+          })
+        )
+      })
+    }
+  }
+}
+
+const encoder = new TextEncoder()

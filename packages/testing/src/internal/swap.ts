@@ -1,0 +1,24 @@
+/** A memo map in which some layers stand for others: the way into an app that is composed already. */
+import type { Layer } from "effect"
+
+export interface Replacement {
+  readonly original: Layer.Layer.Any
+  readonly by: Layer.Layer.Any
+}
+
+interface RawMemoMap extends Layer.MemoMap {
+  getOrElseMemoize(layer: unknown, scope: unknown): never
+}
+
+export const memoMap = (base: Layer.MemoMap, replacements: ReadonlyArray<Replacement>): Layer.MemoMap => {
+  const raw = base as RawMemoMap
+  const map = Object.create(raw) as RawMemoMap
+  map.getOrElseMemoize = (layer, scope) => {
+    const found = replacements.find(({ original }) => original === layer)
+    if (found === undefined) return raw.getOrElseMemoize.call(map, layer, scope)
+    // below the replacement the original means itself
+    const rest = memoMap(base, replacements.filter((other) => other !== found)) as RawMemoMap
+    return rest.getOrElseMemoize(found.by, scope)
+  }
+  return map
+}

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Ticker from "@holdfast/core/Ticker"
-import { Clock, Duration, Effect } from "effect"
+import { Clock, Duration, Effect, FastCheck } from "effect"
 
 /**
  * A clock that runs by itself, as fast as the machine can, and is never on time: every sleeper wakes late by what `late`
@@ -8,10 +8,9 @@ import { Clock, Duration, Effect } from "effect"
  */
 class LateClock implements Clock.Clock {
   readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
-  private now = 1_700_000_000_000.25
   private sleepers: Array<{ readonly at: number; readonly wake: () => void }> = []
   private running = false
-  constructor(private readonly late: () => number) {}
+  constructor(private readonly late: () => number, private now = 1_700_000_000_000.25) {}
   unsafeCurrentTimeMillis() {
     return Math.floor(this.now)
   }
@@ -51,6 +50,68 @@ const random = (seed: number) => () => {
   seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648
   return seed / 2_147_483_648
 }
+
+interface Scenario {
+  readonly interval: number
+  readonly every: number
+  readonly offset: number
+  readonly overrun: Ticker.Overrun
+  /** Of the runs, over and over. */
+  readonly durations: ReadonlyArray<number>
+}
+
+const length = 100_500
+
+type Seen = readonly [number: number, late: number, missed: number]
+
+const model = ({ durations, every, interval, offset, overrun }: Scenario): ReadonlyArray<Seen> => {
+  const seen: Array<Seen> = []
+  const pending: Array<number> = []
+  const most = typeof overrun === "object" ? overrun.catchUp : 1
+  let lost = 0
+  let busyUntil: number | undefined
+  const begin = (now: number) => {
+    const number = pending.shift()
+    if (number === undefined) return undefined
+    busyUntil = now + durations[seen.length % durations.length]
+    seen.push([number, now - number * interval, lost])
+    lost = 0
+    return busyUntil
+  }
+  const runUntil = (now: number) => {
+    while (busyUntil !== undefined && busyUntil < now) busyUntil = begin(busyUntil)
+  }
+  for (let number = 1; number * interval <= length; number++) {
+    const now = number * interval
+    runUntil(now)
+    if (number % every !== offset) continue
+    if (overrun === "skip" && busyUntil !== undefined) {
+      lost++
+      continue
+    }
+    pending.push(number)
+    if (pending.length > most) {
+      pending.shift()
+      lost++
+    }
+    if (busyUntil === undefined) begin(now)
+  }
+  runUntil(length)
+  return seen
+}
+
+const agrees = (scenario: Scenario): Effect.Effect<void, unknown> =>
+  Effect.gen(function*() {
+    const ticker = yield* Ticker.make({ name: "world", interval: scenario.interval })
+    const seen: Array<Seen> = []
+    yield* ticker.onTick({ name: "all", ...scenario }, (tick) => {
+      const duration = scenario.durations[seen.length % scenario.durations.length]
+      seen.push([tick.number, tick.late, tick.missed])
+      return Effect.sleep(Duration.millis(duration))
+    })
+    yield* Effect.sleep(Duration.millis(length))
+    assert.deepStrictEqual(seen, model(scenario))
+  }).pipe(Effect.scoped, Effect.withClock(new LateClock(() => 0, 0)))
 
 describe("Ticker on a clock that is never on time", () => {
   it.live("does not drift over 10,000 ticks", () => {
@@ -120,6 +181,34 @@ describe("Ticker on a clock that is never on time", () => {
       assert.deepStrictEqual(seen.tenth, [[99_990, 9998], [100_000, 0]])
     })).pipe(Effect.withClock(clock))
   })
+
+  it.live(
+    "agrees with a model, whatever the policy and however long the runs take",
+    () =>
+      Effect.promise(() =>
+        FastCheck.assert(
+          FastCheck.asyncProperty(
+            FastCheck.record({
+              interval: FastCheck.integer({ min: 1, max: 5 }).map((seconds) => seconds * 1000),
+              every: FastCheck.integer({ min: 1, max: 4 }),
+              offset: FastCheck.nat(3),
+              overrun: FastCheck.oneof(
+                FastCheck.constantFrom("skip" as const, "coalesce" as const),
+                FastCheck.record({ catchUp: FastCheck.integer({ min: 1, max: 4 }) })
+              ),
+              // One millisecond more than whole seconds: no run ends at the instant of a slot.
+              durations: FastCheck.array(FastCheck.nat(15).map((seconds) => seconds * 1000 + 1), {
+                minLength: 1,
+                maxLength: 10
+              })
+            }).map((scenario) => ({ ...scenario, offset: scenario.offset % scenario.every })),
+            (scenario) => Effect.runPromise(agrees(scenario))
+          ),
+          { numRuns: process.env.HOLDFAST_NIGHTLY === "1" ? 10_000 : 300 }
+        )
+      ),
+    60_000
+  )
 
   it.live("keeps time on the clock of the machine", () =>
     Effect.scoped(Effect.gen(function*() {

@@ -1,9 +1,12 @@
 import { KeyValueStore } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
-import { Effect, Either, Exit, Fiber, Layer, Option, Schema, Scope, TestClock } from "effect"
+import { Context, Effect, Either, Exit, Fiber, Layer, Option, Schema, Scope, TestClock } from "effect"
 import Database from "libsql"
 import { spawn } from "node:child_process"
 import {
@@ -402,4 +405,41 @@ describe("SqliteStore", () => {
       assert.deepStrictEqual(yield* run, { number: 5, world: 5000, at: 5000 })
       assert.deepStrictEqual(yield* run, { number: 10, world: 10_000, at: 10_000 })
     }))
+
+  it.scopedLive("is there until the last phase of a shutdown, for the last save of a ticker", () =>
+    Effect.gen(function*() {
+      const path = join(yield* scratch, "store.db")
+      const application = yield* Scope.make()
+      const lifecycle = yield* Lifecycle.make({ scope: application, log: false })
+      const context = yield* Layer.buildWithScope(
+        Layer.provideMerge(
+          Ticker.layerStored({ name: "world", interval: "5 millis" }),
+          SqliteStore.layer({ path })
+        ),
+        application
+      )
+      const ticker = Context.get(context, Ticker.Ticker)
+      const { events } = Context.get(context, SqliteStore.SqliteStore)
+      let last = 0
+      yield* Scope.extend(
+        ticker.onTick({ name: "record" }, () =>
+          Effect.uninterruptible(Effect.suspend(() => {
+            const id = last + 1
+            return Effect.map(events.append(rows(id, id)), () => {
+              last = id
+            })
+          }))),
+        application
+      )
+      const enough = () => last >= 10
+      while (!enough()) yield* Effect.sleep("5 millis")
+      const report = yield* lifecycle.shutdown({ _tag: "Requested", by: "test" })
+      assert.strictEqual(report.verdict, "clean")
+      assert.deepStrictEqual(report.left, [])
+      const { number } = yield* ticker.state
+      assert.strictEqual((yield* ticker.stats).phase, "stopped")
+      const again = yield* SqliteStore.make({ path })
+      assert.strictEqual(Option.getOrThrow(yield* again.tickers.load("world")).number, number)
+      assert.strictEqual((yield* again.events.bounds).last, last)
+    }).pipe(Effect.provide(Layer.merge(FiberRegistry.layer, Cleanup.layerMonitor))))
 })

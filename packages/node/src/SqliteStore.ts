@@ -16,9 +16,9 @@
  *   runs in a fiber that an earlier phase of the shutdown would have stopped.
  *
  * **Limits**
- * - Opening reads the whole file once (`check: false` turns that off): about a second per gigabyte.
- * - Damage to the write-ahead log itself looks to SQLite like the end of the log; only what has been folded into the file
- *   is checked.
+ * - Opening reads the whole file once (`check: false` turns that off): a few seconds per gigabyte.
+ * - The check finds pages that are not what they should be and events that are missing. It does not find a bit that
+ *   flipped inside of a text, and damage to the write-ahead log itself looks to SQLite like the end of the log.
  * - One event log per file. No network file systems: locks and write-ahead logs do not work there.
  * - Do not copy the file while it is open, above all not from within the process that has it open: closing any descriptor
  *   of a file drops the locks of the process on it.
@@ -223,9 +223,9 @@ const openError = (path: string, { cause, expected, found, reason }: Failure): O
     ...(cause === undefined ? {} : { cause })
   })
 
-/** Reasons that an open file gives; the others are for opening. */
+/** The reasons to refuse a file cannot come from an open one, but for what the driver says of a damaged page. */
 const openReason = (reason: Reason) =>
-  reason === "Foreign" || reason === "Newer" || reason === "InUse" ? "Corrupt" : reason
+  reason === "Foreign" ? "Corrupt" : reason === "Newer" || reason === "InUse" ? "Io" : reason
 
 const storeError = (path: string, operation: EventLogStore.StoreError["operation"]) => (failure: Failure) =>
   new EventLogStore.StoreError({
@@ -242,8 +242,9 @@ const makeEvents = async (connection: Connection, path: string, submit: Submit) 
   const select = await connection.prepare(
     "SELECT id, at, topic, tag, payload, meta FROM events WHERE id > ? ORDER BY id LIMIT ?"
   )
+  // Two questions: asked for both at once, SQLite reads the whole table.
   const ends = await connection.prepare(
-    "SELECT min(id) AS first, max(id) AS last, (SELECT value FROM counters WHERE name = 'events.last') AS trimmed FROM events"
+    "SELECT (SELECT min(id) FROM events) AS first, (SELECT max(id) FROM events) AS last, (SELECT value FROM counters WHERE name = 'events.last') AS trimmed"
   )
   const remember = await connection.prepare("INSERT OR REPLACE INTO counters (name, value) VALUES ('events.last', ?)")
   const remove = await connection.prepare("DELETE FROM events WHERE id < ?")
@@ -263,9 +264,6 @@ const makeEvents = async (connection: Connection, path: string, submit: Submit) 
     },
     commit: () => {
       current = tentative
-    },
-    rollback: () => {
-      current = load()
     }
   }
 

@@ -103,6 +103,21 @@ describe("SqliteStore refuses", () => {
       assert.include(["Foreign", "Io"], yield* refused(join(directory, "d")))
     }))
 
+  it.scopedLive("a log whose file is gone", () =>
+    Effect.gen(function*() {
+      const directory = yield* scratch
+      const path = join(directory, "store.db")
+      const lost = join(directory, "lost.db")
+      const store = yield* SqliteStore.make({ path })
+      yield* store.events.append(rows(1, 3))
+      copyFileSync(`${path}-wal`, `${lost}-wal`)
+      const log = readFileSync(`${lost}-wal`)
+      assert.strictEqual((yield* Effect.flip(SqliteStore.make({ path: lost }))).reason, "Corrupt")
+      writeFileSync(lost, "")
+      assert.strictEqual(yield* refused(lost), "Corrupt")
+      assert.isTrue(log.equals(readFileSync(`${lost}-wal`)))
+    }))
+
   it.scopedLive("a newer file", () =>
     Effect.gen(function*() {
       const path = join(yield* scratch, "store.db")

@@ -111,11 +111,10 @@ interface Job {
   started: boolean
 }
 
-/** What a group of writes means to those who keep a copy of the state in memory. */
+/** Who keeps a copy of the state in memory: what was written between the two counts from `commit` on, or never. */
 export interface Mirror {
   readonly begin: () => void
   readonly commit: () => void
-  readonly rollback: () => void
 }
 
 /** Writes of one group: enough to share the wait for the disk, few enough not to hold the event loop for long. */
@@ -209,7 +208,8 @@ export class Connection {
     await this.pumping
     try {
       // The driver keeps a connection until its statements are collected, and the connection keeps its lock. Leaving
-      // write-ahead mode is what lets go of it at once; it also leaves one file behind instead of three.
+      // write-ahead mode is what lets go of it at once; it also leaves one file behind instead of three. When that fails,
+      // on a full disk say, the log stays for the next opening, and the lock goes with the process.
       await this.database.exec("PRAGMA journal_mode = DELETE")
       Fs.rmSync(`${this.path}-shm`, { force: true })
       await unlock(this.database)
@@ -260,7 +260,6 @@ export class Connection {
       } catch {
         // SQLite has rolled back already: https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction
       }
-      this.mirror?.rollback()
       if (group.length === 1) return group[0].settle(undefined, cause)
       // One of them cannot be written (too big, say): the others shall not pay for it.
       for (const job of group) await this.commit([job])
@@ -314,7 +313,14 @@ const unlock = async (database: Database): Promise<void> => {
 
 /** A new file comes into being complete, under another name, so that no crash leaves half of one behind. */
 const createMissing = async (path: string): Promise<void> => {
-  if (Fs.existsSync(path)) return
+  const size = Fs.statSync(path, { throwIfNoEntry: false })?.size
+  if (size !== undefined && size > 0) return
+  // SQLite would either delete such a log or play it into the new file.
+  const log = Fs.statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  if (log > 0) {
+    throw new Failure("Corrupt", "the file that belongs to its log", `no file, and ${path}-wal of ${log} bytes`)
+  }
+  if (size === 0) return
   const temporary = `${path}.new`
   // Says why it cannot be made, which the driver does not.
   Fs.closeSync(Fs.openSync(temporary, "a"))

@@ -26,7 +26,9 @@
  *
  * @since 0.1.0
  */
+import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -158,13 +160,21 @@ export interface Gap {
  * @category ports
  */
 export interface History<out A> {
-  /** What is kept, both inclusive; empty when `first` is greater than `last`. */
-  readonly bounds: Effect.Effect<{ readonly first: number; readonly last: number }, unknown>
-  /** Events with greater ids, in order. */
+  /** Events with greater ids, in order, of these topics. A `Gap` stands for events that are no longer kept. */
   readonly after: (
     id: number,
-    options: { readonly limit: number }
-  ) => Effect.Effect<ReadonlyArray<Envelope<A>>, unknown>
+    options: { readonly topics: ReadonlyArray<string>; readonly limit: number }
+  ) => Effect.Effect<Page<A>, unknown>
+}
+
+/**
+ * @since 0.1.0
+ * @category ports
+ */
+export interface Page<out A> {
+  readonly items: ReadonlyArray<Envelope<A> | Gap>
+  /** Everything up to here has been looked at. */
+  readonly cursor: number
 }
 
 /**
@@ -230,7 +240,7 @@ export interface DrainReport {
  * @since 0.1.0
  * @category options
  */
-export interface Options<A> {
+export interface Options<A, R = never> {
   readonly source: Source<A>
   /** In logs, fiber names and metrics. Default `sse`. */
   readonly name?: string | undefined
@@ -247,8 +257,28 @@ export interface Options<A> {
   /** Encoded events that are kept for short catch-ups, whether or not there is a history. Default 1024. */
   readonly recent?: number | undefined
   readonly limits?: Limits | undefined
+  /** Runs for each session before its first byte, for example to announce presence. */
+  readonly onOpen?: ((session: Session) => Effect.Effect<unknown, never, R>) | undefined
+  /** Runs for each session after its end, when its slot is free already. */
+  readonly onClose?: OnClose<R> | undefined
   /** Of the drain by the application's `Lifecycle`, and the default of `drain`. */
   readonly drain?: DrainOptions | undefined
+}
+
+/**
+ * What to clean up behind a session. It runs in the scope of the session within its budget, whatever happens; if it fails
+ * or overruns, the fallbacks are tried, each within its own. See `Cleanup`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface OnClose<R = never> {
+  /** In reports. Default `session closed`. */
+  readonly label?: string | undefined
+  /** Default 5 seconds. */
+  readonly budget?: Duration.DurationInput | undefined
+  readonly run: (ended: Ended) => Effect.Effect<unknown, unknown, R>
+  readonly fallbacks?: ReadonlyArray<Cleanup.Fallback<R>> | undefined
 }
 
 /**
@@ -283,8 +313,9 @@ const farewellKinds = 32
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scope.Scope> =>
+export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Service, never, R | Scope.Scope> =>
   Effect.gen(function*() {
+    const context = yield* Effect.context<R>()
     const name = options.name ?? "sse"
     const fiberId = yield* Effect.fiberId
     const clock = yield* Effect.clock
@@ -437,16 +468,32 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         return Effect.succeed(session)
       })
 
+    const { onClose } = options
+    const closing: Cleanup.Options = {
+      label: `${name}: ${onClose?.label ?? "session closed"}`,
+      ...(onClose?.budget === undefined ? {} : { budget: onClose.budget }),
+      fallbacks: (onClose?.fallbacks ?? []).map((fallback) => ({
+        ...fallback,
+        run: (exit) => Effect.provide(fallback.run(exit), context)
+      }))
+    }
+
     const open = (given: OpenOptions): Effect.Effect<Session, Refused, Scope.Scope> =>
       Effect.gen(function*() {
         // the slot belongs to the scope before anything else happens
-        const session = yield* Effect.acquireRelease(admit(given), (session, exit) =>
-          Effect.sync(() =>
-            session.finishWith(
-              exit._tag === "Failure" && !Exit.isInterrupted(exit) ? "error" : "client-left",
-              "abort"
-            )
-          ))
+        const session = yield* Effect.acquireRelease(
+          admit(given),
+          (session, exit) => Effect.sync(() => session.finishWith(reasonOf(exit), "abort"))
+        )
+        if (onClose !== undefined) {
+          yield* Cleanup.addFinalizer(closing, (exit) => {
+            session.finishWith(reasonOf(exit), "abort")
+            return Effect.provide(Effect.flatMap(Deferred.await(session.done), onClose.run), context)
+          })
+        }
+        if (options.onOpen !== undefined) {
+          yield* Effect.provide(options.onOpen(handle(session)), context)
+        }
         const { lastEventId } = given
         const position = fanOut.position
         let from = lastEventId ?? position
@@ -505,10 +552,12 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         })
       })
 
-    const missing = (session: Live, lastId: number) => {
-      session.gap({ reason: "history", firstId: session.dealt + 1, lastId })
-      session.cursor = Math.max(session.cursor, lastId)
-      session.dealt = lastId
+    const missing = (session: Live, firstId: number, lastId: number) => {
+      if (firstId <= lastId) {
+        session.gap({ reason: "history", firstId, lastId })
+        session.cursor = Math.max(session.cursor, lastId)
+        session.dealt = Math.max(session.dealt, lastId)
+      }
     }
 
     const catchUp = (session: Live): Effect.Effect<void, unknown> =>
@@ -520,40 +569,44 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
           }
           const reach = fanOut.reach
           if (history === undefined) {
-            missing(session, reach)
+            missing(session, session.dealt + 1, reach)
             continue
           }
-          const { first } = yield* history.bounds
-          if (first > session.dealt + 1) {
-            missing(session, Math.min(first - 1, reach))
+          const { windows } = session
+          const { cursor, items } = yield* history.after(session.dealt, { topics: topicsOf(session), limit: pageSize })
+          if (session.windows !== windows) {
+            // the page was read for other topics
             continue
           }
-          const page = yield* history.after(session.dealt, { limit: pageSize })
-          const frames: Array<Frame> = []
-          let upTo = session.dealt
-          for (const envelope of page) {
-            if (envelope.id > fanOut.position) {
-              break
-            }
-            upTo = envelope.id
-            if (Following.includes(session.windows, envelope.topic, envelope.id)) {
-              const bytes = fanOut.encode(session.format, envelope, envelope.id)
+          const position = fanOut.position
+          let frames: Array<Frame> = []
+          for (const item of items) {
+            if (isGap(item)) {
+              if (frames.length > 0) {
+                session.deliver(new Payload(frames))
+                frames = []
+              }
+              missing(session, item.firstId, Math.min(item.lastId, position))
+            } else if (item.id <= position && Following.includes(session.windows, item.topic, item.id)) {
+              const bytes = fanOut.encode(session.format, item, item.id)
               if (bytes !== undefined) {
-                frames.push({ bytes, id: envelope.id })
+                frames.push({ bytes, id: item.id })
               }
             }
           }
-          if (upTo === session.dealt) {
-            // trimmed in the meantime, or not as far as the bus: what is not there is missing
-            missing(session, reach)
-            continue
-          }
-          session.dealt = upTo
           if (frames.length > 0) {
             session.deliver(new Payload(frames))
           }
+          if (cursor <= session.dealt) {
+            // not as far as the bus: what is not there is missing
+            missing(session, session.dealt + 1, reach)
+          }
+          session.dealt = Math.max(session.dealt, Math.min(cursor, position))
         }
       })
+
+    const topicsOf = (session: Live): ReadonlyArray<string> =>
+      Array.from(new Set(session.windows.filter((window) => window.upTo > session.dealt).map(({ topic }) => topic)))
 
     const catchUpIn = (session: Live, scope: Scope.Scope): Effect.Effect<void> =>
       Effect.suspend(() =>
@@ -628,17 +681,17 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         return fromRing
       }
       const pages = (at: number): Effect.Effect<void, unknown> =>
-        Effect.flatMap(history.bounds, ({ first }) => {
-          if (first > at + 1) {
-            const lastId = Math.min(first - 1, upTo)
-            session.gap({ reason: "history", firstId: at + 1, lastId })
-            return lastId < upTo ? pages(lastId) : Effect.void
+        Effect.flatMap(history.after(at, { topics: [window.topic], limit: pageSize }), ({ cursor, items }) => {
+          const envelopes: Array<Envelope<unknown>> = []
+          for (const item of items) {
+            if (!isGap(item)) {
+              envelopes.push(item)
+            } else if (item.firstId <= upTo) {
+              session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
+            }
           }
-          return Effect.flatMap(history.after(at, { limit: pageSize }), (page) => {
-            hand(page)
-            const last = page.length === 0 ? upTo : page[page.length - 1].id
-            return last < upTo && session.state !== "ended" ? pages(last) : Effect.void
-          })
+          hand(envelopes)
+          return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
         })
       return Effect.catchAllCause(pages(from), (cause) =>
         Effect.zipRight(
@@ -741,13 +794,16 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
     const scope = yield* Effect.scope
     const subscription = yield* options.source.subscribe
     const position = yield* options.source.lastId
+    const recent = Math.max(1, options.recent ?? 1024)
     const last = history === undefined || position === 0
       ? []
-      : yield* Effect.catchAllCause(
-        history.after(Math.max(0, position - (options.recent ?? 1024)), { limit: options.recent ?? 1024 }),
-        (cause) => Effect.as(Effect.logWarning("A hub could not read the last events from history", cause), [])
+      : yield* history.after(Math.max(0, position - recent), { topics: ["*"], limit: recent }).pipe(
+        Effect.map(({ items }) => items.filter((item): item is Envelope<A> => !isGap(item))),
+        Effect.catchAllCause((cause) =>
+          Effect.as(Effect.logWarning("A hub could not read the last events from history", cause), [])
+        )
       )
-    fanOut.reset(position, last.filter((envelope) => envelope.id <= position))
+    fanOut.reset(position, consecutive(last.filter((envelope) => envelope.id <= position)))
 
     const fan = Effect.forever(
       Effect.flatMap(subscription.takeBatch(batchSize), (batch) =>
@@ -770,8 +826,12 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
     )
 
     const reportEncodeErrors = Effect.suspend(() =>
-      Effect.forEach(unreported.splice(0), ([{ id, topic }, error]) =>
-        Effect.logError(`Event ${id} of ${topic} could not be encoded and was left out`, error), { discard: true })
+      Effect.forEach(
+        unreported.splice(0),
+        ([{ id, topic }, error]) =>
+          Effect.logError(`Event ${id} of ${topic} could not be encoded and was left out`, error),
+        { discard: true }
+      )
     )
 
     yield* fan.pipe(
@@ -784,8 +844,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
           return Effect.logError(`The hub ${name} has lost its source of events`, cause)
         })
       ),
-      (self) =>
-        FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
+      (self) => FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
     )
 
     // -- time: one fiber for heartbeats, send time-outs and expiry
@@ -853,9 +912,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
         due ? Effect.zipRight(watch, lock.withPermits(1)(beat)) : watch,
         Effect.sleep(tick)
       )
-    })).pipe((self) =>
-      FiberRegistry.forkScoped(self, { name: `${name} timer`, kind: "service" })
-    )
+    })).pipe((self) => FiberRegistry.forkScoped(self, { name: `${name} timer`, kind: "service" }))
 
     // -- the end
 
@@ -897,6 +954,10 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
       })
 
     yield* Effect.addFinalizer(() => drain({ perSecond: Infinity }))
+    const lifecycle = yield* Effect.serviceOption(Lifecycle)
+    if (lifecycle._tag === "Some") {
+      yield* lifecycle.value.onPhase("draining", { label: `farewell to the sessions of ${name}` }, drain())
+    }
 
     return {
       name,
@@ -944,13 +1005,25 @@ export const make = <A>(options: Options<A>): Effect.Effect<Service, never, Scop
     }
   })
 
+/** The last events as far as no id is missing between them. */
+const consecutive = <A>(envelopes: ReadonlyArray<Envelope<A>>): ReadonlyArray<Envelope<A>> => {
+  let from = envelopes.length - 1
+  while (from > 0 && envelopes[from - 1].id === envelopes[from].id - 1) {
+    from--
+  }
+  return envelopes.slice(Math.max(0, from))
+}
+
+const reasonOf = (exit: Exit.Exit<unknown, unknown>): EndReason =>
+  exit._tag === "Failure" && !Exit.isInterrupted(exit) ? "error" : "client-left"
+
 const isGap = (one: object): one is Gap => (one as { readonly _tag?: unknown })._tag === "Gap"
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer = <A, E, R>(
-  options: Options<A> | Effect.Effect<Options<A>, E, R>
-): Layer.Layer<SseHub, E, Exclude<R, Scope.Scope>> =>
+export const layer = <A, E = never, R = never, R2 = never>(
+  options: Options<A, R> | Effect.Effect<Options<A, R>, E, R2>
+): Layer.Layer<SseHub, E, Exclude<R | R2, Scope.Scope>> =>
   Layer.scoped(SseHub, Effect.flatMap(Effect.isEffect(options) ? options : Effect.succeed(options), make))

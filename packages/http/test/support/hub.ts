@@ -1,3 +1,4 @@
+import * as Following from "@holdfast/http/Following"
 import type { EndReason, Payload, Sink, SinkHandlers } from "@holdfast/http/SessionSink"
 import * as Sse from "@holdfast/http/Sse"
 import type { Envelope } from "@holdfast/http/SseFormat"
@@ -59,13 +60,20 @@ export const makeBus = (options?: { readonly history?: boolean }): TestBus => {
       lastId: Effect.sync(() => log.length),
       ...(options?.history === false ? {} : {
         history: {
-          bounds: Effect.sync(() => ({ first: bus.first, last: log.length })),
-          after: (id: number, { limit }: { readonly limit: number }) =>
+          after: (id, { limit, topics }) =>
             Effect.zipRight(
               Effect.suspend(() => bus.onRead),
               Effect.sync(() => {
                 bus.reads++
-                return log.slice(Math.max(id, bus.first - 1), Math.max(id, bus.first - 1) + limit)
+                const from = Math.max(id, bus.first - 1)
+                const looked = log.slice(from, from + limit)
+                return {
+                  items: [
+                    ...(from > id ? [{ _tag: "Gap" as const, firstId: id + 1, lastId: from }] : []),
+                    ...looked.filter(({ topic }) => topics.some((pattern) => Following.matches(pattern, topic)))
+                  ],
+                  cursor: from + looked.length
+                }
               })
             )
         }

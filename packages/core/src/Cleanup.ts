@@ -25,24 +25,11 @@
  *
  * @since 0.1.0
  */
-import {
-  Cause,
-  Clock,
-  Context,
-  Data,
-  Duration,
-  Effect,
-  Exit,
-  FiberId,
-  Layer,
-  Queue,
-  Runtime,
-  Scope,
-  Stream
-} from "effect"
+import { Cause, Clock, Context, Data, Duration, Effect, Exit, FiberId, Layer, Runtime, Scope, Stream } from "effect"
 import type { Fiber } from "effect"
 import type { OwnerPath } from "./FiberRegistry.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import * as Feed from "./internal/feed.js"
 
 /**
  * One more thing to try when what came before it failed or overran.
@@ -195,32 +182,23 @@ const capacity = 256
 export const unsafeMakeMonitor = (): Monitor => {
   const recent: Array<Outcome> = []
   const left = new Set<Left>()
-  const listeners = new Set<Queue.Queue<Outcome>>()
   const counts = { completed: 0, fellBack: 0, failed: 0, abandoned: 0, overran: 0 }
   const callbacks = new Set<(outcome: Outcome) => void>()
   let abandoned = 0
-  const outcomes: Stream.Stream<Outcome> = Stream.unwrapScoped(
-    Effect.map(
-      Effect.acquireRelease(
-        Effect.tap(Queue.sliding<Outcome>(capacity), (queue) => Effect.sync(() => listeners.add(queue))),
-        (queue) => Effect.zipRight(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
-      ),
-      (queue) => Stream.fromQueue(queue)
-    )
-  )
+  const feed = Feed.make<Outcome>(capacity)
   return {
     recent: Effect.sync(() => recent.slice()),
     counts: Effect.sync(() => ({ ...counts })),
     abandoned: Effect.sync(() => abandoned),
     left: Effect.sync(() => Array.from(left)),
-    outcomes,
-    overruns: Stream.filter(outcomes, overran),
+    outcomes: feed.stream,
+    overruns: Stream.filter(feed.stream, overran),
     unsafeRecord: (outcome) => {
       recent.push(outcome)
       if (recent.length > capacity) recent.shift()
       counts[outcome._tag === "FellBack" ? "fellBack" : outcome._tag.toLowerCase() as "completed"]++
       if (overran(outcome)) counts.overran++
-      for (const queue of listeners) queue.unsafeOffer(outcome)
+      feed.unsafeOffer(outcome)
       for (const callback of callbacks) callback(outcome)
     },
     unsafeListen: (listener) => {

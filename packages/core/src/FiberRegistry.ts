@@ -22,23 +22,8 @@
  *
  * @since 0.1.0
  */
-import {
-  Cause,
-  Clock,
-  Context,
-  Effect,
-  Exit,
-  Fiber,
-  FiberId,
-  FiberRef,
-  HashMap,
-  Layer,
-  LogLevel,
-  Queue,
-  Scope,
-  Stream
-} from "effect"
-import type { Logger } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Fiber, FiberId, FiberRef, HashMap, Layer, LogLevel, Scope } from "effect"
+import type { Logger, Stream } from "effect"
 import * as Census from "./FiberCensus.js"
 import type {
   Counts,
@@ -52,6 +37,7 @@ import type {
   RenderOptions,
   Status
 } from "./FiberCensus.js"
+import * as Feed from "./internal/feed.js"
 
 export type {
   /** @since 0.1.0 */
@@ -252,8 +238,8 @@ class Tracked {
 
 class Registry implements Service {
   readonly live = new Set<Tracked>()
-  readonly changeListeners = new Set<Queue.Queue<Change>>()
-  readonly crashListeners = new Set<Queue.Queue<CrashReport>>()
+  readonly changeFeed = Feed.make<Change>(1024)
+  readonly crashFeed = Feed.make<CrashReport>(256)
   readonly ring: Array<Ended> = []
   started = 0
   finished = 0
@@ -267,18 +253,18 @@ class Registry implements Service {
   readonly dump = Effect.sync(() => this.unsafeDump())
   readonly counts = Effect.sync(() => this.unsafeCounts())
   readonly ended = Effect.sync(() => this.unsafeEnded())
-  readonly changes = listen(this.changeListeners, 1024)
-  readonly crashes = listen(this.crashListeners, 256)
+  readonly changes = this.changeFeed.stream
+  readonly crashes = this.crashFeed.stream
 
   begin(tracked: Tracked) {
     this.live.add(tracked)
     this.started++
-    if (this.changeListeners.size > 0) {
+    if (this.changeFeed.isHeard()) {
       const { kind = "worker", name, restarts = 0 } = tracked.options
       const id = tracked.fiber!.id()
       const startedAt = id.startTimeMillis
       const change: Change = { _tag: "Started", id: `#${id.id}`, name, kind, owner: tracked.path, startedAt, restarts }
-      for (const queue of this.changeListeners) queue.unsafeOffer(change)
+      this.changeFeed.unsafeOffer(change)
     }
   }
 
@@ -301,9 +287,7 @@ class Registry implements Service {
     }
     this.ring[this.finished % this.endedCapacity] = ended
     this.finished++
-    if (this.changeListeners.size > 0) {
-      for (const queue of this.changeListeners) queue.unsafeOffer({ _tag: "Ended", ended })
-    }
+    if (this.changeFeed.isHeard()) this.changeFeed.unsafeOffer({ _tag: "Ended", ended })
     if (crashed) {
       this.crashed++
       if (tracked.options.crash !== "silent") {
@@ -323,7 +307,7 @@ class Registry implements Service {
   }
 
   readonly unsafeReport = (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
-    for (const queue of this.crashListeners) queue.unsafeOffer(report)
+    this.crashFeed.unsafeOffer(report)
     logCrash(report, fiber)
   }
 
@@ -465,17 +449,6 @@ const answerable = (owners: ReadonlyMap<OwnerPath, Tracked>, path: OwnerPath): T
   }
   return "none"
 }
-
-const listen = <A>(listeners: Set<Queue.Queue<A>>, capacity: number): Stream.Stream<A> =>
-  Stream.unwrapScoped(
-    Effect.map(
-      Effect.acquireRelease(
-        Effect.tap(Queue.sliding<A>(capacity), (queue) => Effect.sync(() => listeners.add(queue))),
-        (queue) => Effect.zipRight(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
-      ),
-      (queue) => Stream.fromQueue(queue)
-    )
-  )
 
 /**
  * Hands a crash to the loggers of the fiber that crashed. An observer runs outside every fiber, so the loggers are

@@ -21,10 +21,10 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Following from "./Following.js"
 import * as HttpErrors from "./HttpErrors.js"
+import { arrive, refused } from "./internal/arrival.js"
 import type { Format } from "./SessionSink.js"
 import { Transport } from "./SessionSink.js"
 import * as Sse from "./Sse.js"
@@ -201,89 +201,27 @@ const session = <E, R, E2, R2>(
   headers: Readonly<Record<string, string>>
 ) =>
   Effect.gen(function*() {
-    const query = queryOf(request)
-    const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query) }
-    const grant: Grant = options.authorize === undefined ? {} : yield* options.authorize(incoming)
-    const following = Array.from(grant.following ?? [])
-    let expiresAt = grant.expiresAt
-    if (options.topics !== undefined) {
-      for (const topic of yield* topicsOf(query, options.topics)) {
-        const one = yield* options.topics.authorize(topic, grant, incoming)
-        following.push(...(one?.following ?? [{ topic }]))
-        if (one?.expiresAt !== undefined) {
-          expiresAt = Math.min(expiresAt ?? Infinity, one.expiresAt)
-        }
-      }
-    }
-    if (following.length === 0) {
-      const parameter = options.topics?.parameter ?? "topic"
-      return yield* HttpErrors.make("InvalidRequest", "there is nothing to follow", {
-        field: parameter,
-        expected: "at least one topic"
-      })
-    }
+    const { grant, ...incoming } = yield* arrive(request, options)
     if (request.method === "HEAD") {
       return HttpServerResponse.empty({ status: 200, headers })
     }
     const transport = yield* Transport
     const connection = yield* transport.connect(request, { headers })
-    const address = options.address === undefined
-      ? Option.getOrUndefined(request.remoteAddress)
-      : options.address(request)
     const session = yield* Effect.mapError(
       options.hub.open({
         sink: connection.sink,
         format,
-        following,
+        ...incoming,
         principal: grant.principal,
-        address,
-        lastEventId: incoming.lastEventId,
         policy: grant.policy,
-        capacity: grant.capacity,
-        expiresAt
+        capacity: grant.capacity
       }),
       refused
     )
     return yield* connection.respond(session.awaitEnd)
   })
 
-const refused = (error: SseHub.Refused): HttpErrors.HttpError =>
-  HttpErrors.make(
-    error.reason === "draining" ? "ShuttingDown" : error.reason === "sessions" ? "Unavailable" : "TooManyRequests",
-    error.message,
-    {},
-    { headers: { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter)))) }, cause: error }
-  )
-
 // -- the request
-
-const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams => {
-  const at = request.url.indexOf("?")
-  return new URLSearchParams(at === -1 ? "" : request.url.slice(at + 1))
-}
-
-/** The header comes first: a browser that reconnects sets it, and keeps the query of its first connection. */
-const lastEventIdOf = (
-  request: HttpServerRequest.HttpServerRequest,
-  query: URLSearchParams
-): number | undefined => {
-  const text = request.headers["last-event-id"] || query.get("lastEventId") || ""
-  if (text === "") {
-    return undefined
-  }
-  // an id that is none of ours is beyond every id: the hub says so with a gap
-  return /^\d{1,15}$/.test(text) ? Number(text) : Number.MAX_SAFE_INTEGER
-}
-
-const topicsOf = (query: URLSearchParams, { max = 32, parameter = "topic" }: Topics<unknown, unknown>) => {
-  const topics = Array.from(new Set(query.getAll(parameter).filter((topic) => topic !== "")))
-  return topics.length > max
-    ? HttpErrors.make("InvalidRequest", `there are more than ${max} topics`, {
-      field: parameter,
-      expected: `at most ${max} topics`
-    })
-    : Effect.succeed(topics)
-}
 
 const accepts = (accept: string | undefined): boolean =>
   accept === undefined || accept.trim() === "" ||

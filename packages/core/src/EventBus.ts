@@ -1,0 +1,254 @@
+/**
+ * A bus for the events of one application: one union of events, declared once by a `Schema`; publishers, subscribers and
+ * handlers that know nothing of one another.
+ *
+ * **For** telling what happened to all parts of one process, in one order. **Not for** questions and answers, for work
+ * that must run exactly once across processes, or for bulk data.
+ *
+ * **Guarantees**
+ * - Order: accepting an event gives it the next id and puts it into every queue of interest, in one synchronous step. Ids
+ *   have no gap, and every subscriber sees them ascending, with and without a store.
+ * - Delivery: each subscriber has a queue, a capacity and a policy of its own. A lossless one misses nothing that was
+ *   accepted while it was subscribed; a lossy one gets a `Gap` in the place of what it missed. A subscriber that stalls
+ *   takes nothing from the others.
+ * - Acceptance: `publish` returns when the event is accepted. An interrupted or failed publish that waited was not
+ *   accepted. With a store an event is durable first; interrupting the wait for the store leaves open whether it is.
+ * - Handlers: named fibers in the scope of the caller. A failing one touches no other; what it gives up is logged at error
+ *   level and kept as a dead letter. What a handler publishes has its event as cause, and never waits for room, so
+ *   handlers cannot block one another.
+ * - Cycles: a chain of more than `maxDepth` events, each the cause of the next, fails with `CycleDetected`.
+ * - Shutdown: `drain` refuses new events with `BusClosed`, waits for what was accepted to be taken and handled, then closes
+ *   every subscription and reports what was left. With a `Lifecycle` it runs by itself, in `stopping-lifecycle`.
+ *
+ * **Limits**
+ * - Delivery ends at the taking: what a subscriber does with a batch is its own affair. A handler counts as done when its
+ *   function has ended.
+ * - A publisher that is not a handler and waits for a subscriber that it serves itself waits for ever, or until the limit
+ *   of the policy: publish from the loop of a `suspend` subscriber through a handler instead.
+ * - An event costs one object per publish and one reference per queue. Subscribers share the event: it must be immutable.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Envelope, Event } from "./Envelope.js"
+import type { DrainReport, Stats, Undelivered } from "./EventBusReport.js"
+import type * as EventHandler from "./EventHandler.js"
+import type * as EventLog from "./EventLog.js"
+import * as EventLogStore from "./EventLogStore.js"
+import type * as EventSubscription from "./EventSubscription.js"
+import * as FiberRegistry from "./FiberRegistry.js"
+import { Bus } from "./internal/eventBus.js"
+import * as Lifecycle from "./Lifecycle.js"
+import type { PublishError, PublishOptions } from "./Publishing.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<A extends Event, I = unknown> {
+  /** The union of events. */
+  readonly schema: Schema.Schema<A, I>
+  /** The topic of an event whose publisher names none. Default: its tag. */
+  readonly topic?: (event: A) => string
+  /**
+   * Whether `publish` checks each event against the schema. Without it the compiler vouches for events of the process
+   * itself; `publishUnknown` always checks. Default true.
+   */
+  readonly validate?: boolean
+  /** The longest chain of events, each the cause of the next. Default 32. */
+  readonly maxDepth?: number
+  /** How much history is kept for `log`. Default: 4096 events. */
+  readonly log?: EventLog.Options<A>
+  /** How long `drain` waits when a `Lifecycle` runs it. Default 3 seconds. */
+  readonly drainBudget?: Duration.DurationInput
+  /** Dead letters that are kept. Default 100. */
+  readonly deadLetters?: number
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  validate: true,
+  maxDepth: 32,
+  drainBudget: Duration.seconds(3),
+  deadLetters: 100
+} as const
+
+export {
+  /** @since 0.1.0 */
+  BusClosed,
+  /** @since 0.1.0 */
+  CycleDetected,
+  /** @since 0.1.0 */
+  InvalidEvent,
+  /** @since 0.1.0 */
+  Saturated
+} from "./Publishing.js"
+export type {
+  /** @since 0.1.0 */
+  DrainReport,
+  /** @since 0.1.0 */
+  PublishError,
+  /** @since 0.1.0 */
+  PublishOptions,
+  /** @since 0.1.0 */
+  Stats,
+  /** @since 0.1.0 */
+  Undelivered
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventBus<A extends Event> {
+  readonly name: string
+  /** Returns when the event is accepted. Waits while a subscriber of interest with the policy `suspend` is full. */
+  readonly publish: (event: A, options?: PublishOptions) => Effect.Effect<Envelope<A>, PublishError>
+  /** All of them with ids that follow one another, or none. */
+  readonly publishAll: (
+    events: ReadonlyArray<A>,
+    options?: PublishOptions
+  ) => Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError>
+  /** For what comes from outside: decodes with the schema, then publishes. */
+  readonly publishUnknown: (input: unknown, options?: PublishOptions) => Effect.Effect<Envelope<A>, PublishError>
+  /** Everything of interest that is accepted from now on, until the scope is closed. */
+  readonly subscribe: <const T extends A["_tag"] = A["_tag"]>(
+    options?: EventSubscription.Options<T>
+  ) => Effect.Effect<EventSubscription.Subscription<Extract<A, { readonly _tag: T }>>, never, Scope.Scope>
+  /** Runs a function for everything of interest that is accepted from now on, until the scope is closed. */
+  readonly handle: EventHandler.Handle<A>
+  readonly log: EventLog.EventLog<A>
+  /** 0 before the first event. */
+  readonly lastId: Effect.Effect<number>
+  /** The last events that handlers gave up, oldest first. */
+  readonly deadLetters: Effect.Effect<ReadonlyArray<EventHandler.DeadLetter<A>>>
+  /** Dead letters from now on. One that falls more than 100 behind loses the oldest. */
+  readonly deadLetterStream: Stream.Stream<EventHandler.DeadLetter<A>>
+  /**
+   * Refuses new events, except those that handlers publish meanwhile; waits until all is taken and handled, `budget` at
+   * most (by the `Clock` of the caller); then closes every subscription. Later calls wait for the same report.
+   */
+  readonly drain: (budget: Duration.DurationInput) => Effect.Effect<DrainReport>
+  readonly stats: Effect.Effect<Stats>
+}
+
+/**
+ * A bus that lasts as long as the scope. With a store, ids continue where the store ends.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A extends Event, I>(
+  options: Options<A, I> & { readonly name: string; readonly store?: EventLogStore.Store["Type"] }
+): Effect.Effect<EventBus<A>, EventLogStore.StoreError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const letters = yield* PubSub.sliding<EventHandler.DeadLetter<A>>(100)
+    const bus = new Bus<A, I>(
+      {
+        name: options.name,
+        schema: options.schema,
+        topicOf: options.topic ?? ((event) => event._tag),
+        validate: options.validate ?? defaults.validate,
+        maxDepth: options.maxDepth ?? defaults.maxDepth,
+        log: options.log ?? {},
+        deadLetters: options.deadLetters ?? defaults.deadLetters
+      },
+      yield* Effect.clock,
+      letters
+    )
+    if (options.store !== undefined) yield* bus.continueFrom(options.store)
+    yield* Effect.addFinalizer(() => bus.close)
+    yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${options.name}/limits`, kind: "service" })
+    if (bus.writer !== undefined) {
+      yield* FiberRegistry.forkScoped(bus.writer.run, { name: `${options.name}/writer`, kind: "service" })
+    }
+    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
+    if (lifecycle._tag === "Some") {
+      // later than requests and sessions, which still publish; sooner than the end of the handlers
+      const budget = options.drainBudget ?? defaults.drainBudget
+      yield* lifecycle.value.onPhase("stopping-lifecycle", { label: `drain ${options.name}` }, bus.drain(budget))
+    }
+    // the bus itself knows nothing of the tags that a subscriber asked for in its type
+    const service: EventBus<A> = {
+      name: options.name,
+      publish: bus.publish,
+      publishAll: bus.publishAll,
+      publishUnknown: bus.publishUnknown,
+      subscribe: (options) => bus.subscribe(options) as Effect.Effect<never, never, Scope.Scope>,
+      handle: (options, f) => bus.handle(options as never, f as never),
+      log: {
+        bounds: bus.bounds,
+        after: (id, options) => bus.after(id, options) as Effect.Effect<never>,
+        subscribeAfter: (id, options) => bus.subscribeAfter(id, options) as Effect.Effect<never, never, Scope.Scope>
+      },
+      lastId: Effect.sync(() => bus.lastId),
+      deadLetters: bus.recentDeadLetters,
+      deadLetterStream: Stream.fromPubSub(letters),
+      drain: bus.drain,
+      stats: bus.stats
+    }
+    return service
+  })
+
+/**
+ * The class of a bus, as a tag with its layers.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export interface TagClass<Self, Id extends string, A extends Event> extends Context.TagClass<Self, Id, EventBus<A>> {
+  /** A bus whose history is in memory. */
+  readonly layer: <I>(options: Options<A, I>) => Layer.Layer<Self>
+  /** A bus that writes each event to the store before anybody sees it, and continues from there after a restart. */
+  readonly layerDurable: <I>(
+    options: Options<A, I>
+  ) => Layer.Layer<Self, EventLogStore.StoreError, EventLogStore.Store>
+}
+
+/**
+ * Declares the bus of an application.
+ *
+ * @example
+ * ```ts
+ * import { EventBus } from "@holdfast/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Said = Schema.TaggedStruct("Said", { room: Schema.String, text: Schema.String })
+ * const Left = Schema.TaggedStruct("Left", { room: Schema.String })
+ * const ChatEvent = Schema.Union(Said, Left)
+ *
+ * class ChatBus extends EventBus.Tag("chat/ChatBus")<ChatBus, typeof ChatEvent.Type>() {}
+ *
+ * const program = Effect.gen(function*() {
+ *   const bus = yield* ChatBus
+ *   const kitchen = yield* bus.subscribe({ topics: ["room.kitchen"] })
+ *   yield* bus.publish({ _tag: "Said", room: "kitchen", text: "hello" })
+ *   return yield* kitchen.takeBatch()
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide(ChatBus.layer({ schema: ChatEvent, topic: (event) => `room.${event.room}` }))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const Tag = <const Id extends string>(id: Id) => <Self, A extends Event>(): TagClass<Self, Id, A> => {
+  const tag = Context.Tag(id)<Self, EventBus<A>>()
+  return Object.assign(tag, {
+    layer: <I>(options: Options<A, I>): Layer.Layer<Self> =>
+      Layer.scoped(tag, Effect.orDie(make({ ...options, name: id }))),
+    layerDurable: <I>(options: Options<A, I>): Layer.Layer<Self, EventLogStore.StoreError, EventLogStore.Store> =>
+      Layer.scoped(tag, Effect.flatMap(EventLogStore.Store, (store) => make({ ...options, name: id, store })))
+  })
+}

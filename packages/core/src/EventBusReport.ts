@@ -1,0 +1,51 @@
+/**
+ * What an `EventBus` tells about itself.
+ *
+ * @since 0.1.0
+ */
+import type * as EventSubscription from "./EventSubscription.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Undelivered {
+  readonly subscriber: string
+  readonly count: number
+  readonly firstId: number
+  readonly lastId: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DrainReport {
+  readonly bus: string
+  readonly lastId: number
+  /** Accepted events that were not taken, or not handled to the end, by subscriber. Empty when all went well. */
+  readonly undelivered: ReadonlyArray<Undelivered>
+  /** Publishers that waited for room when the drain began. They failed with `BusClosed`. */
+  readonly turnedAway: number
+  readonly elapsedMillis: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stats {
+  readonly bus: string
+  readonly state: "open" | "draining" | "closed"
+  readonly lastId: number
+  readonly published: number
+  readonly refused: number
+  readonly delivered: number
+  readonly dropped: number
+  /** Events in all queues. */
+  readonly queued: number
+  /** Publishers that wait for room. */
+  readonly waiting: number
+  readonly deadLetters: number
+  readonly subscribers: ReadonlyArray<EventSubscription.Stats>
+}

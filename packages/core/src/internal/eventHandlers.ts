@@ -1,0 +1,316 @@
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import * as HashSet from "effect/HashSet"
+import * as MetricLabel from "effect/MetricLabel"
+import type * as Scope from "effect/Scope"
+import type { Envelope, Event, Gap } from "../Envelope.js"
+import { isGap, spanOf } from "../Envelope.js"
+import type { DeadLetter, Options } from "../EventHandler.js"
+import { HandlerTimeout } from "../EventHandler.js"
+import type { Closed } from "../EventSubscription.js"
+import * as FiberRegistry from "../FiberRegistry.js"
+import * as Metrics from "./eventMetrics.js"
+import type { Item, Mailbox } from "./mailbox.js"
+import { isOrderly } from "./mailbox.js"
+
+/** One run of a handler for one event. Fibers that it forks inherit it, and may outlive it. */
+export interface Handling {
+  readonly bus: string
+  readonly envelope: Envelope<Event>
+  active: boolean
+}
+
+/** What the running fiber is handling. It is the cause of what the fiber publishes. */
+export const currentHandling: FiberRef.FiberRef<Handling | undefined> = FiberRef.unsafeMake<Handling | undefined>(
+  undefined,
+  { join: (parent) => parent }
+)
+
+/** Events that a handler takes from its mailbox at a time. */
+const batchSize = 32
+
+/** Runs `f` for everything that comes into the mailbox. The fibers belong to the scope in use. */
+export const start = <A extends Event, E, R>(
+  bus: string,
+  clock: Clock.Clock,
+  mailbox: Mailbox<A>,
+  options: Options<A, E, R>,
+  f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>,
+  onDeadLetter: (letter: DeadLetter<A>) => Effect.Effect<unknown>,
+  onFinished: () => void
+): Effect.Effect<void, never, R | Scope.Scope> => {
+  const one = runner(bus, clock, options, f, onDeadLetter)
+  const onGap = (gap: Gap): Effect.Effect<void, never, R> =>
+    options.onGap === undefined
+      ? Effect.logWarning(
+        `Handler "${options.name}" of ${bus} missed ${gap.count} events, ids ${gap.firstId} to ${gap.lastId}`
+      )
+      : Effect.catchAllCause(
+        Effect.asVoid(Effect.suspend(() => options.onGap!(gap))),
+        (cause) => Effect.logError(`The gap function of handler "${options.name}" of ${bus} failed`, cause)
+      )
+  const fork = (self: Effect.Effect<void, Closed, R>, name: string) =>
+    FiberRegistry.forkScoped(
+      Effect.catchAll(self, (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
+      { name, kind: "handler" }
+    )
+  const concurrency = options.concurrency ?? 1
+  if (concurrency === 1) return Effect.asVoid(fork(serial(mailbox, one, onGap, onFinished), options.name))
+  const lanes = new Lanes<A>(options.key, Math.max(batchSize, concurrency * 2), onFinished)
+  return Effect.gen(function*() {
+    for (let i = 1; i <= concurrency; i++) yield* fork(work(lanes, one), `${options.name}/${i}`)
+    yield* fork(dispatch(mailbox, lanes, onGap), options.name)
+  })
+}
+
+const serial = <A, R>(
+  mailbox: Mailbox<A>,
+  one: Runner<A, R>,
+  onGap: (gap: Gap) => Effect.Effect<unknown, never, R>,
+  onFinished: () => void
+): Effect.Effect<never, Closed, R> => {
+  let batch: ReadonlyArray<Item<A>> = []
+  let next = 0
+  mailbox.inHand = () => batch.slice(next).filter((item): item is Envelope<A> => !isGap(item))
+  // in the same step as the taking, so that the events are at no time in nobody's hands
+  mailbox.onTake = (items) => {
+    batch = items
+    next = 0
+  }
+  const each = Effect.whileLoop({
+    while: () => next < batch.length,
+    body: () => {
+      const item = batch[next]
+      return isGap(item) ? onGap(item) : one(item)
+    },
+    step: () => {
+      next++
+    }
+  })
+  return Effect.forever(Effect.flatMap(mailbox.takeBatch(batchSize), () => Effect.map(each, onFinished)))
+}
+
+interface Ready<A> {
+  readonly envelope: Envelope<A>
+  readonly key: string | undefined
+  /** What the key function threw. */
+  readonly defect?: { readonly thrown: unknown }
+}
+
+/** Events that are taken, by key: those of one key one after the other, different keys at once. */
+class Lanes<A> {
+  /** Events that may start now. */
+  private readonly ready: Array<Ready<A>> = []
+  /** For each key in use, the events that wait for the one that is ready or running. */
+  private readonly behind = new Map<string, Array<Envelope<A>>>()
+  private readonly held = new Set<Envelope<A>>()
+  private readonly idle: Array<() => void> = []
+  private dispatcher: (() => void) | undefined = undefined
+  private ended = false
+
+  constructor(
+    private readonly key: ((envelope: Envelope<A>) => string) | undefined,
+    private readonly max: number,
+    private readonly onFinished: () => void
+  ) {}
+
+  get room(): number {
+    return this.max - this.held.size
+  }
+
+  add(envelope: Envelope<A>) {
+    this.held.add(envelope)
+    let key: string | undefined = undefined
+    try {
+      key = this.key?.(envelope)
+    } catch (thrown) {
+      this.start({ key, envelope, defect: { thrown } })
+      return
+    }
+    const behind = key === undefined ? undefined : this.behind.get(key)
+    if (behind !== undefined) {
+      behind.push(envelope)
+      return
+    }
+    if (key !== undefined) this.behind.set(key, [])
+    this.start({ key, envelope })
+  }
+
+  private start(ready: Ready<A>) {
+    this.ready.push(ready)
+    this.idle.pop()?.()
+  }
+
+  next(): Ready<A> | undefined {
+    return this.ready.shift()
+  }
+
+  finish(key: string | undefined, envelope: Envelope<A>) {
+    this.held.delete(envelope)
+    if (key !== undefined) {
+      const next = this.behind.get(key)!.shift()
+      if (next === undefined) this.behind.delete(key)
+      else this.ready.push({ key, envelope: next })
+    }
+    const dispatcher = this.dispatcher
+    this.dispatcher = undefined
+    dispatcher?.()
+    this.onFinished()
+  }
+
+  end() {
+    this.ended = true
+    for (const wake of this.idle.splice(0)) wake()
+  }
+
+  get over(): boolean {
+    return this.ended && this.held.size === 0
+  }
+
+  left(): ReadonlyArray<Envelope<A>> {
+    return [...this.held].sort((a, b) => a.id - b.id)
+  }
+
+  /** Waits for work, or for the end of it. */
+  readonly awaitWork = Effect.async<void>((resume) => {
+    if (this.ready.length > 0 || this.over) {
+      resume(Effect.void)
+      return
+    }
+    const wake = () => resume(Effect.void)
+    this.idle.push(wake)
+    return Effect.sync(() => {
+      const index = this.idle.indexOf(wake)
+      if (index >= 0) this.idle.splice(index, 1)
+    })
+  })
+
+  readonly awaitRoom = Effect.async<void>((resume) => {
+    if (this.room > 0) {
+      resume(Effect.void)
+      return
+    }
+    this.dispatcher = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.dispatcher = undefined
+    })
+  })
+}
+
+const dispatch = <A, R>(
+  mailbox: Mailbox<A>,
+  lanes: Lanes<A>,
+  onGap: (gap: Gap) => Effect.Effect<unknown, never, R>
+): Effect.Effect<never, Closed, R> => {
+  mailbox.inHand = () => lanes.left()
+  mailbox.onTake = (items) => {
+    for (const item of items) if (!isGap(item)) lanes.add(item)
+  }
+  return Effect.forever(Effect.flatMap(
+    Effect.zipRight(lanes.awaitRoom, Effect.suspend(() => mailbox.takeBatch(Math.min(batchSize, lanes.room)))),
+    (items) => Effect.forEach(items.filter(isGap), onGap, { discard: true })
+  )).pipe(Effect.onExit(() => Effect.sync(() => lanes.end())))
+}
+
+const work = <A, R>(
+  lanes: Lanes<A>,
+  one: Runner<A, R>
+): Effect.Effect<void, never, R> =>
+  Effect.suspend(() => {
+    const next = lanes.next()
+    if (next !== undefined) {
+      return Effect.flatMap(one(next.envelope, next.defect), () => {
+        lanes.finish(next.key, next.envelope)
+        return work(lanes, one)
+      })
+    }
+    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () => work(lanes, one))
+  })
+
+type Runner<A, R> = (envelope: Envelope<A>, defect?: Ready<A>["defect"]) => Effect.Effect<void, never, R>
+
+/** Handles one event: attempts, time limit, span, and what becomes of a failure. It never fails. */
+const runner = <A extends Event, E, R>(
+  bus: string,
+  clock: Clock.Clock,
+  options: Options<A, E, R>,
+  f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>,
+  onDeadLetter: (letter: DeadLetter<A>) => Effect.Effect<unknown>
+): Runner<A, R> => {
+  const { name, retry } = options
+  const timeout = options.timeout === undefined ? undefined : Duration.decode(options.timeout)
+  const durations = Metrics.handlerDuration([MetricLabel.make("bus", bus), MetricLabel.make("handler", name)])
+
+  const deadLetter = (envelope: Envelope<A>, cause: Cause.Cause<unknown>, attempts: number) => {
+    const letter: DeadLetter<A> = {
+      _tag: "DeadLetter",
+      bus,
+      handler: name,
+      envelope,
+      cause,
+      attempts,
+      at: clock.unsafeCurrentTimeMillis()
+    }
+    const report = Effect.zipRight(
+      onDeadLetter(letter),
+      Effect.logError(
+        `Handler "${name}" of ${bus} gave up event ${envelope.id} (${envelope.event._tag}), attempts: ${attempts}`,
+        cause
+      )
+    )
+    return options.deadLetter === undefined ? report : Effect.zipRight(
+      report,
+      Effect.catchAllCause(
+        Effect.suspend(() => options.deadLetter!(letter)),
+        (cause) => Effect.logError(`The dead-letter function of handler "${name}" of ${bus} failed`, cause)
+      )
+    )
+  }
+
+  return (envelope, defect) => {
+    let attempts = 0
+    const startedAt = clock.unsafeCurrentTimeMillis()
+    const handling: Handling = { bus, envelope, active: true }
+    let attempt: Effect.Effect<unknown, E | HandlerTimeout, R> = Effect.suspend(() => {
+      if (defect !== undefined) return Effect.die(defect.thrown)
+      attempts++
+      return f(envelope)
+    })
+    if (timeout !== undefined) {
+      attempt = Effect.timeoutFail(attempt as Effect.Effect<unknown, E, R>, {
+        duration: timeout,
+        onTimeout: () => new HandlerTimeout({ bus, handler: name, id: envelope.id, millis: Duration.toMillis(timeout) })
+      })
+    }
+    if (retry !== undefined) attempt = Effect.retry(attempt, retry)
+    const parent = envelope.trace === undefined ? undefined : spanOf(envelope.trace)
+    if (parent !== undefined) {
+      attempt = Effect.withSpan(attempt, "EventBus.handle", {
+        parent,
+        kind: "consumer",
+        captureStackTrace: false,
+        attributes: { bus, handler: name, topic: envelope.topic, id: envelope.id, tag: envelope.event._tag }
+      })
+    }
+    const settle = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void, never, R> => {
+      handling.active = false
+      durations.unsafeUpdate(clock.unsafeCurrentTimeMillis() - startedAt, Metrics.noTags)
+      if (exit._tag === "Success") return Effect.void
+      return Effect.descriptorWith((descriptor) =>
+        HashSet.size(descriptor.interruptors) > 0 && Cause.isInterrupted(exit.cause)
+          ? Effect.interrupt
+          : deadLetter(envelope, exit.cause, attempts)
+      )
+    }
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        Effect.exit(Effect.zipRight(FiberRef.set(currentHandling, handling), restore(attempt))),
+        (exit) => exit._tag === "Success" ? settle(exit) : restore(settle(exit))
+      )
+    )
+  }
+}

@@ -22,8 +22,23 @@
  *
  * @since 0.1.0
  */
-import { Cause, Clock, Context, Effect, Exit, Fiber, FiberId, FiberRef, HashMap, Layer, LogLevel, Scope } from "effect"
-import type { Logger, Stream } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Differ,
+  Effect,
+  Exit,
+  Fiber,
+  FiberId,
+  FiberRef,
+  HashMap,
+  Layer,
+  LogLevel,
+  Scope
+} from "effect"
+import type { FiberStatus, Logger, Stream } from "effect"
+import { identity } from "effect/Function"
 import * as Census from "./FiberCensus.js"
 import type {
   Counts,
@@ -151,9 +166,29 @@ const noOwner: OwnerPath = []
  * @since 0.1.0
  * @category references
  */
-export const currentOwner: FiberRef.FiberRef<OwnerPath> = FiberRef.unsafeMake<OwnerPath>(noOwner, {
+export const currentOwner: FiberRef.FiberRef<OwnerPath> = FiberRef.unsafeMakePatch<
+  OwnerPath,
+  (path: OwnerPath) => OwnerPath
+>(noOwner, {
+  differ: Differ.make({
+    empty: identity,
+    combine: (first, second) => (path) => second(first(path)),
+    diff: (_, path) => () => path,
+    patch: (patch, path) => patch(path)
+  }),
+  fork: (path) => {
+    const next = pathOfNextFork ?? path
+    pathOfNextFork = undefined
+    return next
+  },
   join: (parent) => parent
 })
+
+/**
+ * Set by `forkIn` for the one fork that it makes in the same breath: the child gets its own path while its references are
+ * copied from the parent anyway. Setting it afterwards would copy all of them once more, a tenth of the cost of a fork.
+ */
+let pathOfNextFork: OwnerPath | undefined = undefined
 
 /** Owner paths that `withOwner` made, with the path around them. Paths of tracked fibers are in their records. */
 const regions = new WeakMap<OwnerPath, OwnerPath>()
@@ -211,7 +246,7 @@ const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span"] => {
     : { name: span._tag === "Span" ? span.name : "(external)", traceId: span.traceId, spanId: span.spanId }
 }
 
-/** One tracked fiber. The hot path allocates this, one path and two closures. */
+/** One tracked fiber. The hot path allocates this, its path and one closure. */
 class Tracked {
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined = undefined
   readonly path: OwnerPath
@@ -223,17 +258,14 @@ class Tracked {
   ) {
     this.path = parentPath.length === 0 ? [options.name] : [...parentPath, options.name]
   }
-  /** Called by the child as its first step and by the forking fiber, whichever runs first. */
+  /** For a fiber that has not started, or that is the one running. */
   begin(fiber: Fiber.RuntimeFiber<unknown, unknown>) {
-    if (this.fiber !== undefined) return
-    internals(fiber).setFiberRef(currentOwner, this.path)
-    this.attach(fiber)
-  }
-  attach(fiber: Fiber.RuntimeFiber<unknown, unknown>) {
+    if (fiber.getFiberRef(currentOwner) !== this.path) internals(fiber).setFiberRef(currentOwner, this.path)
     this.fiber = fiber
     this.registry.begin(this)
-    fiber.addObserver((exit) => this.registry.end(this, exit))
+    fiber.addObserver(this.end)
   }
+  readonly end = (exit: Exit.Exit<unknown, unknown>) => this.registry.end(this, exit)
 }
 
 class Registry implements Service {
@@ -314,7 +346,10 @@ class Registry implements Service {
   readonly unsafeTrack = (fiber: Fiber.RuntimeFiber<unknown, unknown>, options: ForkOptions) => {
     const tracked = new Tracked(this, options, fiber.getFiberRef(currentOwner), undefined)
     tracked.begin(fiber)
-    return () => this.end(tracked, Exit.void)
+    return () => {
+      fiber.removeObserver(tracked.end)
+      tracked.end(Exit.void)
+    }
   }
 
   readonly unsafeCensus = (): ReadonlyArray<Entry> => {
@@ -521,17 +556,35 @@ export const forkIn = <A, E, R>(
   scope: Scope.Scope,
   options: ForkOptions
 ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
-  Effect.withFiberRuntime((parent) => {
-    const tracked = new Tracked(registryOf(parent.currentContext), options, parent.getFiberRef(currentOwner), scope)
-    const child = Effect.withFiberRuntime<A, E, R>((fiber) => {
-      tracked.begin(fiber)
-      return self
-    })
-    return Effect.map(Effect.forkIn(child, scope), (fiber) => {
-      tracked.begin(fiber)
-      return fiber
-    })
-  })
+  Effect.withFiberRuntime((parent, status) => fork(self, scope, options, parent, status))
+
+/** What `Effect.forkIn` is made of: the step that the runtime calls with the fiber that runs it. */
+interface Step<A, E> {
+  readonly effect_instruction_i0: (
+    parent: Fiber.RuntimeFiber<unknown, unknown>,
+    status: FiberStatus.Running
+  ) => Exit.Exit<Fiber.RuntimeFiber<A, E>>
+}
+
+/**
+ * Takes the step of `Effect.forkIn` here and now. Between a fork and a `map` behind it the parent may be interrupted or have to
+ * yield: the child would then run unseen, for a moment or for good.
+ */
+const fork = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  scope: Scope.Scope,
+  options: ForkOptions,
+  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  status: FiberStatus.Running
+) => {
+  const tracked = new Tracked(registryOf(parent.currentContext), options, parent.getFiberRef(currentOwner), scope)
+  const step = Effect.forkIn(self, scope) as unknown as Step<A, E>
+  pathOfNextFork = tracked.path
+  const forked = step.effect_instruction_i0(parent, status)
+  pathOfNextFork = undefined
+  if (forked._tag === "Success") tracked.begin(forked.value)
+  return forked
+}
 
 /**
  * Forks into the scope in use, and into the census.
@@ -555,7 +608,10 @@ export const forkScoped = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   options: ForkOptions
 ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope> =>
-  Effect.flatMap(Scope.Scope, (scope) => forkIn(self, scope, options))
+  Effect.withFiberRuntime<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>((parent, status) => {
+    const scope = Context.get(parent.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
+    return fork(self, scope, options, parent, status)
+  })
 
 /**
  * Enters the fiber that runs `self` into the census for as long as `self` runs: for fibers that somebody else forks, such
@@ -570,12 +626,13 @@ export const track = (options: ForkOptions) => <A, E, R>(self: Effect.Effect<A, 
     return Effect.onExit(
       Effect.locally(
         Effect.suspend(() => {
-          tracked.attach(fiber)
+          tracked.fiber = fiber
+          tracked.registry.begin(tracked)
           return self
         }),
         currentOwner,
         tracked.path
       ),
-      (exit) => Effect.sync(() => tracked.registry.end(tracked, exit))
+      (exit) => Effect.sync(() => tracked.end(exit))
     )
   })

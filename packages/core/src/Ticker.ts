@@ -333,6 +333,7 @@ export const make = (
     let plan: Plan | undefined = undefined as Plan | undefined
     let driver: Fiber.RuntimeFiber<void> | undefined = undefined
     let wakeSaver: (() => void) | undefined = undefined
+    let closed = false
     const handlers: Array<Slots> = []
 
     const save = (store: Store.Service, state: State): Effect.Effect<boolean> =>
@@ -470,6 +471,8 @@ export const make = (
     }
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
+        closed = true
+        phase = "stopped"
         for (const handler of handlers) handler.close()
       })
     )
@@ -478,6 +481,7 @@ export const make = (
     const onTick: Service["onTick"] = (handler, run) =>
       Effect.gen(function*() {
         const slots = yield* makeSlots(name, handler, defaultOverrun)
+        if (closed) return
         const work = yield* handlerLoop(name, clock, slots, handler.budget, run)
         yield* Effect.acquireRelease(
           Effect.sync(() => handlers.push(slots)),

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
-import { Deferred, Effect, Exit, Fiber, Metric, Schedule, Scope, TestClock } from "effect"
+import { Deferred, Effect, Exit, Fiber, Logger, Metric, Schedule, Scope, TestClock } from "effect"
 
 const collect = (
   ticker: Ticker.Service,
@@ -171,7 +171,7 @@ describe("Ticker", () => {
       assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.world]), [[4, 4000], [5, 5000], [6, 6000]])
     }).pipe(Effect.provide(Ticker.layerStoreMemory)))
 
-  it.effect("ends with its scope, and a handler with its own", () =>
+  it.scoped("ends with its scope, and a handler with its own", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const ticker = yield* Ticker.make({ name: "world", interval: "1 second" }).pipe(Scope.extend(scope))
@@ -192,6 +192,12 @@ describe("Ticker", () => {
       assert.strictEqual((yield* ticker.stats).phase, "stopped")
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual((yield* ticker.state).number, 6)
+      // What comes too late ends at once.
+      yield* ticker.resume
+      const late = yield* collect(ticker, { name: "late" })
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(late, [])
+      assert.deepStrictEqual((yield* ticker.stats).handlers, [])
     }))
 
   it.scoped("never runs a handler twice at a time, even one that its budget cannot interrupt", () =>
@@ -381,6 +387,29 @@ describe("Ticker", () => {
       assert.deepStrictEqual(cronTicks, [300_000])
       assert.deepStrictEqual(eagerTicks, [0, 1, 2])
     }), 60_000)
+
+  it.scoped("reports a handler that keeps failing now and then, and when it works again", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        lines.push(`${logLevel.label} ${String(Array.isArray(message) ? message[0] : message)}`)
+      })
+      yield* Effect.gen(function*() {
+        const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+        yield* collect(ticker, { name: "weather", budget: "100 millis" }, (tick) =>
+          tick.number === 1 ? Effect.never : tick.number <= 20 ? Effect.fail("no") : Effect.void)
+        yield* TestClock.adjust("25 seconds")
+      }).pipe(Effect.scoped, Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      const handler = "Handler \"weather\" of ticker \"world\""
+      assert.deepStrictEqual(lines, [
+        `WARN ${handler} ran over its budget of 100ms at tick 1`,
+        `ERROR ${handler} failed at tick 2, 2 times in a row`,
+        `ERROR ${handler} failed at tick 4, 4 times in a row`,
+        `ERROR ${handler} failed at tick 8, 8 times in a row`,
+        `ERROR ${handler} failed at tick 16, 16 times in a row`,
+        `INFO ${handler} works again at tick 21, after 20 runs that did not`
+      ])
+    }))
 
   it.scoped("refuses what cannot be", () =>
     Effect.gen(function*() {

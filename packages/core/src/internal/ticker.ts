@@ -1,10 +1,12 @@
 /**
  * The parts of a ticker: where its slots are, which of them a handler has yet to take, and the loop of one handler.
  */
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
@@ -325,6 +327,20 @@ export const handlerLoop = <E, R>(
         : Effect.timeoutTo(once, { duration: budget, onSuccess: () => true, onTimeout: () => false })
     }
 
+    // A handler that fails a hundred times a second is reported at its 1st, 2nd, 4th, 8th … failure in a row, and when
+    // it works again.
+    let streak = 0
+    const report = (tick: Tick, what: string, cause: Cause.Cause<unknown>, level: LogLevel.LogLevel) => {
+      streak++
+      if ((streak & (streak - 1)) !== 0) return Effect.void
+      const times = streak === 1 ? "" : `, ${streak} times in a row`
+      return Effect.logWithLevel(
+        level,
+        `Handler "${slots.name}" of ticker "${ticker}" ${what} at tick ${tick.number}${times}`,
+        cause
+      )
+    }
+
     const ended = (tick: Tick, started: number, exit: Exit.Exit<boolean, E>): Effect.Effect<void> => {
       slots.running = false
       slots.runs++
@@ -332,16 +348,18 @@ export const handlerLoop = <E, R>(
       if (Exit.isFailure(exit)) {
         slots.failures++
         failures.unsafeUpdate(1, noTags)
-        return Effect.logError(
-          `Handler "${slots.name}" of ticker "${ticker}" failed at tick ${tick.number}`,
-          exit.cause
-        )
+        return report(tick, "failed", exit.cause, LogLevel.Error)
       }
-      if (exit.value) return Effect.void
-      slots.overBudget++
-      overBudget.unsafeUpdate(1, noTags)
-      return Effect.logWarning(
-        `Handler "${slots.name}" of ticker "${ticker}" ran over its budget of ${show(budget)} at tick ${tick.number}`
+      if (!exit.value) {
+        slots.overBudget++
+        overBudget.unsafeUpdate(1, noTags)
+        return report(tick, `ran over its budget of ${Duration.format(budget ?? 0)}`, Cause.empty, LogLevel.Warning)
+      }
+      if (streak === 0) return Effect.void
+      const times = streak
+      streak = 0
+      return Effect.logInfo(
+        `Handler "${slots.name}" of ticker "${ticker}" works again at tick ${tick.number}, after ${times} runs that did not`
       )
     }
 

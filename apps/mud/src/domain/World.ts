@@ -325,6 +325,21 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
   }
 }
 
+/**
+ * The windows of one player that `after` has and `before` has not: closed at an event, or opened after one.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const windowChanges = (before: World, after: World, player: string): ReadonlyArray<Window> => {
+  const known = new Set(Option.match(HashMap.get(before.players, player), {
+    onNone: () => [],
+    onSome: ({ windows }) => windows
+  }))
+  return Option.match(HashMap.get(after.players, player), { onNone: () => [], onSome: ({ windows }) => windows })
+    .filter((window) => !known.has(window))
+}
+
 // --- questions
 
 const isAwake = (world: World, id: string): boolean =>
@@ -358,6 +373,14 @@ export const playerById = (world: World, id: string): Player | undefined =>
  */
 export const awake = (world: World): ReadonlyArray<Player> =>
   Array.from(HashMap.values(world.present)).flat().flatMap((id) => playerById(world, id) ?? [])
+
+/**
+ * How many players there are, awake or asleep.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const count = (world: World): number => HashMap.size(world.players)
 
 /**
  * A player as the one who does something.

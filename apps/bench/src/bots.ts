@@ -1,0 +1,275 @@
+/**
+ * Simulated players against a real server process: each has an event stream and a life of its own, walks, talks and picks
+ * things up. Measured is the time from sending a command to reading its event, on the player's own stream.
+ *
+ * `npm run bench bots -- --players 500 --seconds 120` is the full size; the default is smaller. Without `--url` a server is
+ * started on a free port and stopped at the end.
+ *
+ * It fails when anything was refused or broke, when an event did not come, and when the census of the server does not
+ * return to what it was before the players came.
+ */
+import { spawn } from "node:child_process"
+import * as Http from "node:http"
+import { cpus } from "node:os"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+
+const { values } = parseArgs({
+  options: {
+    players: { type: "string", default: "60" },
+    seconds: { type: "string", default: "12" },
+    every: { type: "string", default: "4" },
+    url: { type: "string" }
+  }
+})
+const players = Number(values.players)
+const seconds = Number(values.seconds)
+/** Seconds between two commands of one player, on average. */
+const every = Number(values.every)
+
+const say = (line: string) => process.stdout.write(`${line}\n`)
+const sleep = (millis: number) => new Promise<void>((resolve) => void setTimeout(resolve, millis))
+
+interface Server {
+  readonly url: string
+  readonly stop: () => Promise<{ readonly code: number | null; readonly millis: number }>
+}
+
+const started = async (): Promise<Server> => {
+  const main = fileURLToPath(new URL("../../mud/dist/main.js", import.meta.url))
+  const child = spawn(process.execPath, [
+    main,
+    "--port",
+    "0",
+    "--join-rate",
+    "10000",
+    "--max-players",
+    "10000",
+    "--linger",
+    "1",
+    "--log-level",
+    "warning"
+  ], {
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  const ended = new Promise<number | null>((resolve) => void child.once("exit", (code) => resolve(code)))
+  const lines = createInterface({ input: child.stdout })
+  const url = await new Promise<string>((resolve, reject) => {
+    lines.on("line", (line) => {
+      const found = /https?:\/\/[^\s"\\/]+/.exec(line)?.[0]
+      if (found !== undefined) resolve(found)
+    })
+    void ended.then((code) => reject(new Error(`the server ended with ${code}`)))
+  })
+  return {
+    url,
+    stop: async () => {
+      const from = performance.now()
+      child.kill("SIGTERM")
+      return { code: await ended, millis: performance.now() - from }
+    }
+  }
+}
+
+const server = values.url === undefined
+  ? await started()
+  : { url: values.url, stop: async () => ({ code: 0, millis: 0 }) }
+const agent = new Http.Agent({ keepAlive: true, maxSockets: 64 })
+
+const request = (method: string, path: string, token?: string, body?: unknown) =>
+  new Promise<{ readonly status: number; readonly body: ReturnType<typeof JSON.parse> }>((resolve, reject) => {
+    const sent = Http.request(`${server.url}${path}`, {
+      method,
+      agent,
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` })
+      }
+    }, (response) => {
+      const chunks: Array<Buffer> = []
+      response.on("data", (chunk: Buffer) => chunks.push(chunk))
+      response.on("end", () => {
+        const text = Buffer.concat(chunks).toString()
+        resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : JSON.parse(text) })
+      })
+    })
+    sent.on("error", reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+
+const latencies: Array<number> = []
+const joining: Array<number> = []
+const problems = new Map<string, number>()
+const problem = (what: string) => void problems.set(what, (problems.get(what) ?? 0) + 1)
+let commands = 0
+let refused = 0
+let events = 0
+
+/** What may be refused in the course of play: a way that is closed, a thing that somebody else has taken. */
+const usual = new Set(["NoExit", "NotHere", "NotHeld", "NotPossible"])
+
+const letters = (index: number) => [...String(index)].map((digit) => "abcdefghij"[Number(digit)]).join("")
+
+class Bot {
+  token = ""
+  exits: ReadonlyArray<string> = []
+  /** The command that waits for its event: a text that is in it. */
+  private waiting: { readonly mark: string; readonly since: number; readonly done: () => void } | undefined
+  private stream: Http.ClientRequest | undefined
+  private lastId = 0
+  private ending = false
+
+  constructor(readonly index: number) {}
+
+  async join(): Promise<void> {
+    const from = performance.now()
+    const { body, status } = await request("POST", "/api/join", undefined, { name: `Bot${letters(this.index)}` })
+    if (status !== 200) return problem(`join: ${status} ${body?._tag}`)
+    joining.push(performance.now() - from)
+    this.token = body.token
+    this.lastId = body.after
+    this.exits = body.view.exits.map(({ direction }: { readonly direction: string }) => direction)
+    await this.open()
+  }
+
+  open(): Promise<void> {
+    return new Promise((resolve) => {
+      this.stream = Http.get(`${server.url}/events`, {
+        agent: false,
+        headers: { authorization: `Bearer ${this.token}`, "last-event-id": String(this.lastId) }
+      }, (response) => {
+        resolve()
+        if (response.statusCode !== 200) return problem(`stream: ${response.statusCode}`)
+        response.setEncoding("utf8")
+        let rest = ""
+        response.on("data", (text: string) => {
+          const blocks = (rest + text).split("\n\n")
+          rest = blocks.pop()!
+          for (const block of blocks) this.read(block)
+        })
+        response.on("close", () => {
+          if (!this.ending) problem("a stream closed by itself")
+        })
+      })
+      this.stream.on("error", () => {
+        if (!this.ending) problem("a stream broke")
+        resolve()
+      })
+    })
+  }
+
+  private read(block: string): void {
+    const data = /^data: ?(.*)$/m.exec(block)?.[1]
+    if (data === undefined) return
+    const name = /^event: ?(.*)$/m.exec(block)?.[1]
+    if (name === "gap") return problem("a gap in a stream")
+    const id = Number(/^id: ?(.*)$/m.exec(block)?.[1])
+    events += 1
+    if (Number.isInteger(id)) {
+      if (id <= this.lastId) problem("an event twice or out of order")
+      this.lastId = id
+    }
+    if (name === "Saw") {
+      const view = JSON.parse(data).view as { readonly exits: ReadonlyArray<{ readonly direction: string }> }
+      this.exits = view.exits.map(({ direction }) => direction)
+    }
+    if (this.waiting !== undefined && data.includes(this.waiting.mark)) {
+      latencies.push(performance.now() - this.waiting.since)
+      this.waiting.done()
+    }
+  }
+
+  /** Sends a line and waits for the event that has `mark` in it. */
+  private async act(line: string, mark: string): Promise<void> {
+    const since = performance.now()
+    commands += 1
+    let timer: NodeJS.Timeout | undefined
+    const seen = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), 5_000)
+      this.waiting = { mark, since, done: () => resolve(true) }
+    })
+    const { body, status } = await request("POST", "/api/command", this.token, { line })
+    if (status === 200) {
+      if (!await seen) problem(`no event after: ${line.split(" ")[0]}`)
+    } else if (usual.has(body?._tag)) refused += 1
+    else problem(`command: ${status} ${body?._tag}`)
+    clearTimeout(timer)
+    this.waiting = undefined
+  }
+
+  async live(until: number): Promise<void> {
+    await sleep(Math.random() * every * 1_000)
+    for (let step = 0; performance.now() < until; step++) {
+      const choice = Math.random()
+      const mark = `b${this.index}-${step}`
+      const me = `"Bot${letters(this.index)}"`
+      await (choice < 0.45
+        ? this.act(`say ${mark}`, mark)
+        : choice < 0.55
+        ? this.act(`emote ${mark}`, mark)
+        : choice < 0.95 && this.exits.length > 0
+        ? this.act(this.exits[Math.floor(Math.random() * this.exits.length)], "\"moved\":true")
+        : this.act(`whisper Bot${letters((this.index + 1) % players)} ${mark}`, mark)).catch((error: Error) =>
+          problem(`${me}: ${error.message}`)
+        )
+      await sleep(every * 1_000 * (0.5 + Math.random()))
+    }
+  }
+
+  leave(): void {
+    this.ending = true
+    this.stream?.destroy()
+  }
+}
+
+const census = async () => {
+  const { body, status } = await request("GET", "/operator/snapshot")
+  if (status !== 200) throw new Error(`no snapshot: ${status}`)
+  return body as {
+    readonly counts: { readonly live: number }
+    readonly sessions: { readonly total: number }
+    readonly leaks: ReadonlyArray<unknown>
+    readonly process: { readonly heap: number; readonly cpu: number }
+  }
+}
+
+await sleep(500)
+const before = await census()
+const all = Array.from({ length: players }, (_, index) => new Bot(index))
+for (let index = 0; index < all.length; index += 25) {
+  await Promise.all(all.slice(index, index + 25).map((bot) => bot.join()))
+}
+const until = performance.now() + seconds * 1_000
+const living = Promise.all(all.map((bot) => bot.live(until)))
+await sleep(seconds * 500)
+const during = await census()
+await living
+for (const bot of all) bot.leave()
+let after = await census()
+for (let tries = 0; tries < 40 && (after.sessions.total > 0 || after.counts.live > before.counts.live); tries++) {
+  await sleep(250)
+  after = await census()
+}
+const stopped = await server.stop()
+agent.destroy()
+
+latencies.sort((a, b) => a - b)
+const at = (part: number) => `${(latencies[Math.floor((latencies.length - 1) * part)] ?? 0).toFixed(1)} ms`
+say(`${players} players for ${seconds} s, a command every ${every} s each, ${cpus().length} processors`)
+say(`  commands          ${commands} (${refused} refused in play), ${(commands / seconds).toFixed(0)}/s`)
+say(`  events delivered  ${events}, ${(events / seconds).toFixed(0)}/s`)
+say(`  command to event  p50 ${at(0.5)}, p95 ${at(0.95)}, p99 ${at(0.99)}, worst ${at(1)}`)
+say(`  join              worst ${Math.max(...joining, 0).toFixed(0)} ms`)
+say(
+  `  server processor  ${Math.round(during.process.cpu * 100)} % of one, heap ${
+    Math.round(during.process.heap / 1_048_576)
+  } MB`
+)
+say(`  fibers            ${before.counts.live} before, ${during.counts.live} during, ${after.counts.live} after`)
+say(`  leaks             ${after.leaks.length}`)
+say(`  stopped           exit code ${stopped.code} after ${stopped.millis.toFixed(0)} ms`)
+for (const [what, count] of problems) say(`  PROBLEM           ${count} x ${what}`)
+const failed = problems.size > 0 || after.leaks.length > 0 || after.counts.live > before.counts.live ||
+  stopped.code !== 0
+if (failed) process.exitCode = 1

@@ -1,0 +1,174 @@
+/**
+ * What players can ask over HTTP. Every answer is JSON; what happens comes over `/events`.
+ *
+ * | request | body |
+ * |---|---|
+ * | `POST /api/join` | `{ name }` for somebody new, `{ token }` to come back |
+ * | `POST /api/command` | `{ line }`, as typed |
+ * | `POST /api/move` | `{ direction }` |
+ * | `POST /api/say` | `{ text }` |
+ * | `POST /api/look` | `{ target? }` |
+ *
+ * The token goes into `Authorization: Bearer …`, or into the body as `token`.
+ *
+ * @since 0.1.0
+ */
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as HttpErrors from "@holdfast/http/HttpErrors"
+import { Effect, Either, Option, Schema } from "effect"
+import * as Command from "./domain/Command.js"
+import type { Refusal } from "./domain/Refusal.js"
+import type { Unavailable } from "./Game.js"
+import { Players } from "./Players.js"
+
+const Text = Schema.String.pipe(Schema.maxLength(2_000))
+const token = { token: Schema.optional(Schema.String) }
+
+/**
+ * The token of a request: its `Authorization` header, `?token=`, or what its body said.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const tokenOf = (
+  body?: string
+): Effect.Effect<string, HttpErrors.HttpError, HttpServerRequest.HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const header = /^Bearer\s+(\S+)$/i.exec(request.headers["authorization"] ?? "")?.[1]
+    const query = new URLSearchParams(request.url.split("?")[1] ?? "").get("token") ?? undefined
+    const found = header ?? body ?? query
+    return found === undefined
+      ? Effect.fail(
+        HttpErrors.make("Unauthorized", "Join first: POST /api/join with a name gives a token.", {
+          field: "token",
+          expected: "Authorization: Bearer <token>"
+        }, { status: 401, headers: { "www-authenticate": "Bearer" } })
+      )
+      : Effect.succeed(found)
+  })
+
+const statuses: Partial<Record<string, number>> = {
+  NotAllowed: 403,
+  Asleep: 409,
+  BadName: 409,
+  NoSuchPlayer: 404,
+  NotHere: 404,
+  NoExit: 409,
+  NotHeld: 409,
+  NotPossible: 409
+}
+
+/** A refusal of the world as an answer: its own tag and fields, and the status that fits best. */
+const asProblem = (refusal: Refusal): HttpErrors.HttpError =>
+  HttpErrors.make(refusal._tag, refusal.message, {
+    field: refusal.field,
+    expected: refusal.expected,
+    ...("suggestion" in refusal && refusal.suggestion !== undefined ? { suggestion: refusal.suggestion } : {})
+  }, { status: statuses[refusal._tag] ?? 400 })
+
+const JoinBody = Schema.Struct({
+  name: Schema.optional(Text),
+  operatorToken: Schema.optional(Text),
+  ...token
+})
+
+/** One command as a route: its body, and the command that it stands for. */
+const route = <A extends { readonly token?: string | undefined }, I>(
+  schema: Schema.Schema<A, I>,
+  command: (body: A) => Either.Either<Command.Command, Refusal>
+) =>
+  Effect.gen(function*() {
+    const players = yield* Players
+    const body = yield* HttpErrors.bodyJson(schema)
+    const claim = yield* Effect.flatMap(tokenOf(body.token), players.authorize)
+    const parsed = command(body)
+    if (Either.isLeft(parsed)) return yield* asProblem(parsed.left)
+    const reply = yield* players.act(claim, parsed.right)
+    return HttpServerResponse.unsafeJson({ reply }, noStore)
+  })
+
+const noStore = { headers: { "cache-control": "no-store" } }
+
+const join = Effect.gen(function*() {
+  const players = yield* Players
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const { name, operatorToken, token: again } = yield* HttpErrors.bodyJson(JoinBody)
+  if (again === undefined && name === undefined) {
+    return yield* HttpErrors.make("InvalidRequest", "name: is missing", {
+      field: "name",
+      expected: "a name for somebody new, or a token to come back"
+    })
+  }
+  const joined = again !== undefined
+    ? yield* players.rejoin(again)
+    : yield* players.join({
+      name: name!,
+      address: Option.getOrElse(request.remoteAddress, () => "unknown"),
+      ...(operatorToken === undefined ? {} : { operatorToken })
+    })
+  return HttpServerResponse.unsafeJson(joined, noStore)
+})
+
+/**
+ * The routes of the players.
+ *
+ * @since 0.1.0
+ * @category routes
+ */
+export const router = HttpRouter.empty.pipe(
+  HttpRouter.post("/api/join", join),
+  HttpRouter.post("/api/command", route(Schema.Struct({ line: Text, ...token }), ({ line }) => Command.parse(line))),
+  HttpRouter.post(
+    "/api/move",
+    route(
+      Schema.Struct({ direction: Text, ...token }),
+      ({ direction }) => Either.map(Command.parseDirection(direction), (to) => ({ _tag: "Go", direction: to }))
+    )
+  ),
+  HttpRouter.post(
+    "/api/say",
+    route(Schema.Struct({ text: Text, ...token }), ({ text }) => Either.right({ _tag: "Say", text }))
+  ),
+  HttpRouter.post(
+    "/api/look",
+    route(
+      Schema.Struct({ target: Schema.optional(Text), ...token }),
+      ({ target }) => Either.right({ _tag: "Look", ...(target === undefined ? {} : { target }) })
+    )
+  )
+)
+
+/**
+ * The problem of anything that a player's request fails with.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
+export const problem = (error: unknown): Option.Option<HttpErrors.Problem> => {
+  const refusal = error as Refusal | Unavailable
+  if (refusal._tag === "Unavailable") {
+    return Option.some(
+      HttpErrors.make("Unavailable", refusal.message, { expected: refusal.expected }, {
+        status: 503,
+        headers: { "retry-after": "2" }
+      }).problem
+    )
+  }
+  return refusals.has(refusal._tag) ? Option.some(asProblem(refusal).problem) : Option.none()
+}
+
+const refusals: ReadonlySet<string> = new Set([
+  "UnknownCommand",
+  "MissingWords",
+  "NoExit",
+  "NotHere",
+  "NotHeld",
+  "NotPossible",
+  "NoSuchPlayer",
+  "TooLong",
+  "BadName",
+  "NotAllowed",
+  "Asleep"
+])

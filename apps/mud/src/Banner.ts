@@ -1,0 +1,69 @@
+/**
+ * What is said when the server is up, and one line for each phase of its life.
+ *
+ * @since 0.1.0
+ */
+import * as HttpServer from "@effect/platform/HttpServer"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import { Effect, Layer, Stream } from "effect"
+import { Game } from "./Game.js"
+import type { Settings } from "./Settings.js"
+
+const words: Readonly<Record<Lifecycle.Phase, string>> = {
+  "accepting": "accepting: the world is open",
+  "draining": "draining: no new work, players get a farewell",
+  "stopping-lifecycle": "stopping: clocks and audits",
+  "stopping-rest": "stopping: everything else",
+  "releasing": "releasing: the world is saved, sockets and files are closed",
+  "done": "done"
+}
+
+/** The address as a browser on this machine would use it. */
+const urlOf = (address: HttpServer.Address): string => {
+  if (address._tag === "UnixAddress") return address.path
+  const host = ["0.0.0.0", "::"].includes(address.hostname) ? "localhost" : address.hostname
+  return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (settings: Settings) =>
+  Layer.scopedDiscard(
+    Effect.gen(function*() {
+      const server = yield* HttpServer.HttpServer
+      const lifecycle = yield* Lifecycle.Lifecycle
+      const { data } = yield* (yield* Game).now
+      const url = urlOf(server.address)
+      const pretty = settings.log !== "json" && process.stdout.isTTY
+      const guard = settings.operatorToken === undefined ? "from this machine" : "with the operator's token"
+      const kept = settings.data === "memory" ? "in memory" : settings.data
+      if (pretty) {
+        yield* Effect.sync(() =>
+          process.stdout.write(
+            [
+              "",
+              `  ${data.realm.title}, ${Object.keys(data.rooms).length} rooms. State: ${kept}.`,
+              "",
+              `  play       ${url}`,
+              `  terminal   npm run play -- --url ${url}`,
+              `  operator   ${url}/operator (${guard})`,
+              `  metrics    ${url}/metrics`,
+              "",
+              ""
+            ].join("\n")
+          )
+        )
+      } else {
+        yield* Effect.logInfo(`${data.realm.title} is up: ${url}`).pipe(
+          Effect.annotateLogs({ url, operator: `${url}/operator`, metrics: `${url}/metrics`, state: kept })
+        )
+      }
+      yield* lifecycle.phases.pipe(
+        Stream.runForEach((phase) => Effect.logInfo(words[phase])),
+        (self) => FiberRegistry.forkScoped(self, { name: "phase-log", kind: "service" })
+      )
+    })
+  )

@@ -1,0 +1,27 @@
+/**
+ * Logs: readable on a terminal, one JSON object a line otherwise.
+ *
+ * @since 0.1.0
+ */
+import { Layer, Logger, LogLevel } from "effect"
+import type { Settings } from "./Settings.js"
+
+const levels = {
+  debug: LogLevel.Debug,
+  info: LogLevel.Info,
+  warning: LogLevel.Warning,
+  error: LogLevel.Error
+}
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = ({ log, logLevel }: Pick<Settings, "log" | "logLevel">): Layer.Layer<never> => {
+  const pretty = log === "pretty" || (log === "auto" && process.stdout.isTTY)
+  const logger = log === "none" ? Logger.none : pretty ? Logger.prettyLoggerDefault : Logger.jsonLogger
+  return Layer.merge(
+    Logger.replace(Logger.defaultLogger, log === "none" || pretty ? logger : Logger.withConsoleLog(Logger.jsonLogger)),
+    Logger.minimumLogLevel(levels[logLevel])
+  )
+}

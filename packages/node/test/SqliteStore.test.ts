@@ -1,5 +1,6 @@
 import * as SqliteStore from "@holdfast/node/SqliteStore"
 import * as EventStoreConformance from "@holdfast/testing/EventStoreConformance"
+import * as TickerStoreConformance from "@holdfast/testing/TickerStoreConformance"
 import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,9 +11,13 @@ const temporary = Effect.acquireRelease(
   (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
 )
 
+const medium = Effect.map(temporary, (directory) => SqliteStore.layer({ path: join(directory, "store.db") }))
+
 EventStoreConformance.suite({
   name: "SQLite",
   durable: true,
-  medium: Effect.map(temporary, (directory) => SqliteStore.layer({ path: `${directory}/store.db` })),
+  medium,
   runs: process.env.HOLDFAST_NIGHTLY === "1" ? 500 : 30
 })
+
+TickerStoreConformance.suite({ name: "SQLite", durable: true, medium })

@@ -580,10 +580,14 @@ const fork = <A, E, R>(
   const tracked = new Tracked(registryOf(parent.currentContext), options, parent.getFiberRef(currentOwner), scope)
   const step = Effect.forkIn(self, scope) as unknown as Step<A, E>
   pathOfNextFork = tracked.path
-  const forked = step.effect_instruction_i0(parent, status)
-  pathOfNextFork = undefined
-  if (forked._tag === "Success") tracked.begin(forked.value)
-  return forked
+  try {
+    const forked = step.effect_instruction_i0(parent, status)
+    if (forked._tag === "Success") tracked.begin(forked.value)
+    return forked
+  } finally {
+    // The hook of a `Supervisor` may throw, and an owner of its own is no business of the next fork.
+    pathOfNextFork = undefined
+  }
 }
 
 /**

@@ -45,6 +45,7 @@ import {
 import type { Fiber, Schedule } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import * as Lifecycle from "./Lifecycle.js"
 
 /**
  * When a child is started again: `permanent` always, `transient` after a crash, `temporary` never.
@@ -110,7 +111,7 @@ export interface Options<R = never> {
   readonly stop?: "reverse" | "together"
   /** Whether the end of significant children ends the supervisor. Default `"never"`. */
   readonly autoShutdown?: "never" | "any_significant" | "all_significant"
-  /** Runs after the supervisor gave up and its children are stopped. */
+  /** Runs after the supervisor gave up and its children are stopped, uninterruptibly. */
   readonly onEscalation?: (escalated: Escalated) => Effect.Effect<void, never, R>
   /** Started in this order. */
   readonly children?: ReadonlyArray<ChildSpec<R>>
@@ -318,13 +319,21 @@ export const child = <R = never>(
 })
 
 /**
- * A supervisor for as long as the layer lives.
+ * A supervisor for as long as the layer lives: the top of a tree. With a `Lifecycle` in the context, and no `onEscalation`,
+ * a supervisor that gives up takes the service down, as a crash.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = <R = never>(options: Options<R>): Layer.Layer<never, never, Exclude<R, Scope.Scope>> =>
-  Layer.scopedDiscard(make(options)) as Layer.Layer<never, never, Exclude<R, Scope.Scope>>
+  Layer.scopedDiscard(Effect.flatMap(Effect.serviceOption(Lifecycle.Lifecycle), (lifecycle) =>
+    make(
+      Option.isNone(lifecycle) || options.onEscalation !== undefined ? options : {
+        ...options,
+        onEscalation: ({ message, owner }) =>
+          lifecycle.value.requestShutdown({ _tag: "Crash", origin: owner.join("/"), cause: message })
+      }
+    ))) as Layer.Layer<never, never, Exclude<R, Scope.Scope>>
 
 interface Child<R> {
   readonly spec: ChildSpec<R>

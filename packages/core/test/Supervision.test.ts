@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Supervision from "@holdfast/core/Supervision"
 import {
   Cause,
@@ -902,6 +903,18 @@ describe("Supervision beyond OTP", () => {
       yield* settle
       assert.strictEqual(yield* statuses(sup), "a:stopped")
     }))
+  rule("at the top of a service, a supervisor that gives up takes the service down", (stage) =>
+    Effect.gen(function*() {
+      yield* Layer.build(Supervision.layer({ name: "sup", intensity: 0, children: [stage.actor("a")] }))
+      yield* settle
+      yield* stage.crash("a")
+      const reason = yield* Effect.flatMap(Lifecycle.Lifecycle, (lifecycle) => lifecycle.awaitShutdown)
+      assert.deepStrictEqual(reason, {
+        _tag: "Crash",
+        origin: "sup",
+        cause: "sup gave up on a: more than 0 restarts within 5000 ms"
+      })
+    }).pipe(Effect.provide(Lifecycle.layer({ log: false }))))
   it.effect("nothing is left of 1000 children and their supervisor", () =>
     Effect.gen(function*() {
       const { census, counts } = yield* FiberRegistry.FiberRegistry

@@ -273,6 +273,12 @@ const scopeLabel = "application scope"
 /** Fibers of the release that stand for others: what is inside has a name of its own, or is in the detail of the scope. */
 const isContainer = (label: string): boolean => label === scopeLabel || /^finalizer \d+ of \d+$/.test(label)
 
+/** The child that a supervisor's finalizer `stop <name>` waits for: it is the child that is named. */
+const stoppedBy = (path: ReadonlyArray<string>): string => {
+  const label = path.at(-1) ?? ""
+  return label.startsWith("stop ") ? [...path.slice(0, -1), label.slice(5)].join("/") : ""
+}
+
 const round = (millis: number): number => Math.max(0, Math.round(millis))
 
 class Machine implements Service {
@@ -424,7 +430,7 @@ class Machine implements Service {
       this.end()
 
       yield* this.begin("stopping-lifecycle")
-      this.stop((entry) => lifecycleKinds.has(entry.kind) && !entry.supervised)
+      this.stop(this.lifecycleFibers())
       yield* this.settled()
       this.end()
 
@@ -646,6 +652,22 @@ class Machine implements Service {
     }
   }
 
+  /** Those of the kinds that stop first, and supervisors that have no other children. */
+  private lifecycleFibers() {
+    const first = new Set<string>()
+    const later = new Set<string>()
+    for (const { kind, owner } of this.registry.unsafeCensus()) {
+      if (kind === "supervisor") continue
+      const above = lifecycleKinds.has(kind) ? first : later
+      for (let depth = 1; depth < owner.length; depth++) above.add(owner.slice(0, depth).join("/"))
+    }
+    return (entry: FiberRegistry.Entry) => {
+      if (entry.kind !== "supervisor") return !entry.supervised && lifecycleKinds.has(entry.kind)
+      const path = entry.owner.join("/")
+      return !entry.supervised && first.has(path) && !later.has(path)
+    }
+  }
+
   private stopAdmitted() {
     for (const { fiber, owner, what } of this.working) this.stopFiber(fiber, { kind: "admitted", label: what, owner })
   }
@@ -732,7 +754,7 @@ class Machine implements Service {
           id: entry.id,
           name: entry.name,
           kind: entry.kind,
-          owner: entry.owner.length === 0 ? [entry.name] : entry.owner,
+          owner: entry.tracked ? entry.owner : [...entry.owner, `${entry.name} ${entry.id}`],
           age: round(entry.ageMillis)
         })
       )
@@ -757,8 +779,20 @@ class Machine implements Service {
       )
   }
 
+  private abandonedFibers(): ReadonlySet<string> {
+    return new Set(
+      this.states.flatMap((state) =>
+        state.items.filter((item) => item.kind === "fiber" && item.status === "abandoned").map((item) =>
+          [...item.owner, item.label].join("/")
+        )
+      )
+    )
+  }
+
   private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
-    const items = [...state.items.map((item) => this.itemReport(item, now)), ...state.extra, ...unfinished]
+    const abandoned = this.abandonedFibers()
+    const extra = state.extra.filter((item) => !abandoned.has(stoppedBy([...item.owner, item.label])))
+    const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]
     const named =
       this.states.some((one) =>
         one.items.some((item) => item.kind !== "scope" && item.status === "abandoned") ||

@@ -219,9 +219,11 @@ const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 
 const listed = (names: ReadonlyArray<string>, max: number): string =>
   names.length <= max ? names.join(", ") : `${names.slice(0, max).join(", ")} and ${names.length - max} more`
 
-/** The fibers that are left and were not named as abandoned. */
+/** The fibers that are left and are not named as an item. */
 const unnamed = (report: ShutdownReport): ReadonlyArray<string> => {
-  const named = new Set(report.items("abandoned").map((item) => [...item.owner, item.label].join("/")))
+  const named = new Set(
+    [...report.items("abandoned"), ...report.items("interrupted")].map((item) => [...item.owner, item.label].join("/"))
+  )
   return report.left.map((fiber) => fiber.owner.join("/")).filter((path) => !named.has(path))
 }
 

@@ -1,4 +1,5 @@
 export * as NodeMain from "./NodeMain.js"
+export * as NodeProbes from "./NodeProbes.js"
 export * as NodeRequest from "./NodeRequest.js"
 export * as NodeServer from "./NodeServer.js"
 export * as NodeSseSink from "./NodeSseSink.js"

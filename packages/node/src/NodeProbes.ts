@@ -1,0 +1,75 @@
+/**
+ * Memory and event-loop lag of this process, for `Audit` and whoever else asks.
+ *
+ * The lag is measured by a native timer (`perf_hooks.monitorEventLoopDelay`) that costs no JavaScript and keeps no process
+ * alive. Its resolution is 10 ms by default, which is subtracted: an idle loop reads about 0.
+ *
+ * @since 0.1.0
+ */
+import { LagProbe, MemoryProbe } from "@holdfast/core/Probes"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** How often the lag is sampled, at least 1 ms. Default 10 milliseconds. */
+  readonly resolution?: Duration.DurationInput
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { resolution: Duration.millis(10) } as const
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<MemoryProbe> = Layer.succeed(MemoryProbe, {
+  read: Effect.sync(() => {
+    const { external, heapUsed, rss } = process.memoryUsage()
+    return { external, heapUsed, rss }
+  })
+})
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLag = (options: Options = {}): Layer.Layer<LagProbe> =>
+  Layer.scoped(
+    LagProbe,
+    Effect.gen(function*() {
+      const resolution = Math.max(1, Math.round(Duration.toMillis(options.resolution ?? defaults.resolution)))
+      const histogram = yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          const histogram = monitorEventLoopDelay({ resolution })
+          histogram.enable()
+          return histogram
+        }),
+        (histogram) => Effect.sync(() => histogram.disable())
+      )
+      const millis = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e6 - resolution) : 0
+      return {
+        read: Effect.sync(() => {
+          const lag = histogram.count === 0
+            ? { mean: 0, p99: 0, max: 0 }
+            : { mean: millis(histogram.mean), p99: millis(histogram.percentile(99)), max: millis(histogram.max) }
+          histogram.reset()
+          return lag
+        })
+      }
+    })
+  )
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<MemoryProbe | LagProbe> = Layer.mergeAll(layerMemory, layerLag())

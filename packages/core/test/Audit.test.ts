@@ -28,9 +28,8 @@ const honest = Effect.gen(function*() {
   yield* FiberRegistry.forkScoped(Effect.never.pipe(Effect.timeout("1 hour")), { name: "timeout" })
   yield* FiberRegistry.forkScoped(Effect.race(Effect.never, Effect.never), { name: "race" })
   yield* FiberRegistry.forkScoped(Effect.flatMap(Effect.fork(Effect.never), Fiber.join), { name: "parent" })
-  yield* FiberRegistry.forkScoped(Effect.flatMap(Effect.forkDaemon(Effect.never), Fiber.join), {
-    name: "joined-daemon"
-  })
+  const joined = yield* Effect.acquireRelease(Effect.forkDaemon(Effect.interruptible(Effect.never)), Fiber.interrupt)
+  yield* FiberRegistry.forkScoped(Fiber.join(joined), { name: "joins" })
   yield* FiberRegistry.forkScoped(
     Stream.fromPubSub(pubsub).pipe(
       Stream.merge(Stream.fromQueue(queue)),

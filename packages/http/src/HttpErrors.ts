@@ -178,6 +178,25 @@ export const bodyTooLarge = (limit: number): HttpError =>
   make("BodyTooLarge", `the body is larger than ${limit} bytes`, { expected: `at most ${limit} bytes`, limit })
 
 /**
+ * A text was not JSON, in the parser's words.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const invalidJson = (cause: unknown): HttpError =>
+  make("InvalidJson", `this is not JSON: ${clip(cause instanceof Error ? cause.message : String(cause))}`, {
+    expected: "a JSON document"
+  }, { cause })
+
+/**
+ * What the client is told of a failure that is not its business.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const internalError = make("InternalError", "the server failed to answer this request")
+
+/**
  * A value did not fit its schema: the first issue's path and what was expected there.
  *
  * @since 0.1.0
@@ -375,8 +394,6 @@ const limitedText = (request: HttpServerRequest.HttpServerRequest): Effect.Effec
 
 // -- problems of the platform's own errors
 
-const internalError = make("InternalError", "the server failed to answer this request")
-
 const hasProblem = (u: unknown): u is HasProblem =>
   Predicate.hasProperty(u, "problem") && Predicate.hasProperty(u.problem, "status") &&
   Predicate.hasProperty(u.problem, "body")
@@ -388,11 +405,6 @@ const notFound = (request: HttpServerRequest.HttpServerRequest): HttpError =>
   make("NotFound", `there is no ${request.method} ${clip(pathOf(request))}`)
 
 const clip = (text: string): string => text.length > 200 ? `${text.slice(0, 200)}…` : text
-
-const invalidJson = (cause: unknown): HttpError =>
-  make("InvalidJson", `the body is not JSON: ${clip(cause instanceof Error ? cause.message : String(cause))}`, {
-    expected: "a JSON document"
-  }, { cause })
 
 const requestProblem = (error: HttpServerError.RequestError): HttpError => {
   if (error.cause instanceof HttpError) {

@@ -23,6 +23,7 @@ import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Socket from "@effect/platform/Socket"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -33,6 +34,7 @@ import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
+import * as NodeWebSocket from "./NodeWebSocket.js"
 
 /**
  * What the server keeps of one request until its fiber has ended and its response is flushed or lost.
@@ -51,6 +53,8 @@ export class Exchange {
   longLived = false
   /** The response was handed over to the kernel. */
   flushed = false
+  /** The connection speaks another protocol now, and no response is due. */
+  upgraded = false
   /** The client waits for `100 Continue`. */
   expectsContinue = false
   /** The response must be the last one of its connection. */
@@ -74,6 +78,20 @@ export class Exchange {
 
   get response(): Http.ServerResponse {
     return this.cachedResponse ??= this.evaluateResponse()
+  }
+
+  /** What a WebSocket is made from, where the request asked for one. */
+  get upgradable(): NodeWebSocket.Upgrade | undefined {
+    return this.upgradeHead === undefined || this.upgraded ? undefined : {
+      request: this.request,
+      socket: this.request.socket,
+      head: this.upgradeHead,
+      onUpgraded: () => {
+        this.upgraded = true
+        this.longLived = true
+        this.flushed = true
+      }
+    }
   }
 
   /** Was a response begun? */
@@ -257,11 +275,19 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
   }
 
   get upgrade(): Effect.Effect<Socket.Socket, HttpServerError.RequestError> {
-    return Effect.fail(
-      this.failed("Transport")(
-        HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
-      )
-    )
+    const upgrade = this.exchange.upgradable
+    return upgrade === undefined
+      ? Effect.fail(this.failed("Transport")(noHandshake))
+      : NodeWebSocket.toSocket(upgrade, { maxMessageBytes: 1024 * 1024, protocols: [], closeTimeout: 2000 })
+  }
+
+  [WebSocketTransport.accept](
+    options: WebSocketTransport.AcceptOptions
+  ): Effect.Effect<WebSocketTransport.Peer, HttpErrors.HttpError> {
+    return Effect.suspend(() => {
+      const upgrade = this.exchange.upgradable
+      return upgrade === undefined ? noHandshake : Effect.succeed(NodeWebSocket.peer(upgrade, options))
+    })
   }
 
   modify(options: Parameters<HttpServerRequest.HttpServerRequest["modify"]>[0]): NodeRequest {
@@ -326,6 +352,8 @@ export const markLongLived = (request: HttpServerRequest.HttpServerRequest): voi
   }
 }
 
+const noHandshake = HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
+
 const maxBodySize = Effect.map(
   HttpServerRequest.MaxBodySize,
   Option.match({ onNone: () => Number.POSITIVE_INFINITY, onSome: Number })
@@ -343,6 +371,9 @@ export const respond = (
 ): Effect.Effect<void, HttpServerError.ResponseError> =>
   Effect.suspend(() => {
     const exchange = (request as NodeRequest).exchange
+    if (exchange.upgraded) {
+      return Effect.void
+    }
     const response = exchange.response
     if (exchange.closed || response.writableEnded || response.destroyed) {
       return flushed(exchange)

@@ -1,0 +1,60 @@
+/**
+ * Events of a bus as messages of a WebSocket: each is one JSON text message with a `_tag`.
+ *
+ * | `_tag` | fields | what for |
+ * |---|---|---|
+ * | `open` | `session`, `retryMillis` | the first message |
+ * | `event` | `id`, `at`, `topic`, `event` | one event; `id` is what to come back with (`?lastEventId=`) |
+ * | `position` | `id` | nothing happened, but everything up to `id` was given |
+ * | `gap` | `reason`, `firstId`, `lastId`, `count?` | events that this connection will not see |
+ * | `reply` | `ref?`, `value` | what a command answered |
+ * | `error` | `ref?`, `error` | a message that was refused, in the shape of `HttpErrors` |
+ * | `farewell` | `reason`, `retryMillis?` | the last message, before the close |
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import type { Format } from "./SessionSink.js"
+import type { Envelope } from "./SseFormat.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<A, I = unknown> {
+  /** Sessions with equal names share encoded bytes. Default: `websocket`. Give each format of a hub its own. */
+  readonly name?: string | undefined
+  /** How an event becomes JSON. Default: the event as it is. */
+  readonly schema?: Schema.Schema<A, I> | undefined
+  /** Takes the place of `schema`: the whole message, as a value for `JSON.stringify`. It must carry the `id`. */
+  readonly encode?: ((envelope: Envelope<A>, id: number) => unknown) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, I = unknown>(options?: Options<A, I>): Format<Envelope<A>> => {
+  const toJson = options?.schema === undefined ? (event: A): unknown => event : Schema.encodeSync(options.schema)
+  const encode = options?.encode ?? ((envelope: Envelope<A>, id: number): unknown => ({
+    _tag: "event",
+    id,
+    at: envelope.at,
+    topic: envelope.topic,
+    event: toJson(envelope.event)
+  }))
+  return {
+    name: options?.name ?? "websocket",
+    event: (envelope, id) => message(encode(envelope, id)),
+    opening: (info) => message({ _tag: "open", ...info }),
+    gap: (gap) => message({ _tag: "gap", ...gap }),
+    farewell: (info) => message({ _tag: "farewell", ...info }),
+    heartbeat: (id) => message({ _tag: "position", id })
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category conversions
+ */
+export const message = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value))

@@ -1,0 +1,309 @@
+/**
+ * A WebSocket on the same hub as server-sent events: the same topics, policies, limits, resume and clean-up, and commands
+ * inwards.
+ *
+ * In this order: a well-formed handshake (426, 400), the page's origin (403), then what `SseRoute` does: where to resume
+ * (`?lastEventId=`, the id of the last event that the client has seen), authorisation, topics, admission. Whatever refuses
+ * does so with an HTTP status and a JSON body; only then is the connection upgraded.
+ *
+ * - **Outwards**: the messages of `WebSocketFormat`. A reader that is behind is the hub's business, as everywhere.
+ * - **Inwards**: each text message is JSON and goes through your schema. What does not fit is answered with an `error`
+ *   message that names the field, and the connection is kept. A field `ref` is taken off first and comes back with the
+ *   answer. Commands of one connection run one at a time, in order; `queue` of them wait, then reading stops.
+ * - **Sizes and times**: a message over `maxMessageBytes` closes with 1009; a peer that gives no sign of life for two
+ *   ping intervals is disconnected.
+ * - **Close codes**: 1001 drained, 1011 error, 1013 slow, 4401 expired, 4403 kicked, 4409 replaced, else 1000.
+ * - **Shutdown**: the session, the command in progress and its fiber belong to the scope of the request. They are in the
+ *   census with kind `session`.
+ *
+ * A page on another site can open a WebSocket with your cookies. Unless `origins` says otherwise, a handshake with an
+ * `Origin` is taken from the site itself only.
+ *
+ * @since 0.1.0
+ */
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as HttpErrors from "./HttpErrors.js"
+import { arrive, refused } from "./internal/arrival.js"
+import type { Format } from "./SessionSink.js"
+import type * as SseFormat from "./SseFormat.js"
+import type * as SseHub from "./SseHub.js"
+import type * as SseRoute from "./SseRoute.js"
+import * as WebSocketFormat from "./WebSocketFormat.js"
+import * as WebSocketTransport from "./WebSocketTransport.js"
+
+/**
+ * What clients may say.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Commands<A, I, E, R> {
+  readonly schema: Schema.Schema<A, I>
+  /**
+   * What it succeeds with is the `value` of the reply; `undefined` sends none, unless the command has a `ref`. Failures
+   * that `HttpErrors.toProblem` knows are told to the client, others are logged and told as `InternalError`.
+   */
+  readonly handle: (command: A, session: SseHub.Session, grant: SseRoute.Grant) => Effect.Effect<unknown, E, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<
+  E = never,
+  R = never,
+  E2 = never,
+  R2 = never,
+  A = never,
+  I = never,
+  E3 = never,
+  R3 = never
+> extends Pick<SseRoute.Options<E, R, E2, R2>, "address" | "authorize" | "hub" | "topics"> {
+  /** Without it, the connection is for reading, and every inbound message is answered with an error. */
+  readonly commands?: Commands<A, I, E3, R3> | undefined
+  /** Default: `WebSocketFormat.make()`. */
+  readonly format?: Format<SseFormat.Envelope<never>> | undefined
+  /** Whose pages may connect. Default: those of the host that the request names. */
+  readonly origins?: "*" | ReadonlyArray<string> | ((origin: string) => boolean) | undefined
+  /** Subprotocols, the preferred first. A client that asks for others only is given none. */
+  readonly protocols?: ReadonlyArray<string> | undefined
+  /** Bytes of an inbound message. Default 64 KiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** Commands that wait for the one in progress. Default 32. */
+  readonly queue?: number | undefined
+  /** Default 20 seconds. */
+  readonly pingInterval?: Duration.DurationInput | undefined
+  /** How long a peer may take to answer a close. Default 2 seconds. */
+  readonly closeTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * The handler of a route, for `HttpRouter.get`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I = never, E3 = never, R3 = never>(
+  options: Options<E, R, E2, R2, A, I, E3, R3>
+): Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  HttpErrors.HttpError | E | E2,
+  HttpServerRequest.HttpServerRequest | Scope.Scope | R | R2 | R3
+> => {
+  const format = (options.format ?? WebSocketFormat.make()) as Format<never>
+  const accept: WebSocketTransport.AcceptOptions = {
+    maxMessageBytes: options.maxMessageBytes ?? 64 * 1024,
+    protocols: options.protocols ?? [],
+    closeTimeout: Duration.toMillis(options.closeTimeout ?? "2 seconds")
+  }
+  const capacity = options.queue ?? 32
+  const pingInterval = Duration.toMillis(options.pingInterval ?? "20 seconds")
+  const decode = options.commands === undefined ? undefined : Schema.decodeUnknown(options.commands.schema)
+
+  return Effect.gen(function*() {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    yield* checkHandshake(request)
+    yield* checkOrigin(request, options.origins)
+    const { grant, ...arrival } = yield* arrive(request, options)
+    const peer = yield* WebSocketTransport.connect(request, accept)
+
+    const inbox = yield* Queue.unbounded<string | Uint8Array>()
+    let waiting = 0
+    let signs = 0
+    peer.listen({
+      onSign: () => {
+        signs = 0
+      },
+      onMessage: (data) => {
+        waiting++
+        inbox.unsafeOffer(data)
+        if (waiting >= capacity && !peer.pause() && waiting > capacity) {
+          peer.close(1008, "too many messages at once")
+        }
+      }
+    })
+
+    const session = yield* Effect.mapError(
+      options.hub.open({
+        sink: peer.sink,
+        format,
+        ...arrival,
+        principal: grant.principal,
+        policy: grant.policy,
+        capacity: grant.capacity
+      }),
+      refused
+    )
+    const pings = setInterval(() => {
+      signs++
+      if (signs > 2) {
+        peer.sink.destroy()
+      } else if (!peer.ping()) {
+        signs = 0
+      }
+    }, pingInterval)
+    yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(pings)))
+
+    const answer = (value: object) => session.send(WebSocketFormat.message(value))
+    const receive = (data: string | Uint8Array) =>
+      Effect.suspend(() => {
+        const { problem, ref, value } = parse(data)
+        const tagged = ref === undefined ? {} : { ref }
+        if (problem !== undefined) {
+          return answer({ _tag: "error", ...tagged, error: problem.problem.body })
+        }
+        const { commands } = options
+        if (commands === undefined || decode === undefined) {
+          return answer({ _tag: "error", ...tagged, error: readOnly.problem.body })
+        }
+        return decode(value).pipe(
+          Effect.flatMap((command) => commands.handle(command, session, grant)),
+          Effect.matchCauseEffect({
+            onSuccess: (value) =>
+              value === undefined && ref === undefined
+                ? Effect.void
+                : answer({ _tag: "reply", ...tagged, value: value === undefined ? null : value }),
+            onFailure: (cause) =>
+              Effect.flatMap(problemOf(cause), (error) => answer({ _tag: "error", ...tagged, error }))
+          })
+        )
+      })
+
+    yield* FiberRegistry.forkScoped(
+      Effect.interruptible(Effect.forever(Effect.flatMap(Queue.take(inbox), (data) =>
+        Effect.ensuring(
+          receive(data),
+          Effect.sync(() => {
+            waiting--
+            if (waiting === capacity - 1) {
+              peer.resume()
+            }
+          })
+        )))),
+      { name: `${session.id} commands`, kind: "session" }
+    )
+
+    const { reason } = yield* Effect.interruptible(session.awaitEnd)
+    peer.close(WebSocketTransport.closeCode(reason), reason)
+    yield* Effect.interruptible(peer.closed)
+    return HttpServerResponse.empty({ status: 101 })
+  })
+}
+
+/**
+ * Adds the route to a router.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const mount = <E = never, R = never, E2 = never, R2 = never, A = never, I = never, E3 = never, R3 = never>(
+  path: HttpRouter.PathInput,
+  options: Options<E, R, E2, R2, A, I, E3, R3>
+) =>
+<RE, RR>(router: HttpRouter.HttpRouter<RE, RR>) => HttpRouter.get(router, path, make(options))
+
+const readOnly = HttpErrors.make("MethodNotAllowed", "this connection takes no commands")
+
+const checkHandshake = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<void, HttpErrors.HttpError> => {
+  const { headers } = request
+  if (!/\bupgrade\b/i.test(headers["connection"] ?? "") || (headers["upgrade"] ?? "").toLowerCase() !== "websocket") {
+    return HttpErrors.make("UpgradeRequired", "this is a WebSocket", { field: "upgrade", expected: "websocket" }, {
+      headers: { upgrade: "websocket" }
+    })
+  }
+  if (headers["sec-websocket-version"] !== "13") {
+    return HttpErrors.make(
+      "UpgradeRequired",
+      "this version of WebSocket is not spoken here",
+      { field: "sec-websocket-version", expected: "13" },
+      { headers: { upgrade: "websocket", "sec-websocket-version": "13" } }
+    )
+  }
+  if (!/^[+/0-9A-Za-z]{22}==$/.test(headers["sec-websocket-key"] ?? "")) {
+    return HttpErrors.make("BadRequest", "the handshake has no valid key", {
+      field: "sec-websocket-key",
+      expected: "16 bytes in base64"
+    })
+  }
+  return Effect.void
+}
+
+const checkOrigin = (
+  request: HttpServerRequest.HttpServerRequest,
+  origins: Options["origins"]
+): Effect.Effect<void, HttpErrors.HttpError> => {
+  const origin = request.headers["origin"]
+  // Programs send none, browsers always do.
+  if (origin === undefined || origins === "*") {
+    return Effect.void
+  }
+  const known = origins === undefined
+    ? sameHost(origin, request.headers["host"])
+    : typeof origins === "function"
+    ? origins(origin)
+    : origins.includes(origin)
+  return known
+    ? Effect.void
+    : HttpErrors.make("Forbidden", "pages of this origin may not connect", { field: "origin" })
+}
+
+const sameHost = (origin: string, host: string | undefined): boolean => {
+  try {
+    return host !== undefined && new URL(origin).host === new URL(`${new URL(origin).protocol}//${host}`).host
+  } catch {
+    return false
+  }
+}
+
+interface Parsed {
+  readonly ref?: string | number
+  readonly value?: unknown
+  readonly problem?: HttpErrors.HttpError
+}
+
+const parse = (data: string | Uint8Array): Parsed => {
+  if (typeof data !== "string") {
+    return {
+      problem: HttpErrors.make("UnsupportedMediaType", "binary messages are not read", { expected: "a text message" })
+    }
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(data)
+  } catch (cause) {
+    return { problem: HttpErrors.invalidJson(cause) }
+  }
+  if (typeof value !== "object" || value === null || !("ref" in value)) {
+    return { value }
+  }
+  const { ref, ...rest } = value
+  return typeof ref === "string" || typeof ref === "number"
+    ? { ref, value: rest }
+    : {
+      problem: HttpErrors.make("InvalidRequest", "ref: is not a text or a number", {
+        field: "ref",
+        expected: "a text or a number"
+      })
+    }
+}
+
+const problemOf = (cause: Cause.Cause<unknown>): Effect.Effect<HttpErrors.ErrorBody> => {
+  const known = Option.flatMap(Cause.failureOption(cause), HttpErrors.toProblem)
+  if (Option.isSome(known)) {
+    return Effect.succeed(known.value.body)
+  }
+  return Cause.isInterruptedOnly(cause)
+    ? Effect.failCause(cause as Cause.Cause<never>)
+    : Effect.as(Effect.logError("A command failed", cause), HttpErrors.internalError.problem.body)
+}

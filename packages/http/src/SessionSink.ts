@@ -16,6 +16,7 @@ import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /**
@@ -169,15 +170,28 @@ export interface Sink {
 }
 
 /**
- * How a request becomes a sink. `respond` is what the handler answers with: at once where the answer is a stream, after
- * `ended` where the sink wrote the response itself.
+ * A session as its transport sees it.
+ *
+ * @since 0.1.0
+ * @category ports
+ */
+export interface Opened {
+  readonly id: string
+  readonly awaitEnd: Effect.Effect<unknown>
+  /** What the session holds. Whoever has it closes it, once, when the session has ended or its fiber was interrupted. */
+  readonly scope: Scope.CloseableScope
+}
+
+/**
+ * How a request becomes a sink. `respond` takes the session's scope over and answers what the handler returns: a stream,
+ * or nothing where the sink wrote the response itself.
  *
  * @since 0.1.0
  * @category ports
  */
 export interface Connection {
   readonly sink: Sink
-  readonly respond: (ended: Effect.Effect<unknown>) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+  readonly respond: (opened: Opened) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
 }
 
 /**
@@ -286,8 +300,9 @@ export const portable: TransportService = {
       }
       return Effect.succeed<Connection>({
         sink,
-        respond: () =>
-          Effect.sync(() =>
+        respond: ({ scope }) =>
+          Effect.as(
+            Effect.addFinalizer((exit) => Scope.close(scope, exit)),
             HttpServerResponse.stream(Stream.repeatEffectChunkOption(pull), {
               contentType: head.headers["content-type"],
               headers: head.headers

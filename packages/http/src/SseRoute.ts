@@ -8,8 +8,8 @@
  *
  * - Failures of your hooks stay typed and are yours to answer; `HttpErrors.HttpError` is answered as it is.
  * - `HEAD` answers the headers and opens no session. HTTP/1.0 gets a body that ends with the connection.
- * - The session is acquired in the scope of the request. A client that leaves at any moment, also before the body
- *   begins, leaves nothing behind.
+ * - The session, and what `authorize` acquires, live in a scope of the session. A client that leaves at any moment, also
+ *   before the body begins, leaves nothing behind.
  *
  * Browsers treat any answer but 200 as final: an `EventSource` that is refused with 429 or 503 does not come back by
  * itself. 204 tells it so on purpose, see `Options.authorize`.
@@ -21,7 +21,8 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import type * as Following from "./Following.js"
 import * as HttpErrors from "./HttpErrors.js"
 import { arrive, refused } from "./internal/arrival.js"
@@ -172,7 +173,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
       ...allowed,
       ...options.headers
     }
-    return Effect.mapError(session(request, options, format, headers), (error) =>
+    const withHeaders = (error: HttpErrors.HttpError | E | E2) =>
       // without these a page cannot even see which error it was
       error instanceof HttpErrors.HttpError
         ? new HttpErrors.HttpError({
@@ -180,7 +181,20 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
           message: error.message,
           problem: { ...error.problem, headers: { ...allowed, ...error.problem.headers } }
         })
-        : error)
+        : error
+    // The session has a scope of its own, because it may outlive the fiber of the request. Until the transport has taken
+    // it over, it ends with whatever happens here.
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        Scope.make(),
+        (scope) =>
+          restore(Scope.extend(prepare(request, options, format, headers, scope), scope)).pipe(
+            Effect.mapError(withHeaders),
+            Effect.onExit((exit) => exit._tag === "Failure" ? Scope.close(scope, exit) : Effect.void),
+            Effect.flatten
+          )
+      )
+    )
   })
 }
 
@@ -194,16 +208,20 @@ export const mount =
   <E = never, R = never, E2 = never, R2 = never>(path: HttpRouter.PathInput, options: Options<E, R, E2, R2>) =>
   <RE, RR>(router: HttpRouter.HttpRouter<RE, RR>) => HttpRouter.all(router, path, make(options))
 
-const session = <E, R, E2, R2>(
+type Response = Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
+
+/** Everything up to an open session. What it answers is the rest, which must not fail. */
+const prepare = <E, R, E2, R2>(
   request: HttpServerRequest.HttpServerRequest,
   options: Options<E, R, E2, R2>,
   format: Format<never>,
-  headers: Readonly<Record<string, string>>
-) =>
+  headers: Readonly<Record<string, string>>,
+  scope: Scope.CloseableScope
+): Effect.Effect<Response, HttpErrors.HttpError | E | E2, R | R2 | Scope.Scope> =>
   Effect.gen(function*() {
     const { grant, ...incoming } = yield* arrive(request, options)
     if (request.method === "HEAD") {
-      return HttpServerResponse.empty({ status: 200, headers })
+      return Effect.as(Scope.close(scope, Exit.void), HttpServerResponse.empty({ status: 200, headers }))
     }
     const transport = yield* Transport
     const connection = yield* transport.connect(request, { headers })
@@ -218,7 +236,7 @@ const session = <E, R, E2, R2>(
       }),
       refused
     )
-    return yield* connection.respond(session.awaitEnd)
+    return connection.respond({ id: session.id, awaitEnd: session.awaitEnd, scope })
   })
 
 // -- the request

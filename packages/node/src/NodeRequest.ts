@@ -27,6 +27,7 @@ import * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
@@ -45,6 +46,10 @@ import * as NodeWebSocket from "./NodeWebSocket.js"
 export class Exchange {
   /** The fiber that answers. */
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** The fiber that took the exchange over, see `handOver`. */
+  successor: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** Starts a fiber of the server's, with the server's services alone. */
+  fork: ((effect: Effect.Effect<unknown>, name: string) => Fiber.RuntimeFiber<unknown, unknown>) | undefined
   /** The client, or the server, gave the connection up. */
   closed = false
   /** The server ended this request because its time to drain was over. */
@@ -354,6 +359,38 @@ export const markLongLived = (request: HttpServerRequest.HttpServerRequest): voi
 
 const noHandshake = HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
 
+/**
+ * Goes on with an answer in a fiber of its own, and lets the fiber of the request end with everything on its stack: an open
+ * event stream then costs half the memory. The new fiber waits for `until`, then runs `finish`, also when it was
+ * interrupted, and takes the place of the old one in every respect: it is in the census, it is interrupted when the
+ * client leaves or the server stops, and a drain waits for it.
+ *
+ * False, and nothing happens, when the request is not one of a `NodeServer`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const handOver = (
+  request: HttpServerRequest.HttpServerRequest,
+  name: string,
+  until: Effect.Effect<unknown>,
+  finish: (exit: Exit.Exit<unknown>) => Effect.Effect<void>
+): boolean => {
+  const exchange = request instanceof NodeRequest ? request.exchange : undefined
+  if (exchange?.fork === undefined) {
+    return false
+  }
+  exchange.longLived = true
+  const fiber = exchange.fork(
+    // few frames: this is the stack of an idle connection
+    Effect.onExit(until, (exit) => Effect.zipRight(finish(exit), Effect.suspend(() => flushed(exchange)))),
+    name
+  )
+  exchange.successor = fiber
+  exchange.fiber = fiber
+  return true
+}
+
 const maxBodySize = Effect.map(
   HttpServerRequest.MaxBodySize,
   Option.match({ onNone: () => Number.POSITIVE_INFINITY, onSome: Number })
@@ -371,7 +408,7 @@ export const respond = (
 ): Effect.Effect<void, HttpServerError.ResponseError> =>
   Effect.suspend(() => {
     const exchange = (request as NodeRequest).exchange
-    if (exchange.upgraded) {
+    if (exchange.upgraded || exchange.successor !== undefined) {
       return Effect.void
     }
     const response = exchange.response

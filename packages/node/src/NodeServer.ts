@@ -346,11 +346,15 @@ export const make = (
       connection.exchanges.add(exchange)
       const refused = refusal ?? refusalOf(exchange, connection)
       const fiber = refused === undefined ? handle!(exchange) : runFork(refuse(exchange, refused))
-      exchange.fiber = fiber
+      exchange.fiber = exchange.successor ?? fiber
       if (refused !== undefined) {
         counters.refused++
       }
-      fiber.addObserver(() => retire(connection, exchange))
+      fiber.addObserver(() =>
+        exchange.successor === undefined
+          ? retire(connection, exchange)
+          : exchange.successor.addObserver(() => retire(connection, exchange))
+      )
     }
 
     const onRequest = (
@@ -592,11 +596,18 @@ export const make = (
             return Effect.flatMap(finish(false), logCut)
           })
         )
-        const own: Handle = (exchange) =>
-          run(Effect.withFiberRuntime<void>((fiber) => {
+        const fork = (effect: Effect.Effect<unknown>, name: string) =>
+          run(Effect.withFiberRuntime<unknown>((fiber) => {
+            registry.unsafeTrack(fiber, { name, kind: "session" })
+            return effect
+          }))
+        const own: Handle = (exchange) => {
+          exchange.fork = fork
+          return run(Effect.withFiberRuntime<void>((fiber) => {
             registry.unsafeTrack(fiber, { name: nameOf(exchange.request), kind: "request" })
             return Effect.provideService(handled, HttpServerRequest.HttpServerRequest, new NodeRequest(exchange))
           }))
+        }
         handle = own
       })
 

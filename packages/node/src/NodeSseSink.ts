@@ -20,7 +20,9 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as SessionSink from "@holdfast/http/SessionSink"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type * as Net from "node:net"
 import * as NodeRequest from "./NodeRequest.js"
@@ -139,12 +141,18 @@ export const transport: SessionSink.TransportService = {
       NodeRequest.markLongLived(request)
       return Effect.succeed<SessionSink.Connection>({
         sink: new NodeSseSink(NodeHttpServerRequest.toServerResponse(request), head.headers),
-        respond: (ended) => Effect.as(Effect.interruptible(ended), written)
+        respond: ({ awaitEnd, id, scope }) =>
+          Effect.suspend(() => {
+            const close = (exit: Exit.Exit<unknown>) => Scope.close(scope, exit)
+            return NodeRequest.handOver(request, id, awaitEnd, close)
+              ? Effect.succeed(written)
+              : Effect.as(Effect.onExit(Effect.interruptible(awaitEnd), close), written)
+          })
       })
     })
 }
 
-/** The response is over by then; platforms look at `writableEnded` and send nothing. */
+/** The response is begun, and over when this is a platform's turn: it looks at `writableEnded` and sends nothing. */
 const written = HttpServerResponse.empty({ status: 200 })
 
 /**

@@ -1,0 +1,176 @@
+/**
+ * Server-sent events to many connections: CPU per delivery, heap per idle session, stalled readers, churn and drain.
+ *
+ * Each server runs in a process of its own and measures its own CPU; the readers run in another. All servers of one run
+ * get the same events at the same pace, so the ratios compare, the microseconds do not travel.
+ *
+ * `npm run bench sse` takes half a minute; `npm run bench sse full` adds 100,000 connections that come and go, and the
+ * drain of 10,000 sessions.
+ */
+import type { ChildProcess } from "node:child_process"
+import { fork } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+const full = process.argv.includes("full")
+const connections = 1000
+const out = (line = "") => process.stdout.write(`${line}\n`)
+
+const start = async (file: string, ...args: Array<string>) => {
+  const child = fork(fileURLToPath(new URL(`./sse/${file}.js`, import.meta.url)), args, { execArgv: ["--expose-gc"] })
+  return { child, first: await next(child) }
+}
+
+interface Answer {
+  readonly port: number
+  readonly cpu: number
+  readonly p99: number
+  readonly heap: number
+  readonly external: number
+  readonly handles: number
+  readonly farewells: number
+  readonly hub: { readonly open: number }
+}
+
+const next = (child: ChildProcess) =>
+  new Promise<Answer>((resolve, reject) => {
+    const onExit = (code: number | null) => reject(new Error(`a child process ended with ${code}`))
+    child.once("exit", onExit)
+    child.once("message", (message) => {
+      child.off("exit", onExit)
+      resolve(message as Answer)
+    })
+  })
+
+const ask = (child: ChildProcess, order: object) => {
+  const answer = next(child)
+  child.send(order)
+  return answer
+}
+
+interface Row {
+  readonly name: string
+  readonly burst1: number
+  readonly burst16: number
+  readonly heap: number
+  readonly p99: number
+  readonly p99Stalled: number
+}
+
+/** Microseconds of the server's CPU per delivered event. */
+const perDelivery = async (
+  server: ChildProcess,
+  client: ChildProcess,
+  bursts: number,
+  size: number,
+  readers: number
+) => {
+  const deliveries = bursts * size * readers
+  await ask(client, { _tag: "Expect", events: deliveries, sample: size === 1 })
+  const done = next(client)
+  server.send({ _tag: "Publish", bursts, size, pause: 25 })
+  const { p99 } = await done
+  const { cpu } = await ask(server, { _tag: "Stats" })
+  return { cpu: cpu / deliveries, p99 }
+}
+
+const measure = async (name: string): Promise<Row> => {
+  const { child: server, first } = await start("servers", name)
+  const { child: client } = await start("client")
+  // one session more than measured, so that what is made once is there before
+  await ask(client, { _tag: "Connect", port: first.port, count: 50 })
+  const empty = await ask(server, { _tag: "Heap" })
+  await ask(client, { _tag: "Connect", port: first.port, count: connections - 50 })
+  const idle = await ask(server, { _tag: "Heap" })
+  // warm up
+  await perDelivery(server, client, 20, 1, connections)
+  await perDelivery(server, client, 5, 16, connections)
+  const one = await perDelivery(server, client, name === "naive" ? 20 : 60, 1, connections)
+  const sixteen = await perDelivery(server, client, name === "naive" ? 5 : 20, 16, connections)
+  let p99Stalled = Number.NaN
+  if (name === "holdfast") {
+    await ask(client, { _tag: "Connect", port: first.port, count: 2, stalled: 2 })
+    // enough to fill what the kernel holds for them, so that they really stall
+    await perDelivery(server, client, 60, 16, connections)
+    p99Stalled = (await perDelivery(server, client, 60, 1, connections)).p99
+  }
+  await ask(client, { _tag: "Leave" })
+  client.kill()
+  server.send({ _tag: "Stop" })
+  await new Promise((resolve) => server.once("exit", resolve))
+  return {
+    name,
+    burst1: one.cpu,
+    burst16: sixteen.cpu,
+    heap: (idle.heap + idle.external - empty.heap - empty.external) / (connections - 50),
+    p99: one.p99,
+    p99Stalled
+  }
+}
+
+const names = ["raw", "raw-buffer", "holdfast", "holdfast-portable", "better-sse", "naive"]
+const rows: Array<Row> = []
+out(`${connections} connections, CPU of the server per delivered event, ratios to the better raw loop`)
+for (const name of names) {
+  rows.push(await measure(name))
+}
+const raw1 = Math.min(rows[0].burst1, rows[1].burst1)
+const raw16 = Math.min(rows[0].burst16, rows[1].burst16)
+out()
+out(
+  `${"".padEnd(20)}${"burst 1".padStart(20)}${"burst 16".padStart(20)}${"heap/session".padStart(16)}${
+    "p99".padStart(10)
+  }`
+)
+for (const row of rows) {
+  const cell = (value: number, base: number) => `${value.toFixed(2)} us  ${(value / base).toFixed(2)} x`.padStart(20)
+  out(
+    row.name.padEnd(20) + cell(row.burst1, raw1) + cell(row.burst16, raw16) +
+      `${(row.heap / 1024).toFixed(1)} KiB`.padStart(16) + `${row.p99.toFixed(1)} ms`.padStart(10)
+  )
+}
+const hub = rows.find((row) => row.name === "holdfast")!
+out()
+out(
+  `two stalled readers among ${connections}: p99 of the others ${hub.p99Stalled.toFixed(1)} ms, without ${
+    hub.p99.toFixed(1)
+  } ms`
+)
+
+const churn = async (cycles: number) => {
+  const { child: server, first } = await start("servers", "holdfast")
+  const { child: client } = await start("client")
+  await ask(client, { _tag: "Churn", port: first.port, cycles: 2000, parallel: 100 })
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  const before = await ask(server, { _tag: "Heap" })
+  const began = performance.now()
+  await ask(client, { _tag: "Churn", port: first.port, cycles, parallel: 100 })
+  const seconds = (performance.now() - began) / 1000
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const after = await ask(server, { _tag: "Heap" })
+  const { hub } = await ask(server, { _tag: "Stats" })
+  out(
+    `${cycles} connections that came and went in ${seconds.toFixed(1)} s: ${hub.open} sessions open, ` +
+      `heap ${((after.heap - before.heap) / 1024).toFixed(0)} KiB more, ${after.handles - before.handles} handles more`
+  )
+  client.kill()
+  server.send({ _tag: "Stop" })
+  await new Promise((resolve) => server.once("exit", resolve))
+}
+
+const drain = async (count: number) => {
+  const { child: server, first } = await start("servers", "holdfast")
+  const { child: client } = await start("client")
+  await ask(client, { _tag: "Connect", port: first.port, count })
+  const began = performance.now()
+  const closed = ask(client, { _tag: "AwaitClosed" })
+  server.send({ _tag: "Drain" })
+  const { farewells } = await closed
+  const seconds = (performance.now() - began) / 1000
+  out(`drain of ${count} sessions: ${farewells} farewells, all closed after ${seconds.toFixed(2)} s`)
+  client.kill()
+  server.send({ _tag: "Stop" })
+  await new Promise((resolve) => server.once("exit", resolve))
+}
+
+await churn(full ? 100_000 : 4000)
+await drain(full ? 10_000 : 1000)

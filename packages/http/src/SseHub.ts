@@ -837,11 +837,13 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
     yield* fan.pipe(
       Effect.catchAllCause((cause) =>
         Effect.suspend(() => {
+          // A bus that is drained after its hub ends the source: that is the order of a shutdown, not a fault.
+          const expected = draining
           draining = true
           for (const session of Array.from(sessions.values())) {
-            session.finishWith("error", "farewell", retryMillis)
+            session.finishWith(expected ? "drained" : "error", "farewell", retryMillis)
           }
-          return Effect.logError(`The hub ${name} has lost its source of events`, cause)
+          return expected ? Effect.void : Effect.logError(`The hub ${name} has lost its source of events`, cause)
         })
       ),
       (self) => FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })

@@ -764,19 +764,20 @@ class Machine implements Service {
   /** Finalizers that are still running inside of the application's scope, and have not been reported. */
   private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
     const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
-    return census.filter((entry) => entry.kind === "cleanup" && !mine.has(entry.fiber) && !this.named.has(entry.id))
-      .map(
-        (entry) =>
-          new Report.Item({
-            kind: "finalizer",
-            label: entry.name,
-            owner: entry.owner.slice(0, -1),
-            status: "abandoned",
-            elapsed: round(entry.ageMillis),
-            budget: round(entry.ageMillis),
-            detail: "still running at the end"
-          })
-      )
+    const abandoned = this.abandonedFibers()
+    return census.flatMap(({ ageMillis, fiber, id, kind, name, owner }) =>
+      kind !== "cleanup" || mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) ? [] : [
+        new Report.Item({
+          kind: "finalizer",
+          label: name,
+          owner: owner.slice(0, -1),
+          status: "abandoned",
+          elapsed: round(ageMillis),
+          budget: round(ageMillis),
+          detail: "still running at the end"
+        })
+      ]
+    )
   }
 
   private abandonedFibers(): ReadonlySet<string> {

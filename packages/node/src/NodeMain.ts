@@ -85,6 +85,9 @@ const debounce = 100
 const hardMargin = 120
 const watchdogMargin = 250
 
+/** How long the application waits for the watchdog before it starts without. Milliseconds. */
+const watchdogStart = 1000
+
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const
 
 /**
@@ -152,6 +155,7 @@ class Main<A, E> {
         const report = this.lifecycle.unsafeReport()
         return report === undefined ? undefined : this.line(report)
       })
+      this.beat()
     }
   }
 
@@ -176,6 +180,8 @@ class Main<A, E> {
   /** The application's fiber, and the wait for the reason to end it. */
   readonly main: Effect.Effect<void> = Effect.gen(this, function*() {
     const lifecycle = this.lifecycle
+    // A loop that the watchdog came too late for would be nobody's. It takes some 50 ms.
+    yield* Effect.promise(() => within(watchdogStart, this.watchdog?.ready ?? Promise.resolve()))
     const app = Layer.toRuntime(this.layer).pipe(
       Scope.extend(this.scope),
       Effect.provideService(Lifecycle.Lifecycle, lifecycle),
@@ -335,8 +341,15 @@ const writeAll = (fd: number, bytes: Uint8Array): boolean => {
 
 /** What was written to stdout before, a reader being slow, comes before the report. */
 const flushed = (): Promise<void> =>
+  process.stdout.writableLength === 0 || process.stdout.destroyed
+    ? Promise.resolve()
+    : within(200, new Promise((resolve) => process.stdout.write("", () => resolve())))
+
+const within = (millis: number, promise: Promise<void>): Promise<void> =>
   new Promise((resolve) => {
-    if (process.stdout.writableLength === 0 || process.stdout.destroyed) return resolve()
-    setTimeout(resolve, 200)
-    process.stdout.write("", () => resolve())
+    const timer = setTimeout(resolve, millis)
+    void promise.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
   })

@@ -81,6 +81,8 @@ export interface Service {
   /** What the main thread is doing, for the case in which its stack cannot be had. At most 256 bytes are kept. */
   readonly unsafeLabel: (label: string) => void
   readonly unsafeStop: () => void
+  /** Resolves when the thread watches and hears signals, or cannot be started. */
+  readonly ready: Promise<void>
 }
 
 /**
@@ -152,6 +154,10 @@ export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Ser
   worker.unref()
   // Without its watchdog a process is what it would be anyway.
   worker.on("error", (error) => process.emitWarning(`the watchdog ended: ${error.message}`))
+  const ready = new Promise<void>((resolve) => {
+    worker.once("message", () => resolve())
+    worker.once("exit", () => resolve())
+  })
   const beat = setInterval(() => {
     Atomics.add(cells, 0, 1)
     Atomics.store(cells, 1, Inspector.url() === undefined ? 0 : 1)
@@ -160,6 +166,7 @@ export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Ser
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
   const post = (message: Message) => worker.postMessage(message)
   return {
+    ready,
     unsafeDeadline: (within, code) => post({ _tag: "Deadline", within: Duration.toMillis(within), code }),
     unsafeLabel: (label) => {
       const { written } = new TextEncoder().encodeInto(label, text)

@@ -256,3 +256,6 @@ if (setup.stall > 0) {
     }
   }, setup.interval)
 }
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+parentPort?.postMessage("ready")

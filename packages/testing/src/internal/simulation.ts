@@ -486,7 +486,10 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private live(): Array<FiberState> {
-    return Array.from(this.fibers.values()).filter((fiber) => !fiber.raw.getFiberRef(Hooks.isBackground))
+    // A fiber that is told something after its end, such as an interrupt that comes too late, is adopted once more.
+    return Array.from(this.fibers.values()).filter((fiber) =>
+      fiber.raw.unsafePoll() === null && !fiber.raw.getFiberRef(Hooks.isBackground)
+    )
   }
 
   private openScopes(): Array<Hooks.RawScope> {

@@ -584,9 +584,12 @@ export const make = (
           )
         )
         const traced = options.traced ?? shortLived
-        const handled = HttpApp.toHandled(HttpErrors.handled(app), respond, middleware).pipe(
-          HttpMiddleware.withTracerDisabledWhenEffect((request) => !traced(request)),
-          Effect.catchAllCause(withoutResponse)
+        const answered = HttpApp.toHandled(HttpErrors.handled(app), respond, middleware).pipe(
+          HttpMiddleware.withTracerDisabledWhenEffect((request) => !traced(request))
+        )
+        // A fiber that was interrupted runs no handler of its cause where it can be interrupted.
+        const handled = Effect.uninterruptibleMask((restore) =>
+          Effect.catchAllCause(restore(answered), withoutResponse)
         )
         yield* Effect.addFinalizer(() =>
           Effect.suspend(() => {

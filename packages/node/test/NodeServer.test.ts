@@ -7,6 +7,7 @@ import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import { Context, Deferred, Effect, Layer, Logger, LogLevel, Schema, Stream } from "effect"
 import { connect } from "./support/rawSocket.js"
+import { eventually } from "./support/serve.js"
 
 const quiet = Logger.minimumLogLevel(LogLevel.None)
 
@@ -75,6 +76,21 @@ describe("NodeServer", () => {
         (yield* Effect.flip(Layer.build(NodeServer.layerServer({ port: 0, host: "192.0.2.1" })))).reason,
         "AddressUnavailable"
       )
+    }))
+
+  it.scopedLive("a client that leaves in the middle of a stream is no crash", () =>
+    Effect.gen(function*() {
+      const registry = yield* FiberRegistry.FiberRegistry
+      const { server, url } = yield* serve(echo)
+      const before = (yield* registry.counts).crashed
+      yield* Effect.promise(async () => {
+        const leaving = new AbortController()
+        const response = await fetch(`${url}/stream`, { signal: leaving.signal })
+        await response.body!.getReader().read()
+        leaving.abort()
+      })
+      assert.strictEqual((yield* eventually(server.stats, ({ inFlight }) => inFlight === 0)).inFlight, 0)
+      assert.strictEqual((yield* registry.counts).crashed, before)
     }))
 
   it.scopedLive("request fibers are in the census while they run, and end with the scope", () =>

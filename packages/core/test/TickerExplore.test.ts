@@ -1,0 +1,96 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Ticker from "@holdfast/core/Ticker"
+import * as Explore from "@holdfast/testing/Explore"
+import { Effect, Exit, Random, Schedule, Scope } from "effect"
+
+/** Everybody turns the knobs of one ticker at once, from outside and from its handlers, until its scope closes. */
+const everybody = Effect.gen(function*() {
+  const saved: Array<number> = []
+  const store: Ticker.Store.Service = {
+    load: () => Effect.succeedNone,
+    save: (_, { number }) => Effect.delay(Effect.sync(() => void saved.push(number)), "3 millis")
+  }
+  const scope = yield* Scope.make()
+  const ticker = yield* Scope.extend(
+    Ticker.make({
+      name: "world",
+      interval: "10 millis",
+      store,
+      save: (yield* Random.nextBoolean) ? "ahead" : "behind"
+    }),
+    scope
+  )
+  const seen: Record<string, Array<Ticker.Tick>> = {}
+  const handle = (options: Ticker.HandlerOptions, run: Effect.Effect<unknown, unknown>) => {
+    const ticks: Array<Ticker.Tick> = seen[options.name] = []
+    let running = false
+    return ticker.onTick(options, (tick) => {
+      assert.isFalse(running, `${options.name} runs twice`)
+      running = true
+      ticks.push(tick)
+      return Effect.ensuring(
+        run,
+        Effect.sync(() => {
+          running = false
+        })
+      )
+    })
+  }
+  const inner = yield* Scope.make()
+  yield* Scope.extend(handle({ name: "all", overrun: { catchUp: 1000 } }, Effect.void), scope)
+  yield* Scope.extend(handle({ name: "slow", overrun: "skip" }, Effect.sleep("25 millis")), inner)
+  yield* Scope.extend(handle({ name: "tired", every: 2, budget: "5 millis" }, Effect.sleep("50 millis")), scope)
+  yield* Scope.extend(handle({ name: "control", every: 3 }, ticker.setInterval("7 millis")), scope)
+  const knob = (self: Effect.Effect<void, Ticker.InvalidTicker>) =>
+    Effect.repeat(
+      Effect.flatMap(Random.nextIntBetween(0, 30), (millis) => Effect.delay(self, `${millis} millis`)),
+      Schedule.recurs(4)
+    )
+  yield* Effect.all([
+    knob(ticker.pause),
+    knob(ticker.resume),
+    knob(ticker.setInterval("20 millis")),
+    knob(ticker.setSchedule(Schedule.spaced("5 millis"))),
+    Effect.delay(Scope.close(inner, Exit.void), "40 millis")
+  ], { concurrency: "unbounded" })
+  yield* ticker.resume
+  yield* Effect.sleep("40 millis")
+  const registry = yield* FiberRegistry.FiberRegistry
+  const drivers = registry.unsafeCensus().filter((entry) => entry.kind === "ticker")
+  assert.strictEqual(drivers.length, 1)
+  yield* Scope.close(scope, Exit.void)
+  const state = yield* ticker.state
+  yield* Effect.sleep("1 second")
+  assert.deepStrictEqual(yield* ticker.state, state)
+  assert.strictEqual((yield* ticker.stats).phase, "stopped")
+  assert.deepStrictEqual(registry.unsafeCensus(), [])
+
+  // Nobody missed a slot, or got one twice; time only goes forth.
+  assert.deepStrictEqual(
+    seen.all.map((tick) => tick.number),
+    Array.from({ length: seen.all.length }, (_, index) => index + 1)
+  )
+  assert.isAtLeast(seen.all.length, state.number - 1)
+  assert.isTrue(seen.all.every((tick) => tick.missed === 0))
+  for (const ticks of Object.values(seen)) {
+    for (const [index, tick] of ticks.entries()) {
+      if (index === 0) continue
+      const before = ticks[index - 1]
+      assert.isAbove(tick.number, before.number)
+      assert.isAbove(tick.at, before.at)
+      assert.isAbove(tick.world, before.world)
+      assert.isAtLeast(tick.at - before.at, tick.world - before.world)
+    }
+  }
+  assert.strictEqual(saved[saved.length - 1], state.number)
+  assert.isTrue(saved.every((number, index) => index === 0 || number > saved[index - 1]))
+}).pipe(Effect.provide(FiberRegistry.layer))
+
+describe("Ticker, explored", () => {
+  it.effect(
+    "keeps its promises in whatever order things happen",
+    () => Explore.check(everybody, { seeds: Explore.sized(40, 1500), maxOperations: 200_000, leaks: false }),
+    120_000
+  )
+})

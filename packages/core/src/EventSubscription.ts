@@ -104,6 +104,8 @@ export interface Stats {
   readonly dropped: number
   /** Publishers that wait for it. */
   readonly waiting: number
+  /** Why it gets nothing more. */
+  readonly closed?: Closed["reason"] | undefined
 }
 
 /**

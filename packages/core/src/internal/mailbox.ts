@@ -360,7 +360,8 @@ export class Mailbox<A> implements Subscription<A> {
       inHand: this.inHand().length,
       delivered: this.delivered,
       dropped: this.dropped,
-      waiting: this.waiting.length
+      waiting: this.waiting.length,
+      closed: this.closed?.reason
     }
   }
 }

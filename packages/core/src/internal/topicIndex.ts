@@ -33,19 +33,20 @@ class Lists<S> {
     else list.push(target)
   }
 
-  remove(key: string, target: S) {
+  remove(key: string, target: S): boolean {
     const list = this.lists.get(key)
-    if (list === undefined) return
-    drop(list, target)
+    if (list === undefined || !drop(list, target)) return false
     if (list.length === 0) this.lists.delete(key)
+    return true
   }
 }
 
-const drop = <S>(list: Array<S>, target: S) => {
+const drop = <S>(list: Array<S>, target: S): boolean => {
   const index = list.indexOf(target)
-  if (index < 0) return
+  if (index < 0) return false
   const last = list.pop()!
   if (index < list.length) list[index] = last
+  return true
 }
 
 /**
@@ -76,6 +77,7 @@ export class TopicIndex<S extends { readonly filter: Filter }> {
     }
   }
 
+  /** May be called for one that is not there. */
   remove(target: S) {
     const { exact, prefixes, tags } = target.filter
     if (exact === undefined) {
@@ -85,8 +87,7 @@ export class TopicIndex<S extends { readonly filter: Filter }> {
     }
     for (const topic of exact) this.byTopic.remove(topic, target)
     for (const prefix of prefixes) {
-      this.byPrefix.remove(prefix, target)
-      this.count(prefix.length, -1)
+      if (this.byPrefix.remove(prefix, target)) this.count(prefix.length, -1)
     }
   }
 

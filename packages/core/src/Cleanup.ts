@@ -10,6 +10,8 @@
  * - `run`, and with it every finalizer added here, ends within the sum of its budgets, whatever the finalizer does:
  *   never return, refuse interruption, fail, throw, die, or be interrupted a second time.
  * - It never fails, so the finalizers behind it run.
+ * - A cleanup inside of another one ends before it: within four fifths of what is left of the outer budget, so that those
+ *   behind it have their turn too.
  * - What overran or failed is logged with owner path, label, budget and elapsed time, kept in `CleanupMonitor.recent`
  *   and published to its streams. What still lives after its budget is in `CleanupMonitor.left` and in the census.
  * - Budgets run on the wall clock, also under `TestClock`, unless `BudgetClock` says otherwise.
@@ -25,7 +27,21 @@
  *
  * @since 0.1.0
  */
-import { Cause, Clock, Context, Data, Duration, Effect, Exit, FiberId, Layer, Runtime, Scope, Stream } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Data,
+  Duration,
+  Effect,
+  Exit,
+  FiberId,
+  FiberRef,
+  Layer,
+  Runtime,
+  Scope,
+  Stream
+} from "effect"
 import type { Fiber } from "effect"
 import type { OwnerPath } from "./FiberRegistry.js"
 import * as FiberRegistry from "./FiberRegistry.js"
@@ -356,7 +372,7 @@ export const run = <A, E, R, R2 = never>(
  *
  * Four fifths of the budget are there for every finalizer that needs them. When they are spent, the finalizers that have not
  * run yet share the last fifth evenly, so that each is started, whatever those before it did. A nested scope counts
- * as one finalizer here; what was added with `addFinalizer` inside of it keeps its own budget and goes on behind.
+ * as one finalizer here; what was added with `addFinalizer` inside of it shares its time.
  * Attempts of the outcome are the finalizers that overran or failed.
  *
  * @since 0.1.0
@@ -456,6 +472,11 @@ const chain = <R, R2>(
     return outcome
   }))
 
+/** When the budget of the cleanup around is over, on the timer of budgets. */
+const currentLimit: FiberRef.FiberRef<number> = FiberRef.unsafeMake(Number.POSITIVE_INFINITY, {
+  join: (parent) => parent
+})
+
 /** Waits for the effect or for the end of its budget. Nothing that the effect does reaches the waiting fiber. */
 const attempt = <R>(
   label: string,
@@ -463,12 +484,17 @@ const attempt = <R>(
   owner: OwnerPath,
   timer: Timer,
   monitor: Monitor,
-  effect: Effect.Effect<unknown, unknown, R>
+  effect: Effect.Effect<unknown, unknown, R>,
+  shared = false
 ): Effect.Effect<Attempt, never, R> =>
-  Effect.suspend(() => {
+  Effect.withFiberRuntime((closing) => {
     const startedAt = timer.unsafeNow()
-    const budgetMillis = Duration.toMillis(budget)
+    const limit = closing.getFiberRef(currentLimit)
+    const budgetMillis = shared
+      ? Duration.toMillis(budget)
+      : Math.min(Duration.toMillis(budget), Math.max(1, (limit - startedAt) * 0.8))
     const tracked = effect.pipe(
+      Effect.locally(currentLimit, Math.min(limit, startedAt + budgetMillis)),
       FiberRegistry.track({ name: label, kind: "cleanup", crash: "silent" }),
       Effect.locally(FiberRegistry.currentOwner, owner),
       Effect.interruptible
@@ -486,7 +512,7 @@ const attempt = <R>(
           settle("abandoned")
           monitor.unsafeLeave({ owner, label, budgetMillis, since: Date.now(), fiber })
           fiber.unsafeInterruptAsFork(FiberId.none)
-        }, budget)
+        }, Duration.millis(budgetMillis))
         fiber.addObserver((exit) => {
           if (!waiting) return
           cancel()
@@ -525,7 +551,12 @@ const guard = (
           owner,
           timer,
           monitor,
-          Effect.uninterruptible(Effect.suspend(() => finalizer(exit)))
+          // One with a label of its own is bounded and named here already.
+          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))).pipe(
+            (self) =>
+              finalizer.label === undefined ? self : Effect.locally(self, currentLimit, Number.POSITIVE_INFINITY)
+          ),
+          true
         )
         if (tried.result !== "completed") failures.push(tried)
       }))

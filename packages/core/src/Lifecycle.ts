@@ -724,7 +724,8 @@ class Machine implements Service {
         owner: outcome.owner,
         status: outcome._tag === "Abandoned" ? "abandoned" : outcome._tag === "Failed" ? "failed" : "completed",
         elapsed: round(outcome.elapsedMillis),
-        budget: round(outcome.budgetMillis),
+        // What it was allowed here, which may be less than it asked for.
+        budget: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
         ...(detail === undefined ? {} : { detail })
       })
     )
@@ -765,8 +766,14 @@ class Machine implements Service {
   private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
     const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
     const abandoned = this.abandonedFibers()
-    return census.flatMap(({ ageMillis, fiber, id, kind, name, owner }) =>
-      kind !== "cleanup" || mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) ? [] : [
+    const cleanups = census.filter((entry) => entry.kind === "cleanup")
+    // A scope bounds a finalizer under its name, and so does the finalizer: the one with an owner says more.
+    const owned = new Set(cleanups.filter(({ owner }) => owner.length > 1).map(({ name }) => name))
+    const known = ({ fiber, id, name, owner }: FiberRegistry.Entry) =>
+      mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) || (owner.length <= 1 && owned.has(name))
+    return cleanups.flatMap((entry) => {
+      const { ageMillis, name, owner } = entry
+      return known(entry) ? [] : [
         new Report.Item({
           kind: "finalizer",
           label: name,
@@ -777,7 +784,7 @@ class Machine implements Service {
           detail: "still running at the end"
         })
       ]
-    )
+    })
   }
 
   private abandonedFibers(): ReadonlySet<string> {

@@ -27,6 +27,8 @@
  * @since 0.1.0
  */
 import * as Cleanup from "@holdfast/core/Cleanup"
+import type { Event } from "@holdfast/core/Envelope"
+import type { EventBus } from "@holdfast/core/EventBus"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Context from "effect/Context"
@@ -137,11 +139,22 @@ export interface Source<out A> {
 }
 
 /**
+ * The source has no more events: it was drained or closed. Sessions get their farewell.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SourceClosed extends Data.TaggedError("SourceClosed")<{}> {}
+
+/**
  * @since 0.1.0
  * @category ports
  */
 export interface Subscription<out A> {
-  /** Waits for at least one. A `Gap` stands for events that the subscription has lost. A failure ends the hub's sessions. */
+  /**
+   * Waits for at least one. A `Gap` stands for events that the subscription has lost. Any failure ends the hub's sessions,
+   * with the reason `drained` when it is `SourceClosed`, and `error` otherwise.
+   */
   readonly takeBatch: (max: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, unknown>
 }
 
@@ -176,6 +189,35 @@ export interface Page<out A> {
   /** Everything up to here has been looked at. */
   readonly cursor: number
 }
+
+/**
+ * A bus as the source of a hub, with its log as history. The hub never makes a publisher wait: should it fall more than
+ * `capacity` events behind (default 16,384), it takes what it missed from the log.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromBus = <A extends Event>(
+  bus: EventBus<A>,
+  options?: { readonly name?: string | undefined; readonly capacity?: number | undefined }
+): Source<A> => ({
+  subscribe: Effect.map(
+    bus.subscribe({
+      name: options?.name ?? "sse",
+      capacity: options?.capacity ?? 16_384,
+      policy: { _tag: "sliding" }
+    }),
+    (subscription) => ({
+      takeBatch: (max) =>
+        Effect.mapError(
+          subscription.takeBatch(max),
+          (closed) => closed.reason === "drained" || closed.reason === "closed" ? new SourceClosed() : closed
+        )
+    })
+  ),
+  lastId: bus.lastId,
+  history: { after: (id, { limit, topics }) => bus.log.after(id, { limit, topics }) }
+})
 
 /**
  * @since 0.1.0
@@ -835,6 +877,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
     )
 
     yield* fan.pipe(
+      Effect.catchIf((error) => error instanceof SourceClosed, () => drain()),
       Effect.catchAllCause((cause) =>
         Effect.suspend(() => {
           // A bus that is drained after its hub ends the source: that is the order of a shutdown, not a fault.

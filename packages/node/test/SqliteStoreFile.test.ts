@@ -1,6 +1,7 @@
 import { KeyValueStore } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cleanup from "@holdfast/core/Cleanup"
+import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -457,4 +458,34 @@ describe("SqliteStore", () => {
       assert.strictEqual(Option.getOrThrow(yield* again.tickers.load("world")).number, number)
       assert.strictEqual((yield* again.events.bounds).last, last)
     }).pipe(Effect.provide(Layer.merge(FiberRegistry.layer, Cleanup.layerMonitor))))
+
+  it.scopedLive("continues a bus after a restart, with a subscriber that was away", () =>
+    Effect.gen(function*() {
+      const path = join(yield* scratch, "store.db")
+      const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+      class Bus extends EventBus.Tag("test/Bus")<Bus, typeof Said.Type>() {}
+      const bus = Layer.provide(
+        Bus.layerDurable({ schema: Said, topic: () => "room.1", log: { maxCount: 4 } }),
+        SqliteStore.layer({ path })
+      )
+      const say = (text: string) => Effect.flatMap(Bus, (bus) => bus.publish({ _tag: "Said", text }))
+      const texts = Array.from({ length: 50 }, (_, index) => `text ${index + 1}`)
+      yield* Effect.provide(Effect.forEach(texts, say, { discard: true }), bus)
+      yield* Effect.provide(
+        Effect.scoped(Effect.gen(function*() {
+          const { lastId, log } = yield* Bus
+          assert.strictEqual(yield* lastId, 50)
+          const subscription = yield* log.subscribeAfter(10)
+          yield* say("back")
+          const seen: Array<string> = []
+          while (seen.length < 41) {
+            for (const item of yield* subscription.takeBatch()) {
+              seen.push("event" in item ? item.event.text : "a gap")
+            }
+          }
+          assert.deepStrictEqual(seen, [...texts.slice(10), "back"])
+        })),
+        bus
+      )
+    }))
 })

@@ -9,12 +9,16 @@ import { fileURLToPath } from "node:url"
 
 const nightly = process.env.HOLDFAST_NIGHTLY === "1"
 const kills = nightly ? 200 : 25
+const busKills = nightly ? 100 : 8
 const creations = nightly ? 40 : 8
 
-const fixture = fileURLToPath(new URL("fixtures/killed.mjs", import.meta.url))
+type Fixture = "killed" | "killedBus"
 
 /** The fixture is a program: it runs from the build, as an application would. */
-const start = () => spawn(process.execPath, [fixture], { stdio: ["pipe", "pipe", "pipe"] })
+const start = (fixture: Fixture) =>
+  spawn(process.execPath, [fileURLToPath(new URL(`fixtures/${fixture}.mjs`, import.meta.url))], {
+    stdio: ["pipe", "pipe", "pipe"]
+  })
 
 /** The child ended by itself. */
 class Ended extends Data.TaggedError("Ended")<{ code: number | null; output: string; errors: string }> {}
@@ -68,7 +72,7 @@ const scratch = Effect.acquireRelease(
 )
 
 /** Children that have loaded what they need and wait to be told to begin. */
-const prefork = (total: number, ahead: number) =>
+const prefork = (fixture: Fixture, total: number, ahead: number) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const waiting: Array<ChildProcessWithoutNullStreams> = []
@@ -76,7 +80,7 @@ const prefork = (total: number, ahead: number) =>
       const fill = () => {
         while (waiting.length < ahead && started < total) {
           started++
-          waiting.push(start())
+          waiting.push(start(fixture))
         }
       }
       fill()
@@ -105,7 +109,7 @@ describe("SqliteStore under kill -9", () => {
       Effect.gen(function*() {
         const path = join(yield* scratch, "store.db")
         const dice = random(20_241)
-        const children = yield* prefork(kills, 3)
+        const children = yield* prefork("killed", kills, 3)
         const acknowledged = new Map<number, string>()
         const found = new Map<number, string>()
         let ticked = 0
@@ -171,12 +175,45 @@ describe("SqliteStore under kill -9", () => {
   )
 
   it.scopedLive(
+    `keeps what a durable bus has acknowledged, under the id that it said, over ${busKills} kills`,
+    () =>
+      Effect.gen(function*() {
+        const path = join(yield* scratch, "store.db")
+        const dice = random(99)
+        const children = yield* prefork("killedBus", busKills, 3)
+        const acknowledged = new Map<number, string>()
+        const found: Array<string> = []
+        for (let round = 1; round <= busKills; round++) {
+          const said = yield* run(children.next(), { path, round, seed: 1, after: found.length }, {
+            on: "open",
+            after: dice(60)
+          })
+          for (const line of said) {
+            const [word, id, text] = line.split(" ")
+            if (word === "found") {
+              assert.strictEqual(Number(id), found.length + 1)
+              found.push(text)
+            }
+            if (word === "open") {
+              for (const [id, text] of acknowledged) assert.strictEqual(found[id - 1], text)
+            }
+            if (word === "acked") acknowledged.set(Number(id), text)
+          }
+        }
+        // Nothing was published twice: each writer of each round took one step after the other.
+        assert.strictEqual(new Set(found).size, found.length)
+        assert.isAtLeast(acknowledged.size, busKills)
+      }),
+    nightly ? 600_000 : 120_000
+  )
+
+  it.scopedLive(
     `leaves no half of a file behind over ${creations} kills while it is made`,
     () =>
       Effect.gen(function*() {
         const directory = yield* scratch
         const dice = random(7)
-        const children = yield* prefork(creations, 3)
+        const children = yield* prefork("killed", creations, 3)
         for (let round = 1; round <= creations; round++) {
           const path = join(directory, `${round}.db`)
           yield* run(children.next(), { path, round, seed: 1, after: 0 }, { on: "", after: dice(25) })

@@ -1,0 +1,291 @@
+/**
+ * A client of event streams that stays connected: over any `HttpClient`, as a `Stream` of messages.
+ *
+ * - When a connection ends, however it ends, it connects again with the `Last-Event-ID` of the last message that it gave
+ *   on. The delay is that of the `reconnect` schedule, and never less than what the server last asked for with `retry:` or
+ *   `Retry-After`. A connection that gave a message starts the schedule anew.
+ * - 204 ends the stream: the server has nothing more to say. 408, 425, 429 and every 5xx are tried again. Any other status,
+ *   a content type other than `text/event-stream`, an event that is too large, and a schedule that is done, fail it.
+ * - Nothing is buffered beyond a few chunks: a slow consumer slows the server down.
+ * - Ending the stream closes the connection.
+ *
+ * It is not exactly-once: a message is given on before its id is acknowledged by anything, so a consumer that fails in the
+ * middle and starts over passes the last id that it has dealt with itself.
+ *
+ * @since 0.1.0
+ */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as ParseResult from "effect/ParseResult"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Take from "effect/Take"
+import * as Sse from "./Sse.js"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SseClient extends Context.Tag("@holdfast/http/SseClient")<SseClient, {
+  /** Connects when it is run. A string is a URL to `GET`. */
+  readonly messages: (
+    request: HttpClientRequest.HttpClientRequest | string,
+    options?: Options
+  ) => Stream.Stream<Sse.Message, SseClientError>
+}>() {}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** Behind which message to begin. */
+  readonly lastEventId?: string | undefined
+  /** The delays between connections; it sees why each one ended. Default: `defaultReconnect`. */
+  readonly reconnect?: Schedule.Schedule<unknown, Disconnected> | undefined
+  /** How long the head of a response may take. Default 30 seconds. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** A connection on which nothing comes for this long, not even a comment, is given up. Default: never. */
+  readonly idleTimeout?: Duration.DurationInput | undefined
+  /** Characters of one event. Default 1,048,576. */
+  readonly maxFrameLength?: number | undefined
+  /** Called with every end of a connection and how long it takes until the next. */
+  readonly onDisconnect?: ((why: Disconnected, delay: Duration.Duration) => Effect.Effect<unknown>) | undefined
+}
+
+/**
+ * A connection ended, or was not made.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Disconnected extends Data.TaggedError("Disconnected")<{
+  readonly reason: "Ended" | "Transport" | "Status" | "Timeout" | "Idle"
+  readonly status?: number | undefined
+  readonly cause?: unknown
+}> {}
+
+/**
+ * The stream is over, against the will of who reads it.
+ *
+ * - `Status`, `ContentType`: what answers there is no event stream.
+ * - `FrameTooLarge`: the peer sent an event beyond `maxFrameLength`.
+ * - `Exhausted`: the schedule is done. `cause` is the last `Disconnected`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SseClientError extends Data.TaggedError("SseClientError")<{
+  readonly reason: "Status" | "ContentType" | "FrameTooLarge" | "Exhausted"
+  readonly url: string
+  readonly status?: number | undefined
+  readonly cause?: unknown
+}> {
+  /** @since 0.1.0 */
+  override get message() {
+    switch (this.reason) {
+      case "Status":
+        return `${this.url} answered ${this.status}`
+      case "ContentType":
+        return `${this.url} is no event stream`
+      case "FrameTooLarge":
+        return `${this.url} sent an event that is too large`
+      case "Exhausted":
+        return `${this.url} could not be reached any more`
+    }
+  }
+}
+
+/**
+ * Doubles from half a second to 30 seconds, jittered, without an end.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaultReconnect: Schedule.Schedule<unknown, unknown> = Schedule.exponential("500 millis").pipe(
+  Schedule.union(Schedule.spaced("30 seconds")),
+  Schedule.jittered
+)
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient> = Effect.map(
+  HttpClient.HttpClient,
+  (client) => ({
+    messages: (given, options = {}) => {
+      const request = (typeof given === "string" ? HttpClientRequest.get(given) : given).pipe(
+        HttpClientRequest.setHeaders({ accept: Sse.contentType, "cache-control": "no-cache" })
+      )
+      return Stream.unwrapScoped(
+        Effect.gen(function*() {
+          const queue = yield* Queue.bounded<Take.Take<Sse.Message, SseClientError>>(4)
+          yield* Effect.forkScoped(
+            connected(client, request, options, (messages) => Queue.offer(queue, Take.chunk(messages))).pipe(
+              Effect.matchCauseEffect({
+                onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
+                onSuccess: () => Queue.offer(queue, Take.end)
+              })
+            )
+          )
+          return Stream.flattenTake(Stream.fromQueue(queue, { maxChunkSize: 1 }))
+        })
+      )
+    }
+  })
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<SseClient, never, HttpClient.HttpClient> = Layer.effect(SseClient, make)
+
+/**
+ * Messages whose data is JSON of a schema. Those of other events than `events` are left out.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decoded = <A, I, R>(
+  schema: Schema.Schema<A, I, R>,
+  options?: { readonly events?: ReadonlyArray<string> | undefined }
+): <E, R2>(messages: Stream.Stream<Sse.Message, E, R2>) => Stream.Stream<
+  { readonly id: string; readonly event: string; readonly value: A },
+  E | ParseResult.ParseError,
+  R | R2
+> => {
+  const decode = Schema.decode(Schema.parseJson(schema))
+  return (messages) =>
+    messages.pipe(
+      Stream.filter(({ event }) => options?.events === undefined || options.events.includes(event)),
+      Stream.mapEffect(({ data, event, lastEventId }) =>
+        Effect.map(decode(data), (value) => ({ id: lastEventId, event, value }))
+      )
+    )
+}
+
+/** Connects again and again; succeeds when the server says that there is no more. */
+const connected = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  options: Options,
+  give: (messages: Chunk.Chunk<Sse.Message>) => Effect.Effect<unknown>
+): Effect.Effect<void, SseClientError> =>
+  Effect.gen(function*() {
+    let lastEventId = options.lastEventId ?? ""
+    /** Milliseconds that the server asked for: for every connection, and for the next one. */
+    let retry = 0
+    let retryAfter = 0
+    let fresh = false
+    let why = new Disconnected({ reason: "Ended" })
+
+    const driver = yield* (options.reconnect ?? defaultReconnect).pipe(
+      Schedule.modifyDelayEffect((_, delay) => {
+        const least = Duration.max(delay, Duration.millis(Math.max(retry, retryAfter)))
+        return Effect.as(options.onDisconnect?.(why, least) ?? Effect.void, least)
+      }),
+      Schedule.driver
+    )
+
+    const open = Effect.suspend(() =>
+      client.execute(
+        lastEventId === "" ? request : HttpClientRequest.setHeader(request, "last-event-id", lastEventId)
+      )
+    ).pipe(
+      Effect.mapError((cause) => new Disconnected({ reason: "Transport", cause })),
+      Effect.timeoutFail({
+        duration: options.connectTimeout ?? "30 seconds",
+        onTimeout: () => new Disconnected({ reason: "Timeout" })
+      })
+    )
+
+    const read = (response: HttpClientResponse.HttpClientResponse) => {
+      const bytes = Stream.mapError(response.stream, (cause) => new Disconnected({ reason: "Transport", cause }))
+      return (options.idleTimeout === undefined ? bytes : Stream.timeoutFail(
+        bytes,
+        () => new Disconnected({ reason: "Idle" }),
+        options.idleTimeout
+      )).pipe(
+        Sse.decode({ lastEventId, maxFrameLength: options.maxFrameLength }),
+        Stream.runForEachChunk((incoming) => {
+          const messages: Array<Sse.Message> = []
+          for (const one of incoming) {
+            if (one._tag === "Message") {
+              messages.push(one)
+            } else if (one._tag === "Retry") {
+              retry = one.millis
+            }
+          }
+          if (messages.length === 0) {
+            return Effect.void
+          }
+          fresh = true
+          return Effect.zipRight(
+            give(Chunk.unsafeFromArray(messages)),
+            Effect.sync(() => {
+              lastEventId = messages[messages.length - 1].lastEventId
+            })
+          )
+        }),
+        Effect.zipRight(new Disconnected({ reason: "Ended" }))
+      )
+    }
+
+    /** True when there is no more. */
+    const once = Effect.flatMap(
+      open,
+      (response): Effect.Effect<boolean, Disconnected | SseClientError | Sse.FrameTooLarge> => {
+        const { status } = response
+        if (status === 204) {
+          return Effect.succeed(true)
+        }
+        if (status === 408 || status === 425 || status === 429 || status >= 500) {
+          retryAfter = secondsOf(response.headers["retry-after"]) * 1000
+          return new Disconnected({ reason: "Status", status })
+        }
+        if (status !== 200) {
+          return new SseClientError({ reason: "Status", url: request.url, status })
+        }
+        if ((response.headers["content-type"] ?? "").split(";")[0].trim().toLowerCase() !== Sse.contentType) {
+          return new SseClientError({ reason: "ContentType", url: request.url, status })
+        }
+        return read(response)
+      }
+    )
+
+    while (true) {
+      const ended = yield* Effect.either(once)
+      if (ended._tag === "Right") {
+        return
+      }
+      switch (ended.left._tag) {
+        case "SseClientError":
+          return yield* ended.left
+        case "FrameTooLarge":
+          return yield* new SseClientError({ reason: "FrameTooLarge", url: request.url, cause: ended.left })
+        case "Disconnected":
+          why = ended.left
+      }
+      if (fresh) {
+        fresh = false
+        yield* driver.reset
+      }
+      yield* Effect.mapError(driver.next(why), () =>
+        new SseClientError({ reason: "Exhausted", url: request.url, status: why.status, cause: why }))
+      retryAfter = 0
+    }
+  })
+
+/** A date is not honoured: clocks differ, and the schedule has a delay of its own. */
+const secondsOf = (header: string | undefined): number => /^\d{1,6}$/.test(header ?? "") ? Number(header) : 0

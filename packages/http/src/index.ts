@@ -1,6 +1,7 @@
 export * as Following from "./Following.js"
 export * as Health from "./Health.js"
 export * as HttpErrors from "./HttpErrors.js"
+export * as Inspector from "./Inspector.js"
 export * as Metrics from "./Metrics.js"
 export * as SessionSink from "./SessionSink.js"
 export * as Sse from "./Sse.js"

@@ -271,6 +271,8 @@ interface Connection {
   readonly overload: boolean
   /** Nothing more can be parsed here. */
   broken: boolean
+  /** A request to upgrade, behind others that are not answered yet. */
+  upgrade: Exchange | undefined
   /** The answer to what could not be parsed, after those to the requests before it. */
   refusal: HttpErrors.HttpError | undefined
 }
@@ -314,8 +316,15 @@ export const make = (
     const retire = (connection: Connection, exchange: Exchange) => {
       connection.exchanges.delete(exchange)
       exchanges.delete(exchange)
-      if (connection.exchanges.size === 0) {
-        if (connection.refusal !== undefined) {
+      if (!exchange.flushed && !exchange.closed) {
+        // It failed on its way: whatever the peer waits for will not come.
+        connection.socket.destroySoon()
+      } else if (connection.exchanges.size === 0) {
+        const { upgrade } = connection
+        if (upgrade !== undefined) {
+          connection.upgrade = undefined
+          enter(upgrade, connection)
+        } else if (connection.refusal !== undefined) {
           refuseSocket(connection.socket, connection.refusal, settings.lingerTimeout)
         } else if (connection.broken || draining) {
           connection.socket.destroySoon()
@@ -403,6 +412,7 @@ export const make = (
         exchanges: new Set(),
         overload: connections.size >= settings.maxConnections,
         broken: false,
+        upgrade: undefined,
         refusal: undefined
       }
       counters.accepted++
@@ -411,6 +421,7 @@ export const make = (
       socket.on("end", () => onHalfClose(connection))
       socket.on("close", () => {
         connections.delete(socket)
+        connection.upgrade = undefined
         // Also the pipelined ones behind, whose response never had the socket and hears of nothing.
         connection.exchanges.forEach(abort)
         wake.forEach((f) => f())
@@ -436,7 +447,12 @@ export const make = (
         head
       )
       exchange.last = true
-      enter(exchange, connections.get(socket)!)
+      const connection = connections.get(socket)!
+      if (connection.exchanges.size === 0) {
+        enter(exchange, connection)
+      } else {
+        connection.upgrade = exchange
+      }
     })
     server.on("connect", (_request, socket: Net.Socket) => {
       counters.refused++

@@ -304,7 +304,9 @@ describe("NodeServer on raw sockets", () => {
         ["GET http://test/n/5 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n", [200]],
         [head("HEAD /", "connection: close"), [200]],
         [head("GET /", "connection: upgrade", "upgrade: h2c"), [200]],
-        [head("GET /die", "connection: close"), [500]]
+        [head("GET /die", "connection: close"), [500]],
+        [head("GET /n/1") + head("GET /n/2", "connection: upgrade", "upgrade: h2c"), [200, 200]],
+        [head("GET /die") + head("GET /nowhere", "connection: upgrade", "upgrade: websocket"), [500, 404]]
       ]
       for (const [bytes, expected] of cases) {
         const raw = yield* connect(running.port)

@@ -157,20 +157,18 @@ export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.
     HttpRouter.get(`${prefix}/cleanups`, guarded(Effect.map(cleanups, answer))),
     HttpRouter.get(
       `${prefix}/feed`,
-      guarded(Effect.zipRight(
-        place,
-        Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
-          HttpServerResponse.stream(
-            feed(
-              Duration.decode(options.interval ?? "2 seconds"),
-              new URL(request.url, "http://host").searchParams.get("requests") === "1"
-            ),
-            {
-              contentType: Sse.contentType,
-              headers: { "cache-control": "no-store, no-transform", "x-accel-buffering": "no" }
-            }
-          ))
-      ))
+      guarded(Effect.gen(function*() {
+        yield* place
+        const request = yield* HttpServerRequest.HttpServerRequest
+        // Not every platform runs the stream of a response in the context of its handler.
+        const context = yield* Effect.context<never>()
+        const requests = new URL(request.url, "http://host").searchParams.get("requests") === "1"
+        const items = feed(Duration.decode(options.interval ?? "2 seconds"), requests)
+        return HttpServerResponse.stream(Stream.provideContext(items, context), {
+          contentType: Sse.contentType,
+          headers: { "cache-control": "no-store, no-transform", "x-accel-buffering": "no" }
+        })
+      }))
     ),
     HttpRouter.get(
       `${prefix}/:section`,

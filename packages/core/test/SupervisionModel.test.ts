@@ -203,7 +203,7 @@ const agree = (scenario: Scenario) =>
   }))
 
 describe("Supervision agrees with a model of OTP's supervisor", () => {
-  const runs = process.env["HOLDFAST_NIGHTLY"] === "1" ? 5000 : 120
+  const runs = process.env["HOLDFAST_NIGHTLY"] === "1" ? 2000 : 120
 
   it.effect(
     `in ${runs} scenarios of ends, commands and time`,

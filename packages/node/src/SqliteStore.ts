@@ -19,6 +19,8 @@
  * - Opening reads the whole file once (`check: false` turns that off): a few seconds per gigabyte.
  * - The check finds pages that are not what they should be and events that are missing. It does not find a bit that
  *   flipped inside of a text, and damage to the write-ahead log itself looks to SQLite like the end of the log.
+ * - A file that is removed or replaced while it is open is noticed within a second; what was acknowledged in between is
+ *   gone with it.
  * - One event log per file. No network file systems: locks and write-ahead logs do not work there.
  * - Do not copy the file while it is open, above all not from within the process that has it open: closing any descriptor
  *   of a file drops the locks of the process on it.

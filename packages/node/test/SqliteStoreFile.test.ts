@@ -287,6 +287,21 @@ describe("SqliteStore recovers", () => {
 })
 
 describe("SqliteStore", () => {
+  it.scopedLive("notices when its file is removed", () =>
+    Effect.gen(function*() {
+      const path = join(yield* scratch, "store.db")
+      const store = yield* SqliteStore.make({ path })
+      yield* store.events.append(rows(1, 1))
+      rmSync(path)
+      writeFileSync(path, "another")
+      yield* Effect.sleep("1100 millis")
+      const error = yield* Effect.flip(store.events.append(rows(2, 2)))
+      assert.strictEqual(error.reason, "Io")
+      assert.include(error.message, "removed or replaced")
+      assert.strictEqual((yield* Effect.flip(store.events.append(rows(2, 2)))).reason, "Io")
+      assert.strictEqual(readFileSync(path, "utf8"), "another")
+    }))
+
   it.scopedLive("shares commits between writes that are asked for at the same time", () =>
     Effect.gen(function*() {
       const store = yield* SqliteStore.make({ path: join(yield* scratch, "store.db") })

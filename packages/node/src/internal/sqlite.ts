@@ -32,14 +32,19 @@ const schema: Readonly<Record<string, string>> = {
 export type Reason = "Foreign" | "Newer" | "Corrupt" | "InUse" | "ReadOnly" | "Full" | "TooBig" | "Io" | "Closed"
 
 /** What the driver or the file system said, sorted. */
-export class Failure {
+export class Failure extends Error {
   constructor(
     readonly reason: Reason,
     readonly expected: string,
     readonly found: string,
-    readonly cause: unknown = undefined
-  ) {}
+    cause: unknown = undefined
+  ) {
+    super(`expected ${expected}, found ${found}`, cause === undefined ? {} : { cause })
+    this.name = `SqliteFailure (${reason})`
+  }
 }
+
+const moved = () => new Failure("Io", "the file that was opened", "it was removed or replaced")
 
 const causeText = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
 
@@ -63,6 +68,8 @@ export const isDriverFailure = (cause: unknown): boolean => cause instanceof Fai
 export const failureOf = (cause: unknown): Failure => {
   if (cause instanceof Failure) return cause
   if (isSqliteError(cause)) {
+    // SQLITE_READONLY_DBMOVED
+    if (cause.rawCode === 1032) return moved()
     const known = reasons.get((cause.rawCode ?? 0) & 0xff)
     const found = `${cause.message} (${cause.code})`
     return known === undefined
@@ -120,6 +127,9 @@ export interface Mirror {
 /** Writes of one group: enough to share the wait for the disk, few enough not to hold the event loop for long. */
 const largestGroup = 512
 
+/** In milliseconds. */
+const lookEvery = 1000
+
 export class Connection {
   commits = 0
   writes = 0
@@ -129,12 +139,14 @@ export class Connection {
   private pending: Array<Job> = []
   private pumping: Promise<void> | undefined = undefined
   private closed = false
+  private lookedAt = performance.now()
 
   private constructor(
     readonly path: string,
     private readonly database: Database,
     private readonly begin: Statement,
     private readonly rollback: Statement,
+    private readonly inode: number,
     private readonly release: () => void
   ) {}
 
@@ -167,6 +179,7 @@ export class Connection {
         database,
         await database.prepare("BEGIN IMMEDIATE"),
         await database.prepare("ROLLBACK"),
+        Fs.statSync(path).ino,
         claimed
       )
     } catch (cause) {
@@ -236,11 +249,24 @@ export class Connection {
     this.pumping = undefined
   }
 
+  /**
+   * Now and then: a file that was removed or replaced takes writes as before, and nobody would ever see them again.
+   */
+  private look(): void {
+    const now = performance.now()
+    if (now - this.lookedAt < lookEvery) return
+    if (Fs.statSync(this.path, { throwIfNoEntry: false })?.ino !== this.inode) {
+      throw moved()
+    }
+    this.lookedAt = now
+  }
+
   private async commit(group: ReadonlyArray<Job>): Promise<void> {
     const results: Array<{ readonly value: unknown; readonly failure: unknown }> = []
     const since = performance.now()
     for (const job of group) job.started = true
     try {
+      this.look()
       this.mirror?.begin()
       this.begin.run([])
       for (const job of group) {

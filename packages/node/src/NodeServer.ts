@@ -37,7 +37,6 @@ import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -49,7 +48,11 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import { Exchange, NodeRequest, respond } from "./NodeRequest.js"
+import type { ListenError } from "./NodeListen.js"
+import { listen } from "./NodeListen.js"
+import { expectationFailed, malformed, noProxy, parseProblem, refuseSocket, unavailable } from "./NodeRefusal.js"
+import { Exchange, NodeRequest } from "./NodeRequest.js"
+import { respond } from "./NodeResponse.js"
 
 /**
  * The steps of a drain. By default they fit into the share that a `Lifecycle` with its default of 5 seconds gives to its
@@ -132,30 +135,13 @@ export const defaults = {
   }
 } as const
 
-/**
- * The server could not listen. The message says what to do about it.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ListenError extends Data.TaggedError("ListenError")<{
-  readonly reason: "PortInUse" | "PermissionDenied" | "AddressUnavailable" | "InvalidOptions" | "Other"
-  readonly at: string
-  readonly cause: unknown
-}> {
-  override get message(): string {
-    switch (this.reason) {
-      case "PortInUse":
-        return `cannot listen on ${this.at}: the port is in use. Stop the other process, or choose another port (0 for any free one).`
-      case "PermissionDenied":
-        return `cannot listen on ${this.at}: permission denied. Ports below 1024 need a privilege; choose a higher one.`
-      case "AddressUnavailable":
-        return `cannot listen on ${this.at}: this machine has no such address. Use 127.0.0.1 for loopback, 0.0.0.0 for every interface.`
-      default:
-        return `cannot listen on ${this.at}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
-    }
-  }
-}
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  ListenError
+} from "./NodeListen.js"
 
 /**
  * @since 0.1.0
@@ -666,50 +652,6 @@ const settingsOf = (options: Options) => {
   }
 }
 
-type Settings = ReturnType<typeof settingsOf>
-
-const listen = (server: Http.Server, settings: Settings): Effect.Effect<HttpServer.Address, ListenError> =>
-  Effect.async((resume) => {
-    const at = settings.path ?? `${settings.host}:${settings.port}`
-    const fail = (cause: unknown) => resume(Effect.fail(new ListenError({ reason: listenReason(cause), at, cause })))
-    server.once("error", fail)
-    const listening = () => {
-      server.off("error", fail)
-      server.on("error", () => {})
-      const address = server.address()
-      resume(Effect.succeed(
-        address === null || typeof address === "string"
-          ? { _tag: "UnixAddress", path: address ?? "" }
-          : { _tag: "TcpAddress", hostname: address.address === "::" ? "0.0.0.0" : address.address, port: address.port }
-      ))
-    }
-    // Node throws for a port out of range.
-    try {
-      server.listen(
-        settings.path === undefined ? { port: settings.port, host: settings.host } : { path: settings.path },
-        listening
-      )
-    } catch (cause) {
-      fail(cause)
-    }
-  })
-
-const listenReason = (cause: unknown): ListenError["reason"] => {
-  switch ((cause as { readonly code?: string } | null)?.code) {
-    case "EADDRINUSE":
-      return "PortInUse"
-    case "EACCES":
-      return "PermissionDenied"
-    case "EADDRNOTAVAIL":
-    case "ENOTFOUND":
-      return "AddressUnavailable"
-    case "ERR_SOCKET_BAD_PORT":
-      return "InvalidOptions"
-    default:
-      return "Other"
-  }
-}
-
 const count = <A>(values: Iterable<A>, predicate: (value: A) => boolean): number => {
   let found = 0
   for (const value of values) {
@@ -760,73 +702,7 @@ const logDrain = (report: DrainReport): Effect.Effect<void> =>
     )
   )
 
-// -- refusals
-
-const unavailable = (message: string): HttpErrors.HttpError =>
-  HttpErrors.make("Unavailable", message, {}, { headers: { "retry-after": "1" } })
-
-const expectationFailed = HttpErrors.make(
-  "ExpectationFailed",
-  "the expectation cannot be met",
-  { field: "expect", expected: "100-continue" },
-  { status: 417 }
-)
-
-const noProxy = HttpErrors.make("MethodNotAllowed", "this server is not a proxy", {}, {
-  headers: { allow: "GET, HEAD, POST" }
-})
-
 const refuse = (exchange: Exchange, problem: HttpErrors.HttpError): Effect.Effect<void> => {
   exchange.last = true
   return Effect.ignore(respond(new NodeRequest(exchange), HttpErrors.toResponse(problem.problem)))
-}
-
-/** What the parser lets through and no handler should see. */
-const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError | undefined => {
-  const url = request.url ?? ""
-  if (request.headers.host === undefined && request.httpVersionMinor > 0) {
-    return HttpErrors.make("BadRequest", "the request has no host header", { field: "host", expected: "a host" })
-  }
-  if (!url.startsWith("/") && url !== "*" && !/^https?:\/\/[^/]/i.test(url)) {
-    return HttpErrors.make("BadRequest", "the request target is not a path", { expected: "a path" })
-  }
-  if (url.includes("%")) {
-    try {
-      decodeURIComponent(url.split("?", 1)[0])
-    } catch {
-      return HttpErrors.make("BadRequest", "the path is not well encoded", { expected: "percent-encoded UTF-8" })
-    }
-  }
-  return undefined
-}
-
-const parseProblem = (error: Error & { readonly code?: string }): HttpErrors.HttpError => {
-  switch (error.code) {
-    case "HPE_HEADER_OVERFLOW":
-      return HttpErrors.make("HeadersTooLarge", "the headers are too large")
-    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
-      return HttpErrors.make("BodyTooLarge", "the chunk extensions are too large")
-    case "ERR_HTTP_REQUEST_TIMEOUT":
-      return HttpErrors.make("RequestTimeout", "the request did not arrive in time")
-    default:
-      return HttpErrors.make("BadRequest", `the request is not HTTP: ${error.message}`)
-  }
-}
-
-/** Answers on a bare socket, then reads on for a while: closing at once would reset it and might lose the answer. */
-const refuseSocket = (socket: Net.Socket, error: HttpErrors.HttpError, lingerTimeout: number): void => {
-  const { body, headers, status } = error.problem
-  const json = JSON.stringify(body)
-  const lines = [
-    `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? "Error"}`,
-    `date: ${new Date().toUTCString()}`,
-    "content-type: application/json",
-    `content-length: ${Buffer.byteLength(json)}`,
-    "cache-control: no-store",
-    "connection: close",
-    ...Object.entries(headers ?? {}).map(([name, value]) => `${name}: ${value}`)
-  ]
-  const timer = setTimeout(() => socket.destroy(), lingerTimeout)
-  socket.on("close", () => clearTimeout(timer))
-  socket.end(`${lines.join("\r\n")}\r\n\r\n${json}`)
 }

@@ -210,7 +210,7 @@ export const withOwner = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R
 // What effect 3.22 keeps private. Every read has a fallback, and the tests fail when a name changes.
 interface Internals {
   readonly _children?: ReadonlySet<Fiber.RuntimeFiber<unknown, unknown>> | null
-  readonly _observers?: ReadonlyArray<unknown>
+  readonly _observers?: ReadonlyArray<(exit: never) => void>
   readonly _running?: boolean
   readonly _asyncBlockingOn?: FiberId.FiberId | null
   readonly isInterrupted?: () => boolean
@@ -223,8 +223,16 @@ const childrenOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Array.from(i
 
 const isClosed = (scope: Scope.Scope) => (scope as { state?: { _tag: string } }).state?._tag === "Closed"
 
-/** `Effect.forkDaemon` leaves two observers: the supervisor's and that of the set of roots. A scope or a join adds one. */
-const daemonObservers = 2
+/**
+ * Whether only Effect itself watches a root fiber: the set of roots always does, and for what was forked by a fiber the
+ * supervisor in use. A scope, a `FiberSet`, a join or a `runMain` adds an observer of its own.
+ */
+const isDetached = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
+  const observers = internals(fiber)._observers
+  if (observers === undefined) return false
+  const own = observers.length > 0 && String(observers[0]).includes("onEnd") ? 2 : 1
+  return observers.length <= own
+}
 
 const fiberName = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => `#${fiber.id().id}`
 
@@ -409,9 +417,7 @@ class Registry implements Service {
       seen.add(root)
       const owner = answerable(owners, root.getFiberRef(currentOwner))
       under(root, typeof owner === "string" ? undefined : fiberName(owner.fiber!))
-      const observers = internals(root)._observers
-      const detached = observers !== undefined && observers.length <= daemonObservers
-      found.push([root, typeof owner === "string" ? owner : "owner", detached])
+      found.push([root, typeof owner === "string" ? owner : "owner", isDetached(root)])
       queue.push(root)
     }
     for (let parent = queue.pop(); parent !== undefined; parent = queue.pop()) {

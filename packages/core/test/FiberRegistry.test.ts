@@ -8,6 +8,7 @@ import {
   Effect,
   Exit,
   Fiber,
+  FiberSet,
   Layer,
   Logger,
   LogLevel,
@@ -211,6 +212,29 @@ describe("FiberRegistry", () => {
       ],
       "Effect.timeout": [Effect.fork(Effect.timeoutOption(Effect.never, "1 hour")), 4, false],
       "Effect.race": [Effect.fork(Effect.race(Effect.never, Effect.never)), 3, false],
+      "FiberSet.run": [
+        Effect.flatMap(FiberSet.make(), (set) => FiberSet.run(set, Effect.never)),
+        1,
+        false
+      ],
+      "FiberSet.runtime": [
+        Effect.flatMap(FiberSet.makeRuntime(), (run) => Effect.sync(() => run(Effect.never))),
+        1,
+        false
+      ],
+      "Runtime.runFork with somebody who waits": [
+        Effect.flatMap(Effect.runtime(), (runtime) =>
+          Effect.acquireRelease(
+            Effect.sync(() => {
+              const fiber = Runtime.runFork(runtime)(Effect.never)
+              fiber.addObserver(() => {})
+              return fiber
+            }),
+            Fiber.interrupt
+          )),
+        1,
+        false
+      ],
       "Runtime.runFork": [
         Effect.flatMap(Effect.runtime(), (runtime) =>
           Effect.acquireRelease(

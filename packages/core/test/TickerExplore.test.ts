@@ -58,7 +58,8 @@ const everybody = Effect.gen(function*() {
   yield* Effect.sleep("40 millis")
   const registry = yield* FiberRegistry.FiberRegistry
   const drivers = registry.unsafeCensus().filter((entry) => entry.kind === "ticker")
-  assert.strictEqual(drivers.length, 1)
+  // None, when it is being repaced at this very moment.
+  assert.isAtMost(drivers.length, 1)
   yield* Scope.close(scope, Exit.void)
   const state = yield* ticker.state
   yield* Effect.sleep("1 second")
@@ -72,7 +73,7 @@ const everybody = Effect.gen(function*() {
     Array.from({ length: seen.all.length }, (_, index) => index + 1)
   )
   assert.isAtLeast(seen.all.length, state.number - 1)
-  assert.isTrue(seen.all.every((tick) => tick.missed === 0))
+  assert.deepStrictEqual(seen.all.filter((tick) => tick.missed > 0), [])
   for (const ticks of Object.values(seen)) {
     for (const [index, tick] of ticks.entries()) {
       if (index === 0) continue
@@ -84,7 +85,8 @@ const everybody = Effect.gen(function*() {
     }
   }
   assert.strictEqual(saved[saved.length - 1], state.number)
-  assert.isTrue(saved.every((number, index) => index === 0 || number > saved[index - 1]))
+  // A number that was saved ahead and not handed out, because the ticker was paused in between, is saved again.
+  assert.deepStrictEqual(saved, saved.slice().sort((left, right) => left - right))
 }).pipe(Effect.provide(FiberRegistry.layer))
 
 describe("Ticker, explored", () => {

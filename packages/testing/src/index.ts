@@ -1,4 +1,5 @@
 export * as Boundary from "./Boundary.js"
+export * as EventBusConformance from "./EventBusConformance.js"
 export * as EventStoreConformance from "./EventStoreConformance.js"
 export * as Explore from "./Explore.js"
 export * as Faults from "./Faults.js"

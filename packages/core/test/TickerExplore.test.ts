@@ -92,7 +92,7 @@ const everybody = Effect.gen(function*() {
 describe("Ticker, explored", () => {
   it.effect(
     "keeps its promises in whatever order things happen",
-    () => Explore.check(everybody, { seeds: Explore.sized(40, 1500), maxOperations: 200_000, leaks: false }),
+    () => Explore.check(everybody, { seeds: Explore.sized(40, 1500), maxOperations: 200_000 }),
     120_000
   )
 })

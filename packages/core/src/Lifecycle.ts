@@ -767,10 +767,11 @@ class Machine implements Service {
     const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
     const abandoned = this.abandonedFibers()
     const cleanups = census.filter((entry) => entry.kind === "cleanup")
-    // A scope bounds a finalizer under its name, and so does the finalizer: the one with an owner says more.
-    const owned = new Set(cleanups.filter(({ owner }) => owner.length > 1).map(({ name }) => name))
+    // A scope bounds a finalizer under its name, and so does the finalizer: the one that knows its owner says more.
+    const owned = new Set(cleanups.filter(({ owner }) => owner[0] !== scopeLabel).map(({ name }) => name))
     const known = ({ fiber, id, name, owner }: FiberRegistry.Entry) =>
-      mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) || (owner.length <= 1 && owned.has(name))
+      mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) ||
+      (owner[0] === scopeLabel && owned.has(name))
     return cleanups.flatMap((entry) => {
       const { ageMillis, name, owner } = entry
       return known(entry) ? [] : [

@@ -472,6 +472,9 @@ const chain = <R, R2>(
     return outcome
   }))
 
+/** What a cleanup may take of the time that the one around it has left. */
+const innerShare = 0.8
+
 /** When the budget of the cleanup around is over, on the timer of budgets. */
 const currentLimit: FiberRef.FiberRef<number> = FiberRef.unsafeMake(Number.POSITIVE_INFINITY, {
   join: (parent) => parent
@@ -492,7 +495,7 @@ const attempt = <R>(
     const limit = closing.getFiberRef(currentLimit)
     const budgetMillis = shared
       ? Duration.toMillis(budget)
-      : Math.min(Duration.toMillis(budget), Math.max(1, (limit - startedAt) * 0.8))
+      : Math.min(Duration.toMillis(budget), Math.max(1, (limit - startedAt) * innerShare))
     const tracked = effect.pipe(
       Effect.locally(currentLimit, Math.min(limit, startedAt + budgetMillis)),
       FiberRegistry.track({ name: label, kind: "cleanup", crash: "silent" }),
@@ -551,10 +554,11 @@ const guard = (
           owner,
           timer,
           monitor,
-          // One with a label of its own is bounded and named here already.
-          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))).pipe(
-            (self) =>
-              finalizer.label === undefined ? self : Effect.locally(self, currentLimit, Number.POSITIVE_INFINITY)
+          // One with a label of its own is bounded and named here. Its own bound ends a little later, not an hour.
+          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))).pipe((self) =>
+            finalizer.label === undefined
+              ? self
+              : Effect.locally(self, currentLimit, timer.unsafeNow() + budget / innerShare * 1.05)
           ),
           true
         )

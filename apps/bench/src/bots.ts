@@ -61,6 +61,10 @@ const started = async (): Promise<Server> => {
       if (found !== undefined) resolve(found)
     })
     void ended.then((code) => reject(new Error(`the server ended with ${code}`)))
+    setTimeout(() => {
+      child.kill("SIGKILL")
+      reject(new Error("the server did not say where it listens within 30 s"))
+    }, 30_000).unref()
   })
   return {
     url,

@@ -49,13 +49,13 @@ const few = (value) => value >= 100 ? `${Math.round(value)}` : `${Math.round(val
 
 const length = 120
 const graphs = [
-  { name: "events", unit: "/s", show: few, of: (now) => now.rates.events },
-  { name: "deliveries", unit: "/s", show: few, of: (now) => now.rates.deliveries },
-  { name: "deepest queue", unit: "events", show: few, of: (now) => now.bus.depth },
-  { name: "tick late", unit: "ms", show: few, of: (now) => now.tickers[0]?.late ?? 0 },
-  { name: "event loop, p99", unit: "ms", show: few, of: (now) => now.process.lag },
-  { name: "memory", unit: "MB", show: mega, of: (now) => now.process.heap }
-].map((graph) => ({ ...graph, values: [] }))
+  { key: "events", name: "events", unit: "/s", show: few },
+  { key: "deliveries", name: "deliveries", unit: "/s", show: few },
+  { key: "depth", name: "deepest queue", unit: "events", show: few },
+  { key: "late", name: "tick late", unit: "ms", show: few },
+  { key: "lag", name: "event loop, p99", unit: "ms", show: few },
+  { key: "heap", name: "memory", unit: "MB", show: mega }
+]
 
 const svg = (tag, attributes) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag)
@@ -72,16 +72,16 @@ for (const graph of graphs) {
   $("graphs").append(make("div", { className: "graph" }, make("h2", { textContent: graph.name }), graph.value, picture))
 }
 
-const draw = (snapshot) => {
+const draw = ({ pulse }) => {
+  if (pulse.length === 0) return
   for (const graph of graphs) {
-    graph.values.push(graph.of(snapshot))
-    if (graph.values.length > length) graph.values.shift()
-    const top = Math.max(...graph.values, 1e-9) * 1.15
-    const from = length - graph.values.length
-    const points = graph.values.map((value, index) => `${from + index} ${(39 - (value / top) * 37).toFixed(1)}`)
+    const values = pulse.map((beat) => beat[graph.key])
+    const top = Math.max(...values, 1e-9) * 1.15
+    const from = length - values.length
+    const points = values.map((value, index) => `${from + index} ${(39 - (value / top) * 37).toFixed(1)}`)
     graph.line.setAttribute("d", `M${points.join("L")}`)
     graph.area.setAttribute("d", `M${from} 40L${points.join("L")}L${length - 1} 40Z`)
-    graph.value.replaceChildren(graph.show(graph.values.at(-1)), " ", make("small", { textContent: graph.unit }))
+    graph.value.replaceChildren(graph.show(values.at(-1)), " ", make("small", { textContent: graph.unit }))
   }
 }
 
@@ -159,20 +159,26 @@ const alert = (title, code, rest) =>
   )
 
 let alerted = ""
-const alerts = ({ cleanups, leaks }) => {
-  const key = JSON.stringify([leaks.map(({ id }) => id), cleanups.left.map(({ label, since }) => [label, since])])
+const alerts = ({ at, cleanups, leaks }) => {
+  const left = new Set(cleanups.left.map(({ label }) => label))
+  const given = cleanups.recent.filter((one) =>
+    (one.outcome === "Abandoned" || one.outcome === "Failed") && !left.has(one.label) && at - one.at < 10 * 60_000
+  )
+  const key = JSON.stringify([leaks, cleanups.left, given].map((all) => all.map((one) => one.id ?? one.key)))
   if (key === alerted) return
   alerted = key
+  const of = (owner) => owner === "" ? "of the process" : `of ${owner}`
   $("alerts").replaceChildren(
     ...cleanups.left.map(({ budget, label, owner }) =>
-      alert(
-        "Hanging finalizer",
-        label,
-        `of ${owner === "" ? "the process" : owner}: its ${millis(budget)} are over, and it still runs.`
-      )
+      alert("Hanging finalizer", label, `${of(owner)}: its ${millis(budget)} are over, and it still runs.`)
     ),
-    ...leaks.map(({ id, label, owner, why }) =>
-      alert("Leaked fiber", label, `${id}${owner === "" ? "" : ` of ${owner}`}: ${why}.`)
+    ...leaks.map(({ id, label, owner, why }) => alert("Leaked fiber", label, `${id} ${of(owner)}: ${why}.`)),
+    ...given.slice(0, 5).map(({ budget, label, outcome, owner }) =>
+      alert(
+        outcome === "Failed" ? "Failed finalizer" : "Abandoned finalizer",
+        label,
+        `${of(owner)}${outcome === "Failed" ? "" : `: it did not end within ${millis(budget)}`}.`
+      )
     )
   )
 }
@@ -258,7 +264,12 @@ const show = (now) => {
     })),
     "none yet"
   )
-  $("audit").textContent = now.audit ?? "none yet"
+  $("audit").textContent = now.audit === undefined
+    ? "none yet"
+    : [
+      `${span(now.at - now.audit.at)} ago: ${now.audit.findings.length === 0 ? "nothing found" : ""}`,
+      ...now.audit.findings
+    ].join("\n")
   $("report").textContent = now.report ?? "none on record"
 }
 

@@ -4,20 +4,17 @@
  * @since 0.1.0
  */
 import * as HttpServer from "@effect/platform/HttpServer"
-import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Logger, LogLevel } from "effect"
 import { Game } from "./Game.js"
 import type { Settings } from "./Settings.js"
 
-const words: Readonly<Record<Lifecycle.Phase, string>> = {
-  "accepting": "accepting: the world is open",
-  "draining": "draining: no new work, players get a farewell",
-  "stopping-lifecycle": "stopping: clocks and audits",
-  "stopping-rest": "stopping: everything else",
-  "releasing": "releasing: the world is saved, sockets and files are closed",
-  "done": "done"
-}
+const phases: ReadonlyArray<readonly [Lifecycle.HookPhase, string]> = [
+  ["draining", "draining: no new work, players get a farewell"],
+  ["stopping-lifecycle", "stopping: clocks and audits"],
+  ["stopping-rest", "stopping: everything else"],
+  ["releasing", "releasing: the world is saved, files are closed"]
+]
 
 /** The address as a browser on this machine would use it. */
 const urlOf = (address: HttpServer.Address): string => {
@@ -58,12 +55,16 @@ export const layer = (settings: Settings) =>
         )
       } else {
         yield* Effect.logInfo(`${data.realm.title} is up: ${url}`).pipe(
-          Effect.annotateLogs({ url, operator: `${url}/operator`, metrics: `${url}/metrics`, state: kept })
+          Effect.annotateLogs({ url, operator: `${url}/operator`, metrics: `${url}/metrics`, state: kept }),
+          // Whatever else is left out of the log: where the server listens is not.
+          Logger.withMinimumLogLevel(LogLevel.Info)
         )
       }
-      yield* lifecycle.phases.pipe(
-        Stream.runForEach((phase) => Effect.logInfo(words[phase])),
-        (self) => FiberRegistry.forkScoped(self, { name: "phase-log", kind: "service" })
+      yield* Effect.logInfo("accepting: the world is open")
+      yield* Effect.forEach(
+        phases,
+        ([phase, line]) => lifecycle.onPhase(phase, { label: `say "${phase}"` }, Effect.logInfo(line)),
+        { discard: true }
       )
     })
   )

@@ -5,9 +5,10 @@
  *
  * @since 0.1.0
  */
+import { isEnvelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
-import { Clock, Effect, Layer, Random, Schedule, Stream } from "effect"
+import { Clock, Effect, Layer, Random, Schedule } from "effect"
 import { decideCharacter } from "./domain/Decide.js"
 import { fold } from "./domain/Words.js"
 import { characterRoom, knownExits } from "./domain/World.js"
@@ -96,13 +97,15 @@ const behaviour = (id: string) =>
       capacity: 64,
       policy: { _tag: "sliding" }
     })
-    yield* Stream.runForEach(
-      subscription.stream,
-      (item) => "event" in item ? react(item.event) : Effect.void
+    return yield* Effect.forever(
+      Effect.flatMap(
+        subscription.takeBatch(),
+        Effect.forEach((item) => isEnvelope(item) ? react(item.event) : Effect.void, { discard: true })
+      )
     )
   }).pipe(
     // The world is closing, and its characters with it.
-    Effect.catchTag("Unavailable", () => Effect.never),
+    Effect.catchTags({ Closed: () => Effect.never, Unavailable: () => Effect.never }),
     Effect.scoped
   )
 
@@ -142,7 +145,7 @@ export const layer = Layer.scopedDiscard(
       yield* Effect.forEach(wanted.filter((id) => !known.has(id)), (id) => supervisor.startChild(child(id)))
     }).pipe(Effect.catchAll((error) => Effect.logWarning("The characters could not be adjusted", error)))
     const reshaped = yield* bus.subscribe({ name: "characters", tags: ["Reshaped"], policy: { _tag: "sliding" } })
-    yield* FiberRegistry.forkScoped(Stream.runForEach(reshaped.stream, () => adjust), {
+    yield* FiberRegistry.forkScoped(Effect.ignore(Effect.forever(Effect.zipRight(reshaped.takeBatch(), adjust))), {
       name: "characters-keeper",
       kind: "service"
     })

@@ -22,7 +22,10 @@ export const make = (names: string | undefined): Effect.Effect<void, never, Scop
     if (!first) return Effect.void
     first = false
     const hang = wanted.has("hang-finalizer")
-      ? Cleanup.addFinalizer({ label: "finalizer that never returns", budget: "2 seconds" }, () => Effect.never)
+      ? Cleanup.addFinalizer(
+        { label: "finalizer that never returns", budget: "2 seconds" },
+        () => Effect.uninterruptible(Effect.never)
+      )
       : Effect.void
     const leak = wanted.has("leak")
       ? Effect.forkDaemon(Effect.withSpan(Effect.never, "planted-leak"))

@@ -3,18 +3,23 @@
  *
  * @since 0.1.0
  */
+import * as Audit from "@holdfast/core/Audit"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Probes from "@holdfast/core/Probes"
+import * as Ticker from "@holdfast/core/Ticker"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
+import * as NodeProbes from "@holdfast/node/NodeProbes"
 import * as NodeServer from "@holdfast/node/NodeServer"
-import { Clock, Context, Effect, Layer } from "effect"
-import { monitorEventLoopDelay, performance } from "node:perf_hooks"
+import { Clock, Context, Effect, Layer, Option } from "effect"
+import { performance } from "node:perf_hooks"
 import * as World from "./domain/World.js"
 import { Game } from "./Game.js"
-import { LastShutdown } from "./LastShutdown.js"
+import * as LastShutdown from "./LastShutdown.js"
 import { PlayerStreams } from "./PlayerStreams.js"
+import type { Settings } from "./Settings.js"
 import { clockOf } from "./world/WorldData.js"
 import { WorldBus } from "./WorldBus.js"
 import { WorldTicker } from "./WorldTicker.js"
@@ -31,7 +36,25 @@ export class OperatorFeed extends Context.Tag("@holdfast/mud/OperatorFeed")<Oper
 /** Rows of each table; the rest is counted. */
 const shown = 200
 
-const seconds = 1_000
+const second = 1_000
+
+/** How many seconds the graphs go back. */
+const beats = 120
+
+/** What the graphs show of one second. */
+interface Beat {
+  readonly events: number
+  readonly deliveries: number
+  readonly depth: number
+  /** Milliseconds. */
+  readonly late: number
+  /** Milliseconds. */
+  readonly lag: number
+  /** Bytes. */
+  readonly heap: number
+}
+
+const tenths = (value: number) => Math.round(value * 10) / 10
 
 interface FiberNode {
   readonly label: string
@@ -46,17 +69,9 @@ interface FiberNode {
   readonly children: ReadonlyArray<FiberNode>
 }
 
-/** What nobody is answerable for. A fiber whose scope has just been closed is given a moment to end. */
-const whyLeaked = (entry: FiberRegistry.Entry, roots: ReadonlySet<string>): string | undefined => {
-  if (entry.ageMillis < 2 * seconds || entry.kind === "cleanup") return undefined
-  if (entry.ownership === "scope-closed") return "its scope is closed, and it still runs"
-  if (entry.ownership === "owner-ended") return "the fiber that forked it has ended, and it still runs"
-  return entry.ownership === "none" && entry.detached && !roots.has(entry.id) ? "no scope will ever end it" : undefined
-}
-
-const asNode = (roots: ReadonlySet<string>) => ({ children, entry, label }: FiberRegistry.Node): FiberNode => ({
+const asNode = (leaked: ReadonlySet<string>) => ({ children, entry, label }: FiberRegistry.Node): FiberNode => ({
   label,
-  children: children.map(asNode(roots)),
+  children: children.map(asNode(leaked)),
   ...(entry === undefined ? {} : {
     id: entry.id,
     kind: entry.kind,
@@ -64,9 +79,15 @@ const asNode = (roots: ReadonlySet<string>) => ({ children, entry, label }: Fibe
     ownership: entry.ownership,
     age: entry.ageMillis,
     restarts: entry.restarts,
-    leaked: whyLeaked(entry, roots) !== undefined
+    leaked: leaked.has(entry.id)
   })
 })
+
+const reasons = {
+  "scope-closed": "its scope is closed, and it still runs",
+  "owner-ended": "the fiber that forked it has ended, and it still runs",
+  "detached": "no scope will ever end it"
+}
 
 /**
  * @since 0.1.0
@@ -77,45 +98,59 @@ export type Snapshot = Effect.Effect.Success<Effect.Effect.Success<typeof makeSn
 const makeSnapshot = Effect.gen(function*() {
   const lifecycle = yield* Lifecycle.Lifecycle
   const registry = yield* FiberRegistry.FiberRegistry
+  const audit = yield* Audit.Audit
+  const memory = yield* Probes.MemoryProbe
+  const lag = yield* Probes.LagProbe
   const cleanups = yield* Cleanup.CleanupMonitor
   const bus = yield* WorldBus
   const game = yield* Game
   const streams = yield* PlayerStreams
   const ticker = yield* WorldTicker
   const server = yield* NodeServer.NodeServer
-  const last = yield* LastShutdown
-  // The fiber that runs the process itself has nobody above it.
-  const roots = new Set((yield* registry.untracked).map(({ id }) => id))
+  const last = yield* LastShutdown.LastShutdown
   const startedAt = yield* Clock.currentTimeMillis
-  const delay = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const histogram = monitorEventLoopDelay({ resolution: 10 })
-      histogram.enable()
-      return histogram
-    }),
-    (histogram) => Effect.sync(() => histogram.disable())
-  )
+  const pulse: Array<Beat> = []
+  const seenAt = new WeakMap<Cleanup.Outcome, number>()
+  let cpu = 0
   let before = { at: startedAt, events: 0, deliveries: 0, utilization: performance.eventLoopUtilization() }
+
+  const beat = Effect.gen(function*() {
+    const at = yield* Clock.currentTimeMillis
+    const { lastId, subscribers } = yield* bus.stats
+    const { events: deliveries } = yield* streams.hub.stats
+    const { late } = yield* ticker.stats
+    const { p99 } = yield* lag.read
+    const { heapUsed } = yield* memory.read
+    const utilization = performance.eventLoopUtilization()
+    const passed = Math.max(0.001, (at - before.at) / second)
+    pulse.push({
+      events: tenths(Math.max(0, lastId - before.events) / passed),
+      deliveries: tenths(Math.max(0, deliveries - before.deliveries) / passed),
+      depth: Math.max(0, ...subscribers.map(({ queued }) => queued)),
+      late: tenths(late),
+      lag: tenths(p99),
+      heap: heapUsed
+    })
+    if (pulse.length > beats) pulse.shift()
+    cpu = performance.eventLoopUtilization(utilization, before.utilization).utilization
+    before = { at, events: lastId, deliveries, utilization }
+  })
+  // It beats also while nobody looks: whoever comes sees the two minutes before.
+  const heart = yield* Ticker.make({ name: "operator-pulse", interval: "1 second", overrun: "skip" })
+  yield* heart.onTick({ name: "beat" }, () => beat)
 
   return Effect.gen(function*() {
     const at = yield* Clock.currentTimeMillis
     const { data, world } = yield* game.now
     const sessions = yield* streams.hub.sessions
     const ended = yield* streams.hub.ended
-    const fanOut = yield* streams.hub.stats
     const busStats = yield* bus.stats
     const tree = yield* registry.tree
-    const entries = [...(yield* registry.census), ...(yield* registry.untracked)]
-    const utilization = performance.eventLoopUtilization()
-    const passed = Math.max(0.001, (at - before.at) / seconds)
-    const rates = {
-      events: Math.max(0, (busStats.lastId - before.events) / passed),
-      deliveries: Math.max(0, (fanOut.events - before.deliveries) / passed)
-    }
-    const cpu = performance.eventLoopUtilization(utilization, before.utilization).utilization
-    before = { at, events: busStats.lastId, deliveries: fanOut.events, utilization }
-    const lag = delay.percentile(99) / 1e6
-    delay.reset()
+    const orphans = (yield* audit.inspect).filter((finding) => finding._tag === "Orphan")
+    const outcomes = yield* cleanups.recent
+    for (const outcome of outcomes) if (!seenAt.has(outcome)) seenAt.set(outcome, at)
+    const used = yield* memory.read
+    const lastAudit = yield* audit.last
     const nameOf = (id: string | undefined) =>
       id === undefined ? "somebody" : World.playerById(world, id)?.name ?? "forgotten"
     return {
@@ -128,13 +163,16 @@ const makeSnapshot = Effect.gen(function*() {
         awake: World.awake(world).length,
         players: World.count(world)
       },
-      rates,
-      fibers: tree.map(asNode(roots)),
+      pulse,
+      fibers: tree.map(asNode(new Set(orphans.map(({ suspect }) => suspect.id)))),
       counts: yield* registry.counts,
-      leaks: entries.flatMap((entry) => {
-        const why = whyLeaked(entry, roots)
-        return why === undefined ? [] : [{ id: entry.id, label: entry.name, owner: entry.owner.join("/"), why }]
-      }),
+      leaks: orphans.map(({ suspect: { ageMillis, id, path }, why }) => ({
+        id,
+        label: path.split("/").at(-1) ?? id,
+        owner: path.split("/").slice(0, -1).join("/"),
+        why: reasons[why],
+        age: ageMillis
+      })),
       sessions: {
         total: sessions.length,
         open: sessions.slice(0, shown).map(({ buffered, id, openedAt, principal }) => {
@@ -168,25 +206,31 @@ const makeSnapshot = Effect.gen(function*() {
         }))
       },
       tickers: [yield* ticker.stats],
-      process: { heap: process.memoryUsage().heapUsed, rss: process.memoryUsage.rss(), lag, cpu },
+      process: { heap: used.heapUsed, rss: used.rss, cpu },
       http: yield* server.stats,
       cleanups: {
         counts: yield* cleanups.counts,
         left: (yield* cleanups.left).map(({ budgetMillis, label, owner, since }) => ({
+          key: `${label} ${since}`,
           label,
           owner: owner.join("/"),
           budget: budgetMillis,
           since
         })),
-        recent: (yield* cleanups.recent).slice(-40).toReversed().map((outcome, index) => ({
+        recent: outcomes.slice(-40).toReversed().map((outcome, index) => ({
           key: `${outcome.attempts[0]?.fiberId ?? index} ${outcome.label}`,
           label: outcome.label,
           owner: outcome.owner.join("/"),
           outcome: outcome._tag,
           elapsed: outcome.elapsedMillis,
-          budget: outcome.budgetMillis
+          budget: outcome.budgetMillis,
+          at: seenAt.get(outcome) ?? at
         }))
       },
+      audit: Option.getOrUndefined(Option.map(lastAudit, ({ at: when, findings }) => ({
+        at: when,
+        findings: findings.map(Audit.render)
+      }))),
       report: last.text
     }
   })
@@ -228,7 +272,11 @@ const make = Effect.gen(function*() {
  * @since 0.1.0
  * @category layers
  */
-export const layer = Layer.scoped(OperatorFeed, make)
+export const layer = (settings: Pick<Settings, "data">) =>
+  Layer.scoped(OperatorFeed, make).pipe(
+    Layer.provide([Audit.layer({ orphanAfter: "3 seconds" }), LastShutdown.layer(settings)]),
+    Layer.provide(NodeProbes.layer)
+  )
 
 /**
  * How a picture goes over the wire.

@@ -39,7 +39,11 @@ const make = Effect.gen(function*() {
   const hub = yield* SseHub.make<WorldEvent>({
     name: "players",
     source: {
-      subscribe: bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
+      subscribe: Effect.map(
+        bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
+        // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
+        ({ takeBatch }) => ({ takeBatch: (max) => Effect.catchTag(takeBatch(max), "Closed", () => Effect.never) })
+      ),
       lastId: bus.lastId,
       history: bus.log
     },

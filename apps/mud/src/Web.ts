@@ -12,6 +12,7 @@ import * as Health from "@holdfast/http/Health"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
 import * as SseRoute from "@holdfast/http/SseRoute"
+import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { Effect, Layer, Option, Schema, type Scope } from "effect"
 import * as Api from "./Api.js"
 import * as Decide from "./domain/Decide.js"
@@ -128,4 +129,4 @@ export const layer = (settings: Settings) =>
       HttpServerRequest.withMaxBodySize(Option.some(maxBody)),
       HttpServer.serve()
     )
-  }).pipe(Layer.unwrapEffect)
+  }).pipe(Layer.unwrapEffect, Layer.provide([Health.layer(), NodeSseSink.layer]))

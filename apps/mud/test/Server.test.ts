@@ -3,10 +3,13 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os"
 import { join as path } from "node:path"
 import { fileURLToPath } from "node:url"
-import { eventually, join, listen, request, type Server, sleep, start } from "./support/server.js"
+import { eventually, join, listen, request, type Server, sleep, start, stopAll } from "./support/server.js"
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-mud-"))
-afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+afterAll(async () => {
+  await stopAll()
+  rmSync(scratch, { recursive: true, force: true })
+})
 
 const names = (frames: ReadonlyArray<{ readonly event: string }>) =>
   frames.map(({ event }) => event).filter((event) => !["Ticked", "message"].includes(event))

@@ -40,6 +40,15 @@ export interface Server {
   readonly stop: (signal?: NodeJS.Signals) => Promise<{ readonly code: number | null; readonly millis: number }>
 }
 
+/** Servers that a test which failed has left behind end with the tests. */
+const running = new Set<ChildProcess>()
+process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")))
+
+export const stopAll = async (): Promise<void> => {
+  for (const child of running) child.kill("SIGKILL")
+  await eventually("all servers have ended", () => running.size === 0)
+}
+
 export const start = async (
   flags: ReadonlyArray<string> = [],
   environment: Readonly<Record<string, string>> = {}
@@ -57,8 +66,10 @@ export const start = async (
   // Closed, and not only exited: then all of its output has been read.
   const exited = new Promise<number | null>((resolve) => void child.once("close", (code) => resolve(code)))
   let ended = false
+  running.add(child)
   void exited.then(() => {
     ended = true
+    running.delete(child)
   })
   const url = await eventually("the server prints its URL", () => {
     if (ended) throw new Error(`the server ended:\n${[...out, ...err].join("\n")}`)

@@ -132,7 +132,7 @@ export interface EventBus<A extends Event> {
   readonly lastId: Effect.Effect<number>
   /** The last events that handlers gave up, oldest first. */
   readonly deadLetters: Effect.Effect<ReadonlyArray<EventHandler.DeadLetter<A>>>
-  /** Dead letters from now on. One that falls more than 100 behind loses the oldest. */
+  /** Dead letters from now on, until the bus is closed. Who falls more than 100 behind loses the oldest. */
   readonly deadLetterStream: Stream.Stream<EventHandler.DeadLetter<A>>
   /**
    * Refuses new events, except those that handlers publish meanwhile; waits until all is taken and handled, `budget` at
@@ -167,7 +167,7 @@ export const make = <A extends Event, I>(
       letters
     )
     if (options.store !== undefined) yield* bus.continueFrom(options.store)
-    yield* Effect.addFinalizer(() => bus.close)
+    yield* Effect.addFinalizer(() => Effect.zipRight(bus.close, PubSub.shutdown(letters)))
     yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${options.name}/limits`, kind: "service" })
     if (bus.writer !== undefined) {
       yield* FiberRegistry.forkScoped(bus.writer.run, { name: `${options.name}/writer`, kind: "service" })

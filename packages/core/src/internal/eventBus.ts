@@ -396,12 +396,17 @@ export class Bus<A extends Event, I> implements Host<A> {
         () => this.checkIdle()
       ))
 
-  readonly bounds = Effect.sync((): EventLog.Bounds => ({ first: this.history.first, last: this.lastId }))
+  readonly bounds = Effect.withFiberRuntime<EventLog.Bounds>((fiber) => {
+    this.history.ring.expire(clockOf(fiber).unsafeCurrentTimeMillis())
+    return Effect.succeed({ first: this.history.first, last: this.lastId })
+  })
 
   readonly after = (id: number, options: EventLog.ReadOptions = {}) =>
     Effect.zipRight(
       this.checkPosition(id),
-      Effect.suspend(() => this.history.page(id, new Filter(options.topics, options.tags), options.limit ?? 1024))
+      Effect.suspend(() =>
+        this.history.page(id, new Filter(options.topics, options.tags), Math.max(1, Math.floor(options.limit ?? 1024)))
+      )
     )
 
   readonly subscribeAfter = (id: number, options: EventSubscription.Options = {}) =>

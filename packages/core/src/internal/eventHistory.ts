@@ -178,7 +178,8 @@ export class EventHistory<A extends Event, I> {
         const cursor = this.first - 1
         return Effect.succeed({ items: [new Gap(id + 1, cursor, cursor - id)], cursor, done: cursor >= ring.last })
       }
-      return Effect.map(this.readStore(store, id, Math.min(pageRows, ring.first - 1 - id)), (all) => {
+      const rows = Math.min(pageRows, Math.max(limit, fewRows), ring.first - 1 - id)
+      return Effect.map(this.readStore(store, id, rows), (all) => {
         const items: Array<Item<A>> = []
         // trimmed by somebody else while it was read: nothing of it is left
         let cursor = all.length === 0 ? Math.max(id, ring.first - 1) : id
@@ -212,7 +213,7 @@ export class EventHistory<A extends Event, I> {
             if (mailbox.closed === undefined) goLive()
             return Effect.succeed([])
           }
-          return Effect.map(this.page(cursor, mailbox.filter, Math.max(1, max)), (page) => {
+          return Effect.map(this.page(cursor, mailbox.filter, max), (page) => {
             cursor = page.cursor
             return page.items
           })
@@ -240,5 +241,6 @@ export class EventHistory<A extends Event, I> {
   }
 }
 
-/** Rows that are read from the store at a time. */
+/** Rows that are read from the store at a time, at most; and at least, since most of them may be of no interest. */
 const pageRows = 512
+const fewRows = 64

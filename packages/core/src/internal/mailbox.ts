@@ -180,7 +180,7 @@ export class Mailbox<A> implements Subscription<A> {
 
   /** Takes without waiting. Undefined when there is nothing. */
   take(max: number): Array<Item<A>> | undefined {
-    const room = Math.max(1, max)
+    const room = max >= 1 ? Math.floor(max) : 1
     if (this.backlog.length > 0) {
       const taken = this.backlog.length <= room ? this.backlog : this.backlog.slice(0, room)
       this.backlog = taken === this.backlog ? [] : this.backlog.slice(room)
@@ -252,7 +252,7 @@ export class Mailbox<A> implements Subscription<A> {
   private readHistory(history: History<A>, max: number): Effect.Effect<void, Closed> {
     return this.readLock.withPermits(1)(Effect.suspend(() => {
       if (this.history !== history || this.backlog.length > 0) return Effect.void
-      return Effect.matchCauseEffect(history.read(max), {
+      return Effect.matchCauseEffect(history.read(max >= 1 ? Math.floor(max) : 1), {
         onFailure: (cause) =>
           Effect.suspend(() => {
             this.close("failed", this.host.lastId, cause)

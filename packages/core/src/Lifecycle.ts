@@ -350,13 +350,14 @@ class Machine implements Service {
 
   readonly admit: Service["admit"] = (what, effect) =>
     Effect.withFiberRuntime((fiber) => {
-      if (this.current !== "accepting") return Effect.fail(new ShuttingDown({ phase: this.current, what }))
       const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
       return Effect.acquireUseRelease(
-        Effect.sync((): Admitted => {
+        // One step: draining must not begin between the look at the phase and the entry into its books.
+        Effect.suspend(() => {
+          if (this.current !== "accepting") return Effect.fail(new ShuttingDown({ phase: this.current, what }))
           const work: Admitted = { what, owner, fiber, since: this.timer.unsafeNow() }
           this.working.add(work)
-          return work
+          return Effect.succeed(work)
         }),
         () => effect,
         (work) =>
@@ -486,8 +487,10 @@ class Machine implements Service {
         completedFinalizers: 0
       })
       yield* this.enter(phase)
+      // A hook that hangs must leave time for the finalizers of the application, which come behind the hooks.
+      const longest = phase === "releasing" && this.options.scope !== undefined ? this.remaining / 2 : this.remaining
       for (const hook of Array.from(this.hooks.get(phase)!)) {
-        yield* this.fork("hook", hook.label, hook.owner, hook.budget, hook.run)
+        yield* this.fork("hook", hook.label, hook.owner, Math.min(hook.budget ?? longest, longest), hook.run)
       }
     })
   }

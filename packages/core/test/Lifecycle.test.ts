@@ -468,4 +468,19 @@ describe("ShutdownReport", () => {
       verdict([], { reason: { _tag: "Crash", origin: "uncaughtException", cause: "x" } as never })
     ], ["clean", "failed", "forced", "forced", "failed"])
   })
+
+  it.effect("leaves time for the application's finalizers when a hook before them hangs", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      let released = false
+      yield* Scope.addFinalizer(scope, Effect.sync(() => released = true))
+      const lifecycle = yield* Lifecycle.make({ scope, log: false, gracefulShutdownTimeout: "500 millis" })
+      yield* Scope.extend(lifecycle.onPhase("releasing", { label: "hangs" }, Effect.never), scope)
+      const report = yield* lifecycle.shutdown(reason)
+      assert.isTrue(released)
+      assert.deepStrictEqual(
+        report.phases.at(-1)!.items.map((item) => [item.label, item.status]),
+        [["hangs", "abandoned"], ["application scope", "completed"]]
+      )
+    }))
 })

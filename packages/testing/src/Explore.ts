@@ -103,7 +103,7 @@ export interface Run<A, E> {
   readonly millis: number
   /** a hash of every choice: equal fingerprints are equal interleavings */
   readonly fingerprint: string
-  /** every event of a replay; the last ones otherwise */
+  /** every event of a replay */
   readonly events: ReadonlyArray<Event>
   /** how the program left the simulation, if it did */
   readonly escapes: ReadonlyArray<string>

@@ -24,7 +24,7 @@ const outside = LeakCheck.openOutside("the test file")
 beforeEach((context) => {
   const task = context.task as RunnerTestCase
   const record = LeakCheck.open(task.name)
-  if (record.alone) Hooks.forgetReferences()
+  if (record.alone) Hooks.swapReferences(new Map())
   records.set(task, record)
   if (!wrapped.has(task)) {
     wrapped.add(task)

@@ -231,15 +231,26 @@ const install = () => {
   }
 }
 
+const isOwn = (key: string) => key.startsWith("@holdfast/")
+
+const references = () => globalValue("effect/Context/defaultValueCache", () => new Map<string, unknown>())
+
 /**
- * Forgets the default values that `Context.Reference`s of this project have made so far: the next test gets its own. Those
- * of other packages are left alone, since they may have been captured at import.
+ * Takes away the default values that `Context.Reference`s of this project have made so far, and puts `other` in their
+ * place: a test, or a simulation, has its own. Those of other packages are left alone, since they may have been captured
+ * at import.
  */
-export const forgetReferences = (): void => {
-  const cache = globalValue("effect/Context/defaultValueCache", () => new Map<string, unknown>())
-  for (const key of cache.keys()) {
-    if (key.startsWith("@holdfast/")) cache.delete(key)
+export const swapReferences = (other: ReadonlyMap<string, unknown>): Map<string, unknown> => {
+  const cache = references()
+  const taken = new Map<string, unknown>()
+  for (const [key, value] of cache) {
+    if (isOwn(key)) {
+      taken.set(key, value)
+      cache.delete(key)
+    }
   }
+  for (const [key, value] of other) cache.set(key, value)
+  return taken
 }
 
 /** Fibers that the global scope still holds. */

@@ -92,9 +92,10 @@ interface Timer {
   readonly at: number
   readonly sequence: number
   readonly fire: () => void
+  /** a timer can be cancelled until it has fired, also when it is due already */
+  cancelled: boolean
 }
 
-const keptEvents = 64
 const drainEvery = 4_096
 
 const nextTick: () => Promise<void> = () => new Promise((resolve) => process.nextTick(resolve))
@@ -113,10 +114,13 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   private drained = 0
   private born = 0
   private counter = 0
+  private references = new Map<string, unknown>()
   private hash = 0x811c9dc5
   private readonly events: Array<Event> = []
   private readonly escapes: Array<string> = []
   private readonly fibers = new Map<Hooks.RawFiber, FiberState>()
+  /** fibers that have ended may still be told something: an interrupt that came too late, a question */
+  private readonly over = new WeakMap<Hooks.RawFiber, FiberState>()
   private readonly scopes = new Set<Hooks.RawScope>()
   private phase: "idle" | "driving" | "draining" | "over" = "idle"
   private preempting = true
@@ -154,7 +158,12 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
 
   after = (millis: number, task: () => void): () => void => {
     if (millis >= Globals.never) return () => {}
-    const timer: Timer = { at: this.millis + Math.max(0, millis), sequence: this.sequence++, fire: task }
+    const timer: Timer = {
+      at: this.millis + Math.max(0, millis),
+      sequence: this.sequence++,
+      fire: task,
+      cancelled: false
+    }
     let low = 0
     let high = this.timers.length
     while (low < high) {
@@ -165,6 +174,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     }
     this.timers.splice(low, 0, timer)
     return () => {
+      timer.cancelled = true
       const index = this.timers.indexOf(timer)
       if (index >= 0) this.timers.splice(index, 1)
     }
@@ -218,7 +228,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private stateOf(raw: Hooks.RawFiber): FiberState {
-    let fiber = this.fibers.get(raw)
+    let fiber = this.fibers.get(raw) ?? this.over.get(raw)
     if (fiber === undefined) {
       // a fiber from outside that was given this scheduler
       fiber = this.adopt(raw, undefined)
@@ -266,6 +276,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     if (fiber === undefined) return
     this.note("exit", fiber.index, undefined, exit._tag)
     this.fibers.delete(raw)
+    this.over.set(raw, fiber)
     if (this.lastRaw === raw) this.lastRaw = undefined
   }
 
@@ -303,9 +314,6 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
         fiber,
         detail: place === undefined ? detail : detail === "" ? place : `${detail} at ${place}`
       })
-    } else if (kind !== "exit" && kind !== "fork") {
-      if (this.events.length >= keptEvents) this.events.shift()
-      this.events.push({ step: this.steps, at: this.millis, kind, fiber, detail })
     }
   }
 
@@ -336,6 +344,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     const counter = Hooks.fiberCounter()
     const outside = counter.current
     counter.current = this.counter
+    const outer = Hooks.swapReferences(this.references)
     this.globals.enter()
     this.phase = "driving"
     try {
@@ -349,6 +358,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     } finally {
       this.phase = "idle"
       this.globals.exit()
+      this.references = Hooks.swapReferences(outer)
       this.counter = counter.current
       counter.current = outside
     }
@@ -373,7 +383,10 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     this.note("clock", -1, undefined)
     while (this.timers.length > 0 && this.timers[this.timers.length - 1]!.at <= this.millis) {
       const timer = this.timers.pop()!
-      this.push({ run: timer.fire, fiber: undefined, priority: this.pct ? 3 : 0 })
+      const run = () => {
+        if (!timer.cancelled) timer.fire()
+      }
+      this.push({ run, fiber: undefined, priority: this.pct ? 3 : 0 })
     }
     return true
   }

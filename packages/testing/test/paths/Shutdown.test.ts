@@ -1,0 +1,162 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cleanup from "@holdfast/core/Cleanup"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as ShutdownReport from "@holdfast/core/ShutdownReport"
+import * as Explore from "@holdfast/testing/Explore"
+import * as Faults from "@holdfast/testing/Faults"
+import { Clock, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
+
+const seeds = Explore.sized(1_000, 100_000)
+const timeout = Explore.sized(60_000, 3_600_000)
+
+const ensure = (condition: boolean, message: () => string) =>
+  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
+
+const reason = { _tag: "Requested", by: "test" } as unknown as Lifecycle.ShutdownReason
+
+describe("shutdown under every interleaving", () => {
+  it.effect("admits nothing behind readiness, loses nothing that it admitted, ends in time", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const appScope = yield* Scope.make()
+        const lifecycle = yield* Lifecycle.make({ scope: appScope, gracefulShutdownTimeout: "5 seconds", log: false })
+        let closed = 0
+        yield* Scope.addFinalizer(appScope, Effect.sync(() => closed++))
+        const ran: Array<string> = []
+        for (const phase of ["draining", "stopping-lifecycle", "stopping-rest", "releasing"] as const) {
+          yield* Scope.extend(
+            lifecycle.onPhase(phase, { label: phase }, Effect.sync(() => ran.push(phase))),
+            appScope
+          )
+        }
+        yield* FiberRegistry.forkIn(Effect.forever(Effect.sleep("1 second")), appScope, {
+          name: "tick",
+          kind: "ticker"
+        })
+        let began = 0
+        let over = 0
+        const job = Effect.gen(function*() {
+          const millis = yield* Random.nextIntBetween(0, 10_000)
+          yield* Effect.exit(lifecycle.admit(
+            "job",
+            Effect.acquireUseRelease(
+              Effect.sync(() => began++),
+              () => Effect.sleep(millis),
+              () => Effect.sync(() => over++)
+            )
+          ))
+        })
+        const jobs = yield* Effect.forEach([1, 2, 3], () => Effect.fork(job))
+        yield* Effect.sleep(yield* Random.nextIntBetween(0, 2_000))
+        const before = yield* Clock.currentTimeMillis
+        // admitted, refused or interrupted: it must not matter when it comes
+        jobs.push(yield* Effect.fork(job))
+        const [one, two] = yield* Effect.all([
+          lifecycle.shutdown(reason),
+          lifecycle.shutdown(reason),
+          lifecycle.requestShutdown(reason)
+        ], { concurrency: "unbounded" })
+        const took = (yield* Clock.currentTimeMillis) - before
+        yield* ensure(took <= 15_000, () => `the shutdown took ${took} ms`)
+        yield* ensure(one === two, () => "two shutdowns, two reports")
+        yield* ensure(began === over, () => `${began} jobs began, ${over} had ended when the shutdown was over`)
+        yield* Effect.forEach(jobs, Fiber.await)
+        yield* ensure(began === over, () => `${began} jobs began, ${over} ended`)
+        yield* ensure((yield* lifecycle.admitted) === 0, () => "work is still counted")
+        yield* ensure(closed === 1, () => `the scope was closed ${closed} times`)
+        yield* ensure(new Set(ran).size === ran.length, () => `hooks ran twice: ${ran.join()}`)
+        const refused = yield* Effect.exit(lifecycle.admit("late", Effect.void))
+        yield* ensure(Exit.isFailure(refused), () => "work was admitted after the end")
+        yield* ensure(Option.isSome(yield* lifecycle.report), () => "no report")
+        yield* lifecycle.awaitShutdown
+      }),
+      { seeds, settle: "1 minute" }
+    ), timeout)
+
+  it.effect("ends within its time when hooks, fibers and finalizers hang or die", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const appScope = yield* Scope.make()
+        const lifecycle = yield* Lifecycle.make({ scope: appScope, gracefulShutdownTimeout: "5 seconds", log: false })
+        for (const phase of ["draining", "releasing"] as const) {
+          yield* Scope.extend(
+            lifecycle.onPhase(
+              phase,
+              { label: phase },
+              Effect.sleep("100 millis").pipe(Faults.finalizer(`hook.${phase}`))
+            ),
+            appScope
+          )
+        }
+        const finalizers: Array<string> = []
+        for (const label of ["first", "second", "third"]) {
+          yield* Scope.extend(
+            Cleanup.addFinalizer(
+              { label, budget: "500 millis" },
+              () =>
+                Effect.zipRight(
+                  Effect.sync(() => finalizers.push(label)),
+                  Faults.finalizer(`finalizer.${label}`)(Effect.void)
+                )
+            ),
+            appScope
+          )
+        }
+        yield* FiberRegistry.forkIn(
+          Effect.never.pipe(Effect.onInterrupt(() => Faults.finalizer("service")(Effect.void))),
+          appScope,
+          { name: "service", kind: "service" }
+        )
+        yield* Effect.yieldNow()
+        const before = performance.now()
+        const report = yield* lifecycle.shutdown(reason)
+        const took = performance.now() - before
+        yield* ensure(took <= 5_100, () => `the shutdown took ${took} ms of 5000`)
+        yield* ensure(
+          finalizers.length === new Set(finalizers).size,
+          () => `finalizers ran twice: ${finalizers.join()}`
+        )
+        yield* Effect.logInfo(ShutdownReport.render(report))
+        yield* ensure(finalizers.length === 3, () => `finalizers that ran: ${finalizers.join()}`)
+      }).pipe(Effect.provide(Faults.layer({ probability: 1, activation: 0.4 }))),
+      { seeds, leaks: false }
+    ), timeout)
+
+  it.effect("finalizers with a budget run once, in reverse order, whoever interrupts", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const order: Array<number> = []
+        const work = Effect.scoped(Effect.gen(function*() {
+          for (const n of [1, 2, 3]) {
+            yield* Cleanup.acquireRelease(
+              Effect.yieldNow(),
+              { label: `resource ${n}`, budget: "1 second" },
+              () =>
+                Effect.zipRight(Effect.sleep(n === 2 ? "10 seconds" : "10 millis"), Effect.sync(() => order.push(n)))
+            )
+          }
+          return yield* Effect.never
+        }))
+        const fiber = yield* Effect.fork(work)
+        yield* Effect.sleep(yield* Random.nextIntBetween(0, 20))
+        yield* Effect.all([Fiber.interrupt(fiber), Fiber.interrupt(fiber)], { concurrency: 2 })
+        const expected = order.toSorted((a, b) => b - a)
+        yield* ensure(order.join() === expected.join(), () => `order ${order.join()}`)
+        yield* ensure(!order.includes(2), () => "a finalizer went on after its budget")
+      }),
+      { seeds }
+    ), timeout)
+
+  it.effect("is deterministic", () =>
+    Effect.gen(function*() {
+      const report = yield* Explore.checkDeterminism(
+        Effect.gen(function*() {
+          const lifecycle = yield* Lifecycle.make({ log: false })
+          yield* lifecycle.shutdown(reason)
+        }),
+        { settle: "1 minute" }
+      )
+      assert.deepStrictEqual(report.escapes, [])
+    }))
+})

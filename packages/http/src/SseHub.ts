@@ -525,7 +525,11 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         // the slot belongs to the scope before anything else happens
         const session = yield* Effect.acquireRelease(
           admit(given),
-          (session, exit) => Effect.sync(() => session.finishWith(reasonOf(exit), "abort"))
+          (session, exit) =>
+            Effect.sync(() => {
+              session.finishWith(reasonOf(exit), "abort")
+              session.discard()
+            })
         )
         if (onClose !== undefined) {
           yield* Cleanup.addFinalizer(closing, (exit) => {
@@ -553,11 +557,10 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
             ? session.windows.reduce((least, window) => Math.min(least, window.after), from)
             : from
         )
-        session.sink.start({
+        session.begin({
           onReady: () => session.ready(),
           onClose: (reason) => session.finishWith(reason, "abort")
-        })
-        session.control(given.format.opening({ session: session.id, retryMillis }), true)
+        }, given.format.opening({ session: session.id, retryMillis }))
         if (reset) {
           session.gap({ reason: "reset", firstId: 1, lastId: position })
         }

@@ -9,7 +9,7 @@
  * @since 0.1.0
  */
 import type * as Following from "./Following.js"
-import type { EndReason, Format, Frame, GapInfo, Sink } from "./SessionSink.js"
+import type { EndReason, Format, Frame, GapInfo, Sink, SinkHandlers } from "./SessionSink.js"
 import { Payload } from "./SessionSink.js"
 
 /**
@@ -98,6 +98,10 @@ export class SessionState {
   /** Called once when there is room again, or when the session ends. */
   onRoom: (() => void) | undefined
 
+  /** Nothing may leave before the head of the connection has. */
+  private phase: "new" | "begun" | "destroyed" = "new"
+  /** Last words of a session that ended before it had begun. */
+  private unsaid: Uint8Array | undefined
   private queue: Array<Payload> | undefined
   private queued = 0
   /** What `sliding` dropped before the queue, or `dropping` after it. */
@@ -130,6 +134,33 @@ export class SessionState {
       dropped: this.dropped,
       buffered: this.queued + this.sink.buffered(),
       stalledSince: this.stalledSince
+    }
+  }
+
+  /** Opens the connection. A session that has been ended meanwhile, by a kick or a drain, still says why. */
+  begin(handlers: SinkHandlers, opening: Uint8Array): void {
+    if (this.phase !== "new") {
+      return
+    }
+    this.phase = "begun"
+    this.sink.start(handlers)
+    if (this.state !== "ended") {
+      this.control(opening, true)
+      return
+    }
+    for (const bytes of [opening, this.unsaid]) {
+      if (bytes !== undefined) {
+        this.sink.write(new Payload([{ bytes, id: undefined }]))
+      }
+    }
+    this.sink.end()
+  }
+
+  /** Gives a connection up that will not begin any more. */
+  discard(): void {
+    if (this.phase === "new") {
+      this.phase = "destroyed"
+      this.sink.destroy()
     }
   }
 
@@ -178,6 +209,10 @@ export class SessionState {
   /** The last words: what is buffered, then the farewell, and the end of the connection in order. */
   finish(farewell: Uint8Array | undefined): void {
     this.state = "ended"
+    if (this.phase === "new") {
+      this.unsaid = farewell
+      return this.released()
+    }
     if (this.queue !== undefined) {
       const payload = this.drainQueue()
       if (payload !== undefined) {
@@ -196,6 +231,7 @@ export class SessionState {
     this.state = "ended"
     this.queue = undefined
     this.queued = 0
+    this.phase = "destroyed"
     this.sink.destroy()
     this.released()
   }

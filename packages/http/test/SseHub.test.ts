@@ -67,6 +67,20 @@ describe("SseHub", () => {
       ])
     }))
 
+  it.scoped("says why, behind the head and never before it, when a session ends while it is being opened", () =>
+    Effect.gen(function*() {
+      const hub = yield* SseHub.make({
+        source: makeBus().source,
+        onOpen: (session) => session.end("replaced")
+      })
+      const { session, sink } = yield* openWith(hub)
+      assert.isDefined(sink.handlers)
+      assert.deepStrictEqual(sink.received.map((one) => one._tag), ["Comment", "Retry", "Message"])
+      assert.match(sink.seen[0]!, /^!farewell .*replaced/)
+      assert.strictEqual(sink.closed, "end")
+      assert.strictEqual((yield* session.awaitEnd).reason, "replaced")
+    }))
+
   it.scoped("gives the slot back when the scope closes, and records why", () =>
     Effect.gen(function*() {
       const hub = yield* SseHub.make({ source: makeBus().source, limits: { sessions: 1 } })

@@ -5,7 +5,7 @@ import type { Subscription } from "@holdfast/core/EventSubscription"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
 import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
-import { Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
 
 const seeds = Explore.sized(1_000, 100_000)
 const timeout = Explore.sized(60_000, 3_600_000)
@@ -18,12 +18,13 @@ const said = (by: number, n: number): Said => ({ _tag: "Said", by, n })
 const ensure = (condition: boolean, message: () => string) =>
   condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
 
-const makeBus = (options: Partial<EventBus.Options<Said>> = {}) =>
-  EventBus.make({ name: "bus", schema: Said, topic: ({ by }) => `room.${by}`, ...options } as never) as Effect.Effect<
-    EventBus.EventBus<Said>,
-    EventLogStore.StoreError,
-    Scope.Scope
-  >
+const makeBus = (store?: EventLogStore.Store["Type"]) =>
+  EventBus.make({
+    name: "bus",
+    schema: Said,
+    topic: ({ by }) => `room.${by}`,
+    ...(store === undefined ? {} : { store })
+  })
 
 /** Everything until the subscription closes: ids, and gaps as pairs. */
 const drink = (subscription: Subscription<Said>, sip: Effect.Effect<unknown>) =>
@@ -110,14 +111,18 @@ describe("the bus under every interleaving", () => {
         const bus = yield* makeBus()
         yield* publishers(bus, 1, 3)
         const after = yield* Random.nextIntBetween(0, 4)
-        const resume = Effect.scoped(Effect.flatMap(
-          bus.log.subscribeAfter(after, { capacity: 2 }),
-          (subscription) => drink(subscription, Effect.void)
-        ))
-        const [got] = yield* Effect.all([
-          resume,
-          Effect.zipRight(publishers(bus, 2, 3), bus.drain("1 minute"))
-        ], { concurrency: 2 })
+        const resumed = yield* Deferred.make<void>()
+        const resume = Effect.scoped(
+          bus.log.subscribeAfter(after, { capacity: 2 }).pipe(
+            Effect.zipLeft(Deferred.succeed(resumed, undefined)),
+            Effect.flatMap((subscription) => drink(subscription, Effect.void))
+          )
+        )
+        const publish = publishers(bus, 2, 3).pipe(
+          Effect.zipRight(Deferred.await(resumed)),
+          Effect.zipRight(bus.drain("1 minute"))
+        )
+        const [got] = yield* Effect.all([resume, publish], { concurrency: 2 })
         yield* ensure(got.join() === range(after + 1, 9).join(), () => `after ${after} it got ${JSON.stringify(got)}`)
       }),
       { seeds }
@@ -159,7 +164,7 @@ describe("the bus under every interleaving", () => {
     Explore.check(
       Effect.gen(function*() {
         const store = yield* EventLogStore.Store
-        const bus = yield* makeBus({ store } as never)
+        const bus = yield* makeBus(store)
         const subscription = yield* bus.subscribe()
         const seen = yield* Effect.fork(drink(subscription, Effect.void))
         const results = yield* publishers(bus, 3, 2)

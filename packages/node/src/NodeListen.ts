@@ -22,7 +22,9 @@ export class ListenError extends Data.TaggedError("ListenError")<{
   override get message(): string {
     switch (this.reason) {
       case "PortInUse":
-        return `cannot listen on ${this.at}: the port is in use. Stop the other process, or choose another port (0 for any free one).`
+        return this.at.includes(":")
+          ? `cannot listen on ${this.at}: the port is in use. Stop the other process, or choose another port (0 for any free one).`
+          : `cannot listen on ${this.at}: the socket file exists. Stop its process, or remove the file if nobody uses it.`
       case "PermissionDenied":
         return `cannot listen on ${this.at}: permission denied. Ports below 1024 need a privilege; choose a higher one.`
       case "AddressUnavailable":

@@ -104,3 +104,22 @@ export const refuseSocket = (socket: Net.Socket, error: HttpErrors.HttpError, li
   socket.on("close", () => clearTimeout(timer))
   socket.end(`${lines.join("\r\n")}\r\n\r\n${json}`)
 }
+
+/**
+ * Is a body on its way? Only the headers tell: `complete` is still false while a request without one is being emitted.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const declaresBody = (request: Http.IncomingMessage): boolean =>
+  Number(request.headers["content-length"] ?? 0) > 0 || request.headers["transfer-encoding"] !== undefined
+
+/**
+ * Node gives the connection away with the header of such a request, and its body would never be read.
+ *
+ * @since 0.1.0
+ * @category problems
+ */
+export const upgradeWithBody = HttpErrors.make("BadRequest", "a request to upgrade cannot have a body", {
+  field: "upgrade"
+})

@@ -61,8 +61,9 @@ export class Exchange {
   /** The wall clock at the start, milliseconds. */
   readonly startedAt = Date.now()
   private bodyFailure: HttpErrors.HttpError | undefined
-  private readonly onBodyFailure = new Set<(error: HttpErrors.HttpError) => void>()
-  private readonly onClosed = new Set<() => void>()
+  private onBodyFailure: ((error: HttpErrors.HttpError) => void) | undefined
+  // Made when needed: thousands of these are idle event streams.
+  private onClosed: Set<() => void> | undefined
   private cachedBytes: Effect.Effect<Uint8Array, HttpErrors.HttpError> | undefined
   private cachedResponse: Http.ServerResponse | undefined
 
@@ -104,8 +105,9 @@ export class Exchange {
       f()
       return () => {}
     }
-    this.onClosed.add(f)
-    return () => this.onClosed.delete(f)
+    const callbacks = this.onClosed ??= new Set()
+    callbacks.add(f)
+    return () => callbacks.delete(f)
   }
 
   /** Waits until the response is flushed or the connection is gone. */
@@ -130,16 +132,15 @@ export class Exchange {
   close(): void {
     if (!this.closed) {
       this.closed = true
-      this.onClosed.forEach((f) => f())
-      this.onClosed.clear()
+      this.onClosed?.forEach((f) => f())
+      this.onClosed = undefined
     }
   }
 
   /** Fails the reading of the body, now or when it begins. */
   failBody(error: HttpErrors.HttpError): void {
     this.bodyFailure ??= error
-    this.onBodyFailure.forEach((f) => f(error))
-    this.onBodyFailure.clear()
+    this.onBodyFailure?.(error)
   }
 
   /** The whole body, read once. */
@@ -162,7 +163,7 @@ export class Exchange {
         this.response.writeContinue()
       }
       return Stream.repeatEffectOption(
-        Effect.flatMap(this.pull, (chunk) => {
+        Effect.flatMap(this.pull(), (chunk) => {
           size += chunk.length
           return size > limit ? Effect.fail(Option.some(HttpErrors.bodyTooLarge(limit))) : Effect.succeed(chunk)
         })
@@ -170,47 +171,50 @@ export class Exchange {
     })
   }
 
-  private readonly pull: Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>> = Effect.async((resume) => {
-    const request = this.request
-    if (this.bodyFailure !== undefined) {
-      return resume(Effect.fail(Option.some(this.bodyFailure)))
-    }
-    const take = () => {
-      const chunk: Uint8Array | null = request.read()
-      if (chunk !== null) {
-        settle(Effect.succeed(chunk))
-      } else if (request.readableEnded) {
-        settle(Effect.fail(Option.none()))
-      } else if (request.destroyed || this.closed) {
-        settle(Effect.fail(Option.some(HttpErrors.make("BadRequest", "the connection ended before the body did"))))
+  /** The next piece of the body. One reader at a time. */
+  private pull(): Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>> {
+    return Effect.async((resume) => {
+      const request = this.request
+      if (this.bodyFailure !== undefined) {
+        return resume(Effect.fail(Option.some(this.bodyFailure)))
       }
-    }
-    const fail = (error: HttpErrors.HttpError) => settle(Effect.fail(Option.some(error)))
-    const late = () =>
-      this.failBody(HttpErrors.make("RequestTimeout", `the body stopped arriving for ${this.limits.bodyTimeout} ms`))
-    let settled = false
-    let timer: NodeJS.Timeout | undefined
-    const stop = () => {
-      settled = true
-      clearTimeout(timer)
-      request.off("readable", take).off("end", take).off("error", take).off("close", take)
-      this.onBodyFailure.delete(fail)
-    }
-    const settle = (effect: Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>>) => {
-      if (!settled) {
-        stop()
-        resume(effect)
+      const take = () => {
+        const chunk: Uint8Array | null = request.read()
+        if (chunk !== null) {
+          settle(Effect.succeed(chunk))
+        } else if (request.readableEnded) {
+          settle(Effect.fail(Option.none()))
+        } else if (request.destroyed || this.closed) {
+          settle(Effect.fail(Option.some(HttpErrors.make("BadRequest", "the connection ended before the body did"))))
+        }
       }
-    }
-    take()
-    if (settled) {
-      return
-    }
-    timer = setTimeout(late, this.limits.bodyTimeout)
-    request.on("readable", take).on("end", take).on("error", take).on("close", take)
-    this.onBodyFailure.add(fail)
-    return Effect.sync(stop)
-  })
+      const fail = (error: HttpErrors.HttpError) => settle(Effect.fail(Option.some(error)))
+      const late = () =>
+        this.failBody(HttpErrors.make("RequestTimeout", `the body stopped arriving for ${this.limits.bodyTimeout} ms`))
+      let settled = false
+      let timer: NodeJS.Timeout | undefined
+      const stop = () => {
+        settled = true
+        clearTimeout(timer)
+        request.off("readable", take).off("end", take).off("error", take).off("close", take)
+        this.onBodyFailure = undefined
+      }
+      const settle = (effect: Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>>) => {
+        if (!settled) {
+          stop()
+          resume(effect)
+        }
+      }
+      take()
+      if (settled) {
+        return
+      }
+      timer = setTimeout(late, this.limits.bodyTimeout)
+      request.on("readable", take).on("end", take).on("error", take).on("close", take)
+      this.onBodyFailure = fail
+      return Effect.sync(stop)
+    })
+  }
 }
 
 /**

@@ -20,6 +20,7 @@ import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
+import { declaresBody } from "./NodeRefusal.js"
 import type { Exchange, NodeRequest } from "./NodeRequest.js"
 
 /**
@@ -106,10 +107,7 @@ const headersOf = (
   return headers
 }
 
-/** Only what the headers declare counts: `complete` is still false while a request without a body is being emitted. */
-const bodyUnread = (request: Http.IncomingMessage): boolean =>
-  !request.complete &&
-  (Number(request.headers["content-length"] ?? 0) > 0 || request.headers["transfer-encoding"] !== undefined)
+const bodyUnread = (request: Http.IncomingMessage): boolean => !request.complete && declaresBody(request)
 
 const simple = (
   exchange: Exchange,

@@ -37,7 +37,6 @@ import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -50,90 +49,33 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { ListenError } from "./NodeListen.js"
 import { listen } from "./NodeListen.js"
-import { expectationFailed, malformed, noProxy, parseProblem, refuseSocket, unavailable } from "./NodeRefusal.js"
+import * as NodeRefusal from "./NodeRefusal.js"
 import { Exchange, NodeRequest } from "./NodeRequest.js"
 import { respond } from "./NodeResponse.js"
+import type { Options } from "./NodeServerOptions.js"
+import { settingsOf } from "./NodeServerOptions.js"
+import * as NodeServerStats from "./NodeServerStats.js"
 
-/**
- * The steps of a drain. By default they fit into the share that a `Lifecycle` with its default of 5 seconds gives to its
- * phase `draining`; give both more time together.
- *
- * @since 0.1.0
- * @category options
- */
-export interface DrainOptions {
-  /** How long requests in flight may go on, event streams too when something else tells them to end. */
-  readonly requests?: Duration.DurationInput
-  /** How long interrupted requests may take to clean up. */
-  readonly interruption?: Duration.DurationInput
-  /** How long sockets may take to go after they were destroyed. */
-  readonly sockets?: Duration.DurationInput
-}
+export {
+  /**
+   * @since 0.1.0
+   * @category options
+   */
+  defaults
+} from "./NodeServerOptions.js"
 
-/**
- * Every limit has a safe default, see `defaults`.
- *
- * @since 0.1.0
- * @category options
- */
-export interface Options {
-  /** 0 asks for a free port, which the server's `address` then tells. */
-  readonly port?: number
-  /** The address to bind. Loopback unless you say otherwise: `0.0.0.0` or `::` for every interface. */
-  readonly host?: string
-  /** A Unix socket instead of a port. */
-  readonly path?: string
-  /** Open connections. One more is answered 503; far more are dropped by the kernel. */
-  readonly maxConnections?: number
-  /** Requests that one connection may have in flight by pipelining. More are answered 503. */
-  readonly maxPipelined?: number
-  /** Bytes of the request line and all headers, 431 beyond. */
-  readonly maxHeaderBytes?: number
-  /** Bytes of a body, 413 beyond. `HttpServerRequest.withMaxBodySize` changes it for a route. */
-  readonly maxBodyBytes?: number
-  /** From the first byte of a request to the end of its header, 408 beyond. */
-  readonly headersTimeout?: Duration.DurationInput
-  /** From the first byte of a request to the end of its body, 408 beyond. */
-  readonly requestTimeout?: Duration.DurationInput
-  /** The longest pause within a body, 408 beyond. */
-  readonly bodyTimeout?: Duration.DurationInput
-  /** How long a connection may stay open between two requests. */
-  readonly keepAliveTimeout?: Duration.DurationInput
-  /** How long a peer may leave a response untaken before its connection is destroyed. */
-  readonly sendTimeout?: Duration.DurationInput
-  /** How long an upload that was refused is discarded so that the refusal can be read. */
-  readonly lingerTimeout?: Duration.DurationInput
-  /** How long a peer that shut its sending side down may wait for its answer. */
-  readonly halfOpenTimeout?: Duration.DurationInput
-  /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
-  readonly traced?: (request: HttpServerRequest.HttpServerRequest) => boolean
-  readonly drain?: DrainOptions
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export const defaults = {
-  port: 3000,
-  host: "127.0.0.1",
-  maxConnections: 16_384,
-  maxPipelined: 16,
-  maxHeaderBytes: 16 * 1024,
-  maxBodyBytes: 1024 * 1024,
-  headersTimeout: Duration.seconds(10),
-  requestTimeout: Duration.seconds(30),
-  bodyTimeout: Duration.seconds(10),
-  keepAliveTimeout: Duration.seconds(5),
-  sendTimeout: Duration.seconds(30),
-  lingerTimeout: Duration.seconds(1),
-  halfOpenTimeout: Duration.seconds(5),
-  drain: {
-    requests: Duration.millis(1500),
-    interruption: Duration.millis(500),
-    sockets: Duration.millis(250)
-  }
-} as const
+export type {
+  /**
+   * @since 0.1.0
+   * @category options
+   */
+  DrainOptions,
+  /**
+   * @since 0.1.0
+   * @category options
+   */
+  Options
+} from "./NodeServerOptions.js"
 
 export {
   /**
@@ -278,6 +220,7 @@ export const make = (
     const exchanges = new Set<Exchange>()
     const wake = new Set<() => void>()
     const counters = { accepted: 0, requests: 0, refused: 0, aborted: 0, stalled: 0 }
+    const answers = NodeServerStats.unsafeMake()
     let handle: Handle | undefined
     let draining = false
     const runFork = Runtime.runFork(yield* Effect.runtime<never>())
@@ -302,6 +245,7 @@ export const make = (
     const retire = (connection: Connection, exchange: Exchange) => {
       connection.exchanges.delete(exchange)
       exchanges.delete(exchange)
+      answers.add(exchange)
       if (!exchange.flushed && !exchange.closed) {
         // It failed on its way: whatever the peer waits for will not come.
         connection.socket.destroySoon()
@@ -311,7 +255,7 @@ export const make = (
           connection.upgrade = undefined
           enter(upgrade, connection)
         } else if (connection.refusal !== undefined) {
-          refuseSocket(connection.socket, connection.refusal, settings.lingerTimeout)
+          NodeRefusal.refuseSocket(connection.socket, connection.refusal, settings.lingerTimeout)
         } else if (connection.broken || draining) {
           connection.socket.destroySoon()
         }
@@ -324,15 +268,15 @@ export const make = (
         return HttpErrors.make("ShuttingDown", "the server is shutting down", {}, { headers: { "retry-after": "1" } })
       }
       if (handle === undefined) {
-        return unavailable("the server is not serving")
+        return NodeRefusal.unavailable("the server is not serving")
       }
       if (connection.overload) {
-        return unavailable("the server has too many connections")
+        return NodeRefusal.unavailable("the server has too many connections")
       }
       if (connection.exchanges.size > settings.maxPipelined) {
-        return unavailable(`more than ${settings.maxPipelined} requests are in flight on this connection`)
+        return NodeRefusal.unavailable(`more than ${settings.maxPipelined} requests are in flight on this connection`)
       }
-      return malformed(exchange.request)
+      return NodeRefusal.malformed(exchange.request)
     }
 
     const enter = (exchange: Exchange, connection: Connection, refusal?: HttpErrors.HttpError) => {
@@ -415,7 +359,7 @@ export const make = (
     })
     server.on("request", (request, response) => onRequest(request, response))
     server.on("checkContinue", (request, response) => onRequest(request, response, undefined, true))
-    server.on("checkExpectation", (request, response) => onRequest(request, response, expectationFailed))
+    server.on("checkExpectation", (request, response) => onRequest(request, response, NodeRefusal.expectationFailed))
     server.on("upgrade", (request: Http.IncomingMessage, socket: Net.Socket, head: Buffer) => {
       const exchange = new Exchange(
         request,
@@ -434,7 +378,9 @@ export const make = (
       )
       exchange.last = true
       const connection = connections.get(socket)!
-      if (connection.exchanges.size === 0) {
+      if (NodeRefusal.declaresBody(request)) {
+        enter(exchange, connection, NodeRefusal.upgradeWithBody)
+      } else if (connection.exchanges.size === 0) {
         enter(exchange, connection)
       } else {
         connection.upgrade = exchange
@@ -443,7 +389,7 @@ export const make = (
     server.on("connect", (_request, socket: Net.Socket) => {
       counters.refused++
       socket.resume()
-      refuseSocket(socket, noProxy, settings.lingerTimeout)
+      NodeRefusal.refuseSocket(socket, NodeRefusal.noProxy, settings.lingerTimeout)
     })
     server.on("clientError", (error: Error & { readonly code?: string }, socket) => {
       const connection = connections.get(socket)
@@ -455,7 +401,7 @@ export const make = (
         return
       }
       connection.broken = true
-      const problem = parseProblem(error)
+      const problem = NodeRefusal.parseProblem(error)
       const open = Array.from(connection.exchanges)
       const reading = open.find((exchange) => !exchange.request.complete)
       counters.refused++
@@ -466,7 +412,7 @@ export const make = (
       } else {
         connection.refusal = problem
         if (open.length === 0) {
-          refuseSocket(connection.socket, problem, settings.lingerTimeout)
+          NodeRefusal.refuseSocket(connection.socket, problem, settings.lingerTimeout)
         }
       }
     })
@@ -566,7 +512,8 @@ export const make = (
         connections: connections.size,
         requests_in_flight: exchanges.size
       }),
-      ...Metrics.counters("http_server", "the HTTP server", counters)
+      ...Metrics.counters("http_server", "the HTTP server", counters),
+      ...answers.families()
     ]))
     const address = yield* listen(server, settings)
 
@@ -624,33 +571,6 @@ export const make = (
       })
     )
   })
-
-const settingsOf = (options: Options) => {
-  const time = (name: keyof typeof defaults & keyof Options) =>
-    Duration.toMillis((options[name] ?? defaults[name]) as Duration.DurationInput)
-  const drain = (name: keyof DrainOptions) => Duration.toMillis(options.drain?.[name] ?? defaults.drain[name])
-  return {
-    port: options.port ?? defaults.port,
-    host: options.host ?? defaults.host,
-    path: options.path,
-    maxConnections: options.maxConnections ?? defaults.maxConnections,
-    maxPipelined: options.maxPipelined ?? defaults.maxPipelined,
-    maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,
-    maxBodyBytes: options.maxBodyBytes ?? defaults.maxBodyBytes,
-    headersTimeout: time("headersTimeout"),
-    requestTimeout: time("requestTimeout"),
-    bodyTimeout: time("bodyTimeout"),
-    keepAliveTimeout: time("keepAliveTimeout"),
-    sendTimeout: time("sendTimeout"),
-    lingerTimeout: time("lingerTimeout"),
-    halfOpenTimeout: time("halfOpenTimeout"),
-    drain: {
-      requests: drain("requests"),
-      interruption: drain("interruption"),
-      sockets: drain("sockets")
-    }
-  }
-}
 
 const count = <A>(values: Iterable<A>, predicate: (value: A) => boolean): number => {
   let found = 0

@@ -4,6 +4,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as Metrics from "@holdfast/http/Metrics"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import { Context, Deferred, Effect, Layer, Logger, LogLevel, Schema, Stream } from "effect"
 import { connect } from "./support/rawSocket.js"
@@ -60,6 +61,10 @@ describe("NodeServer", () => {
       })
       assert.strictEqual(posted.body, "[1,2]")
       assert.strictEqual((yield* server.stats).requests, 4)
+      const metrics = yield* eventually(Metrics.render, (text) => text.includes("http_server_requests_in_flight 0"))
+      assert.include(metrics, "http_server_responses_total{method=\"GET\",status=\"404\"} 1")
+      assert.include(metrics, "http_server_request_duration_seconds_count 4")
+      assert.include(metrics, "http_server_request_duration_seconds_bucket{le=\"+Inf\"} 4")
     }))
 
   it.scopedLive("a port in use is a typed error that says what to do", () =>

@@ -305,6 +305,7 @@ describe("NodeServer on raw sockets", () => {
         [head("HEAD /", "connection: close"), [200]],
         [head("GET /", "connection: upgrade", "upgrade: h2c"), [200]],
         [head("GET /die", "connection: close"), [500]],
+        [`${head("POST /json", ...json(2), "connection: upgrade", "upgrade: h2c")}{}`, [400]],
         [head("GET /n/1") + head("GET /n/2", "connection: upgrade", "upgrade: h2c"), [200, 200]],
         [head("GET /die") + head("GET /nowhere", "connection: upgrade", "upgrade: websocket"), [500, 404]]
       ]

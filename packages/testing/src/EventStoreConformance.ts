@@ -221,7 +221,7 @@ export const suite = (options: Options): void => {
           FastCheck.asyncProperty(operations, (sequence) => Effect.runPromise(agrees(options, sequence))),
           { numRuns: options.runs ?? 50 }
         )
-      ), 60_000)
+      ), 300_000)
 
     if (options.durable) {
       it.effect("continues where it was after a restart, also when everything was trimmed", () =>

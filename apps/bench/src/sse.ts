@@ -4,14 +4,14 @@
  * Each server runs in a process of its own and measures its own CPU; the readers run in another. All servers of one run
  * get the same events at the same pace, so the ratios compare, the microseconds do not travel.
  *
- * `npm run bench sse` takes half a minute; `npm run bench sse full` adds 100,000 connections that come and go, and the
- * drain of 10,000 sessions.
+ * `npm run bench sse` takes half a minute. `npm run bench sse churn 100000` and `npm run bench sse drain 10000` measure one
+ * of the last two lines alone, at another size.
  */
 import type { ChildProcess } from "node:child_process"
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 
-const full = process.argv.includes("full")
+const [only, size] = process.argv.slice(2)
 const connections = 1000
 const out = (line = "") => process.stdout.write(`${line}\n`)
 
@@ -107,34 +107,36 @@ const measure = async (name: string): Promise<Row> => {
   }
 }
 
-const names = ["raw", "raw-buffer", "holdfast", "holdfast-portable", "better-sse", "naive"]
-const rows: Array<Row> = []
-out(`${connections} connections, CPU of the server per delivered event, ratios to the better raw loop`)
-for (const name of names) {
-  rows.push(await measure(name))
-}
-const raw1 = Math.min(rows[0].burst1, rows[1].burst1)
-const raw16 = Math.min(rows[0].burst16, rows[1].burst16)
-out()
-out(
-  `${"".padEnd(20)}${"burst 1".padStart(20)}${"burst 16".padStart(20)}${"heap/session".padStart(16)}${
-    "p99".padStart(10)
-  }`
-)
-for (const row of rows) {
-  const cell = (value: number, base: number) => `${value.toFixed(2)} us  ${(value / base).toFixed(2)} x`.padStart(20)
+const compare = async () => {
+  const names = ["raw", "raw-buffer", "holdfast", "holdfast-portable", "better-sse", "naive"]
+  const rows: Array<Row> = []
+  out(`${connections} connections, CPU of the server per delivered event, ratios to the better raw loop`)
+  for (const name of names) {
+    rows.push(await measure(name))
+  }
+  const raw1 = Math.min(rows[0].burst1, rows[1].burst1)
+  const raw16 = Math.min(rows[0].burst16, rows[1].burst16)
+  out()
   out(
-    row.name.padEnd(20) + cell(row.burst1, raw1) + cell(row.burst16, raw16) +
-      `${(row.heap / 1024).toFixed(1)} KiB`.padStart(16) + `${row.p99.toFixed(1)} ms`.padStart(10)
+    `${"".padEnd(20)}${"burst 1".padStart(20)}${"burst 16".padStart(20)}${"heap/session".padStart(16)}${
+      "p99".padStart(10)
+    }`
+  )
+  for (const row of rows) {
+    const cell = (value: number, base: number) => `${value.toFixed(2)} us  ${(value / base).toFixed(2)} x`.padStart(20)
+    out(
+      row.name.padEnd(20) + cell(row.burst1, raw1) + cell(row.burst16, raw16) +
+        `${(row.heap / 1024).toFixed(1)} KiB`.padStart(16) + `${row.p99.toFixed(1)} ms`.padStart(10)
+    )
+  }
+  const hub = rows.find((row) => row.name === "holdfast")!
+  out()
+  out(
+    `two stalled readers among ${connections}: p99 of the others ${hub.p99Stalled.toFixed(1)} ms, without ${
+      hub.p99.toFixed(1)
+    } ms`
   )
 }
-const hub = rows.find((row) => row.name === "holdfast")!
-out()
-out(
-  `two stalled readers among ${connections}: p99 of the others ${hub.p99Stalled.toFixed(1)} ms, without ${
-    hub.p99.toFixed(1)
-  } ms`
-)
 
 const churn = async (cycles: number) => {
   const { child: server, first } = await start("servers", "holdfast")
@@ -172,5 +174,12 @@ const drain = async (count: number) => {
   await new Promise((resolve) => server.once("exit", resolve))
 }
 
-await churn(full ? 100_000 : 4000)
-await drain(full ? 10_000 : 1000)
+if (only === undefined) {
+  await compare()
+}
+if (only !== "drain") {
+  await churn(Number(size ?? 4000))
+}
+if (only !== "churn") {
+  await drain(Number(size ?? 1000))
+}

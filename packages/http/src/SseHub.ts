@@ -265,7 +265,7 @@ export interface DrainOptions {
   readonly retry?: Duration.DurationInput | undefined
   /** On top of it, evenly distributed. Default: 1 second, or more, so that 500 clients come back per second. */
   readonly jitter?: Duration.DurationInput | undefined
-  /** Farewells per second. Default 5000. */
+  /** Farewells per second. Default 10,000. */
   readonly perSecond?: number | undefined
 }
 
@@ -969,18 +969,23 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         const start = now()
         draining = true
         const all = Array.from(sessions.values())
-        const perSecond = given?.perSecond ?? options.drain?.perSecond ?? 5000
+        const perSecond = given?.perSecond ?? options.drain?.perSecond ?? 10_000
         const retry = Duration.toMillis(given?.retry ?? options.drain?.retry ?? "1 second")
         const jitter = given?.jitter ?? options.drain?.jitter
         const spread = jitter === undefined ? Math.max(1000, all.length * 2) : Duration.toMillis(jitter)
-        const wave = Math.max(1, Math.ceil(perSecond * farewellInterval / 1000))
-        for (let i = 0; i < all.length; i++) {
-          if (i > 0 && i % wave === 0) {
+        const wave = Math.min(all.length, Math.max(1, Math.ceil(perSecond * farewellInterval / 1000)))
+        for (let sent = 0; sent < all.length;) {
+          // by the clock, so that a late timer does not slow the drain down
+          const elapsed = now() - start
+          const due = Math.min(all.length, wave + (elapsed === 0 ? 0 : Math.floor(elapsed * perSecond / 1000)))
+          for (; sent < due; sent++) {
+            // few kinds of farewell, so that their bytes are few
+            const kind = yield* Random.nextIntBetween(0, farewellKinds)
+            all[sent].finishWith("drained", "farewell", Math.round(retry + spread * kind / (farewellKinds - 1)))
+          }
+          if (sent < all.length) {
             yield* Effect.sleep(farewellInterval)
           }
-          // few kinds of farewell, so that their bytes are few
-          const kind = yield* Random.nextIntBetween(0, farewellKinds)
-          all[i].finishWith("drained", "farewell", Math.round(retry + spread * kind / (farewellKinds - 1)))
         }
         return { sessions: all.length, millis: now() - start }
       })

@@ -495,7 +495,7 @@ describe("FiberRegistry", () => {
   })
 
   describe("volume", () => {
-    const forks = process.env["HOLDFAST_NIGHTLY"] === "1" ? 100_000 : 10_000
+    const forks = 100_000
 
     it.effect(`${forks} tracked forks leave an empty census and a flat heap`, () =>
       Effect.gen(function*() {

@@ -196,7 +196,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 
     const { reason } = yield* Effect.interruptible(session.awaitEnd)
     peer.close(WebSocketTransport.closeCode(reason), reason)
-    yield* Effect.interruptible(peer.closed)
+    yield* Effect.interruptible(peer.released)
     return HttpServerResponse.empty({ status: 101 })
   })
 }

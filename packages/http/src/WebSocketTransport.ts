@@ -60,8 +60,8 @@ export interface Peer {
   readonly resume: () => void
   /** Ends in order, after what was written. The first call counts. */
   readonly close: (code: number, reason: string) => void
-  /** Waits until the connection is gone, which after `close` takes no longer than `closeTimeout`. */
-  readonly closed: Effect.Effect<void>
+  /** Waits until the close no longer needs the request's fiber; no longer than `closeTimeout`. */
+  readonly released: Effect.Effect<void>
 }
 
 /**
@@ -213,7 +213,7 @@ export const portable = (
       pause: () => false,
       resume: () => {},
       close,
-      closed: Deferred.await(ended)
+      released: Deferred.await(ended)
     }
   })
 

@@ -197,6 +197,8 @@ interface Connection {
   readonly socket: Net.Socket
   readonly exchanges: Set<Exchange>
   readonly overload: boolean
+  /** It speaks another protocol, and nobody answers here any more. */
+  released: boolean
   /** Nothing more can be parsed here. */
   broken: boolean
   /** A request to upgrade, behind others that are not answered yet. */
@@ -249,6 +251,9 @@ export const make = (
       if (!exchange.flushed && !exchange.closed) {
         // It failed on its way: whatever the peer waits for will not come.
         connection.socket.destroySoon()
+      } else if (exchange.upgraded) {
+        // Its closing handshake has begun.
+        connection.released = true
       } else if (connection.exchanges.size === 0) {
         const { upgrade } = connection
         if (upgrade !== undefined) {
@@ -341,6 +346,7 @@ export const make = (
         socket,
         exchanges: new Set(),
         overload: connections.size >= settings.maxConnections,
+        released: false,
         broken: false,
         upgrade: undefined,
         refusal: undefined
@@ -470,12 +476,15 @@ export const make = (
         return { inFlight, cut: cut.map(describe), abandoned: Array.from(exchanges, describe) }
       })
 
-    const closeSockets = Effect.suspend(() => {
+    const closeSockets = Effect.gen(function*() {
+      const released = () => count(connections.values(), (connection) => connection.released)
+      yield* settled(released, settings.drain.sockets / 2)
       const destroyed = connections.size
       for (const connection of connections.values()) {
         connection.socket.destroy()
       }
-      return Effect.as(settled(() => connections.size, settings.drain.sockets), destroyed)
+      yield* settled(() => connections.size, settings.drain.sockets)
+      return destroyed
     })
 
     const drain = yield* Effect.cached(
@@ -485,7 +494,7 @@ export const make = (
         // `http.Server.close` also destroys connections whose response was ended but is not flushed yet.
         Net.Server.prototype.close.call(server)
         for (const connection of connections.values()) {
-          if (connection.exchanges.size === 0) {
+          if (connection.exchanges.size === 0 && !connection.released) {
             connection.socket.destroySoon()
           }
           for (const exchange of connection.exchanges) {

@@ -111,14 +111,8 @@ export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions
       ws?.resume()
     },
     close,
-    closed: Effect.async((resume) => {
-      if (closed || socket.destroyed) {
-        return resume(Effect.void)
-      }
-      const done = () => resume(Effect.void)
-      socket.once("close", done)
-      return Effect.sync(() => socket.off("close", done))
-    })
+    // The socket is the server's, and `ws` ends it in time.
+    released: Effect.void
   }
 }
 

@@ -7,8 +7,8 @@ import { enter, launch, linesOf, missing, named, open, type, waitForLine } from 
 import { eventually, join, request, type Server, sleep, start, stopAll } from "./support/server.js"
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-pages-"))
-afterAll(async () => {
-  await stopAll()
+afterAll(() => {
+  stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

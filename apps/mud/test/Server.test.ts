@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url"
 import { eventually, join, listen, request, type Server, sleep, start, stopAll } from "./support/server.js"
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-mud-"))
-afterAll(async () => {
-  await stopAll()
+afterAll(() => {
+  stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

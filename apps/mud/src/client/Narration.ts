@@ -216,7 +216,9 @@ export const reply = (answered: Reply): Line | undefined => {
  * @since 0.1.0
  * @category rendering
  */
-export const refusal = (error: { readonly message?: string; readonly suggestion?: string }): Line => ({
+export const refusal = (
+  error: { readonly message?: string | undefined; readonly suggestion?: string | undefined }
+): Line => ({
   tone: "error",
   text: `${error.message ?? "That did not work."}${
     error.suggestion === undefined ? "" : ` Did you mean “${error.suggestion}”?`

@@ -1,0 +1,75 @@
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import { spawn } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join as path } from "node:path"
+import { fileURLToPath } from "node:url"
+import { plain, render, wrap } from "../src/client/Terminal.js"
+import { eventually, join, request, start, stopAll } from "./support/server.js"
+
+const scratch = mkdtempSync(path(tmpdir(), "holdfast-play-"))
+afterAll(() => {
+  stopAll()
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+describe("Terminal", () => {
+  it("wraps at blanks, cuts what is too long, and loses nothing", () => {
+    assert.deepStrictEqual(wrap("a few words to wrap", 9), ["a few", "words to", "wrap"])
+    assert.deepStrictEqual(wrap("xxxxxxxxxx y", 4), ["xxxx", "xxxx", "xx y"])
+    for (const line of wrap("one two three four five".repeat(9), 12)) assert.isAtMost(line.length, 12)
+  })
+
+  it("lets no control character of somebody else through to the terminal", () => {
+    const evil = "\u001b[2J\u001b]0;title\u0007\rhello\u202e"
+    assert.strictEqual(plain(evil), "[2J]0;titlehello")
+    const lines = render({ tone: "speech", text: evil }, { columns: 80, colours: false })
+    assert.deepStrictEqual(lines, ["[2J]0;titlehello"])
+    const coloured = render({ tone: "speech", text: "hi" }, { columns: 80, colours: true })
+    assert.deepStrictEqual(coloured, ["\u001b[36mhi\u001b[0m"])
+  })
+})
+
+describe("the terminal client", () => {
+  it("plays a scene from its standard input, and goes on after a restart of the server", async () => {
+    const data = path(scratch, "play")
+    const first = await start(["--data", data])
+    const bo = await join(first, "Bo")
+    const client = spawn(process.execPath, [
+      fileURLToPath(new URL("../dist/play.js", import.meta.url)),
+      "Ada",
+      "--url",
+      first.url
+    ], { stdio: ["pipe", "pipe", "pipe"] })
+    let out = ""
+    client.stdout.on("data", (text: Buffer) => {
+      out += text.toString()
+    })
+    client.stderr.on("data", (text: Buffer) => {
+      out += text.toString()
+    })
+    const ended = new Promise<number | null>((resolve) => void client.once("close", resolve))
+    const reads = (text: string) => eventually(`the terminal shows ${text}, in:\n${out}`, () => out.includes(text))
+    await reads("The Quay")
+    await bo.type("say hello from over there")
+    await reads("Bo says: “hello from over there”")
+    client.stdin.write("n\n")
+    await reads("Slate tables")
+    client.stdin.write("loook\n")
+    await reads("Did you mean “look”?")
+    bo.stream.close()
+    await first.stop()
+    await reads("The world goes to sleep for a moment.")
+    client.stdin.write("look\n")
+    await reads("The world cannot be reached right now.")
+    const second = await start(["--data", data, "--port", String(first.port)])
+    await request(second, "POST", "/api/admin/announce", { body: { text: "All is as it was." } })
+    await reads("The operator announces: All is as it was.")
+    client.stdin.end("look\n")
+    assert.strictEqual(await ended, 0)
+    assert.strictEqual(out.split("hello from over there").length, 2)
+    assert.strictEqual(out.split("Slate tables").length, 3)
+    await second.stop()
+    assert.include(out, "Until next time.")
+  }, 60_000)
+})

@@ -525,6 +525,41 @@ const attempt = <R>(
       }))
   })
 
+const guarded = new WeakSet<Scope.Scope>()
+const patched = new WeakSet<object>()
+
+/**
+ * From now on, and in the whole process, a scope that is closed inside of a cleanup has each of its finalizers bounded by
+ * what is left of that cleanup's budget: the plain ones too, and those of the scopes that `Layer` makes for itself. One that
+ * hangs then holds up nobody behind it. Other scopes close as ever.
+ *
+ * It replaces a method that effect 3.22 keeps private, and so is meant for a process that is about to end.
+ *
+ * @since 0.1.0
+ * @category unsafe
+ */
+export const unsafeGuardScopes = (): void => {
+  const prototype = Object.getPrototypeOf(Effect.runSync(Scope.make())) as {
+    readonly close?: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>
+  }
+  const { close } = prototype
+  if (typeof close !== "function" || patched.has(prototype)) return
+  patched.add(prototype)
+  Object.assign(prototype, {
+    close(this: Scope.CloseableScope, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+      return Effect.withFiberRuntime((fiber) => {
+        const limit = fiber.getFiberRef(currentLimit)
+        if (Number.isFinite(limit)) {
+          const timer = Context.get(fiber.currentContext, BudgetClock)
+          const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
+          guard(this, owner, timer, Math.max(1, limit - timer.unsafeNow()), [], true)
+        }
+        return close.call(this, exit)
+      })
+    }
+  })
+}
+
 /**
  * Bounds every finalizer of a scope in place, so that the scope's own `close` keeps the order and the strategy. The map of
  * finalizers is private to effect 3.22; were it to move, the scope is still closed under its budget as a whole.
@@ -534,14 +569,18 @@ const guard = (
   owner: OwnerPath,
   timer: Timer,
   budgetMillis: number,
-  failures: Array<Attempt>
+  failures: Array<Attempt>,
+  nested = false
 ) => {
   const state = (scope as { state?: { _tag: string; finalizers?: Map<object, Labelled> } }).state
-  if (state?._tag !== "Open" || !(state.finalizers instanceof Map)) return
+  if (state?._tag !== "Open" || !(state.finalizers instanceof Map) || guarded.has(scope)) return
+  guarded.add(scope)
   const total = state.finalizers.size
   const startedAt = timer.unsafeNow()
   let waiting = total
   for (const [index, [key, finalizer]] of Array.from(state.finalizers).entries()) {
+    // Inside of another cleanup, one with a label bounds itself, and knows its owner.
+    if (nested && finalizer.label !== undefined) continue
     state.finalizers.set(key, (exit) =>
       Effect.gen(function*() {
         const spent = timer.unsafeNow() - startedAt

@@ -271,7 +271,10 @@ const firstLine = (cause: Cause.Cause<unknown>): string => {
 const scopeLabel = "application scope"
 
 /** Fibers of the release that stand for others: what is inside has a name of its own, or is in the detail of the scope. */
-const isContainer = (label: string): boolean => label === scopeLabel || /^finalizer \d+ of \d+$/.test(label)
+const isContainer = (label: string): boolean => label === scopeLabel || isNumbered(label)
+
+/** What `Cleanup` calls a finalizer that has no label. */
+const isNumbered = (label: string): boolean => /^finalizer \d+ of \d+$/.test(label)
 
 /** The child that a supervisor's finalizer `stop <name>` waits for: it is the child that is named. */
 const stoppedBy = (path: ReadonlyArray<string>): string => {
@@ -300,6 +303,7 @@ class Machine implements Service {
   self: Fiber.RuntimeFiber<unknown, unknown> | undefined
   final: ShutdownReport | undefined
   scopeOutcome: Cleanup.Outcome | undefined
+  hung = 0
   /** Fibers of finalizers that the report names already. */
   readonly named = new Set<string>()
   wake: () => void = () => {}
@@ -736,9 +740,9 @@ class Machine implements Service {
 
   private summary(finished: boolean): ShutdownReport {
     const now = this.timer.unsafeNow()
-    const census = this.registry.unsafeCensus().filter((entry) =>
-      entry.fiber !== this.self && !(entry.kind === "cleanup" && isContainer(entry.name))
-    )
+    const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
+    const census = entries.filter((entry) => entry.kind !== "cleanup" || !isContainer(entry.name))
+    this.hung = entries.filter((entry) => entry.kind === "cleanup" && isNumbered(entry.name)).length
     const unfinished = this.unfinished(census)
     const detached = this.registry.unsafeUntracked().filter((entry) =>
       entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
@@ -841,6 +845,10 @@ class Machine implements Service {
       if (failures.some((attempt) => attempt.result === "abandoned")) status = "abandoned"
       else if (failures.length > 0 && status === "completed") status = "failed"
       if (failures.length > 0) detail = failures.map(({ label, result }) => `${label} ${result}`).join(", ")
+    }
+    if (item.kind === "scope" && this.hung > 0) {
+      status = "abandoned"
+      detail ??= `${this.hung} finalizers without a name are still running`
     }
     return new Report.Item({
       kind: item.kind,

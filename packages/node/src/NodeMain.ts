@@ -38,6 +38,7 @@
  *
  * @since 0.1.0
  */
+import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as ShutdownReport from "@holdfast/core/ShutdownReport"
@@ -168,7 +169,8 @@ class Main<A, E> {
       // Whoever read it is gone. That is no reason for a service to end.
       stream.on("error", () => {})
     }
-    Effect.runFork(this.main).addObserver((exit) => {
+    const main = FiberRegistry.track({ name: "main", kind: "lifecycle", crash: "silent" })(this.main)
+    Effect.runFork(main).addObserver((exit) => {
       // Reached only when this module itself is at fault.
       if (Exit.isFailure(exit) && !this.ended) {
         write([2], Cause.pretty(exit.cause))
@@ -192,12 +194,13 @@ class Main<A, E> {
       name: this.name,
       kind: "lifecycle",
       crash: "silent"
-    })
+    }).pipe(Effect.locally(FiberRegistry.currentOwner, []))
     fiber.addObserver((exit) => {
       if (Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)) this.onStartFailed(exit.cause)
     })
     const reason = yield* lifecycle.awaitShutdown
     this.arm(this.timeout)
+    Cleanup.unsafeGuardScopes()
     const report = yield* lifecycle.shutdown(reason)
     yield* Effect.promise(flushed)
     this.finish(report)

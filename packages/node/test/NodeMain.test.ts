@@ -167,12 +167,17 @@ describe("runMain", () => {
       const ended = yield* runWith("hanging-finalizer", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
       assert.include(ended.last, "finalizer fixture/session-7 \"leave the room\"")
+      assert.include(ended.stdout, "last words\n")
       assert.isBelow(ended.took, 1500 + slack)
     }))
 
   it.scopedLive("ends within the budget when a finalizer that is not the library's hangs", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("raw-hanging-finalizer", ["SIGTERM"])
+      // It holds up nobody else: neither behind it in its layer, nor in the others.
+      for (const line of ["first in, last out", "the layer below", "the layer beside"]) {
+        assert.include(ended.stdout, `${line}\n`)
+      }
       assert.strictEqual(ended.code, 143)
       assert.include(ended.last, "1 abandoned")
       assert.isBelow(ended.took, 1500 + slack)

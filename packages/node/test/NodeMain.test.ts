@@ -365,6 +365,13 @@ describe("Watchdog", () => {
       assert.include(ended.last, "busy at Timeout.spinForever")
     }))
 
+  it.scopedLive("can be a layer, without runMain's own", () =>
+    Effect.gen(function*() {
+      const ended = yield* runWith("own-watchdog", [])
+      assert.strictEqual(ended.code, 1)
+      assert.match(ended.last, /^shutdown: own, forced; ended by the watchdog: no heartbeat/)
+    }))
+
   it.scopedLive("only reports a stall when told so", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("stall-reported", ["SIGTERM"])

@@ -36,7 +36,7 @@ import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { Envelope, Event } from "./Envelope.js"
 import type { DrainReport, Stats, Undelivered } from "./EventBusReport.js"
 import type * as EventHandler from "./EventHandler.js"
@@ -193,7 +193,7 @@ export const make = <A extends Event, I>(
       },
       lastId: Effect.sync(() => bus.lastId),
       deadLetters: bus.recentDeadLetters,
-      deadLetterStream: Stream.fromPubSub(letters),
+      deadLetterStream: bus.deadLetterStream,
       drain: bus.drain,
       stats: bus.stats
     }

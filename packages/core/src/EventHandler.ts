@@ -8,6 +8,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import type { Envelope, Event, Gap } from "./Envelope.js"
 import type * as Subscription from "./EventSubscription.js"
 
@@ -68,10 +69,12 @@ export interface DeadLetter<out A> {
 }
 
 /**
+ * What the function publishes, and what is published by fibers that it forks, has the handled event as its cause.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Handle<A extends Event> = <E, R, const T extends A["_tag"] = A["_tag"]>(
   options: Options<Extract<A, { readonly _tag: T }>, E, R, T>,
   f: (envelope: Envelope<Extract<A, { readonly _tag: T }>>) => Effect.Effect<unknown, E, R>
-) => Effect.Effect<void, never, R | import("effect/Scope").Scope>
+) => Effect.Effect<void, never, R | Scope.Scope>

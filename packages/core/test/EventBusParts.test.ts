@@ -310,6 +310,39 @@ describe("handlers", () => {
       yield* Fiber.interrupt(letters)
     }).pipe(quiet))
 
+  it.scoped("stream their dead letters until the bus is closed", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const bus = yield* Scope.extend(make("closing"), scope)
+      const collecting = yield* Effect.fork(Stream.runCollect(bus.deadLetterStream))
+      yield* Effect.repeatN(Effect.yieldNow(), 5)
+      yield* Scope.extend(bus.handle({ name: "fails" }, () => Effect.fail("x")), scope)
+      yield* bus.publishAll([said("1"), said("2")])
+      yield* until(Effect.map(bus.deadLetters, (letters) => letters.length === 2))
+      yield* Effect.repeatN(Effect.yieldNow(), 5)
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual([...yield* Fiber.join(collecting)].map(({ envelope }) => envelope.id), [1, 2])
+      yield* Stream.runDrain(bus.deadLetterStream)
+    }).pipe(quiet))
+
+  it.scoped("that outlive the bus still report what they give up", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const bus = yield* Scope.extend(make("short"), scope)
+      const gate = yield* Effect.makeLatch(false)
+      const letters: Array<number> = []
+      yield* bus.handle(
+        { name: "late", deadLetter: ({ envelope }) => Effect.sync(() => letters.push(envelope.id)) },
+        () => Effect.zipRight(gate.await, Effect.fail("late"))
+      )
+      yield* bus.publish(said("1"))
+      yield* Effect.repeatN(Effect.yieldNow(), 5)
+      yield* Scope.close(scope, Exit.void)
+      yield* gate.open
+      yield* until(Effect.sync(() => letters.length === 1))
+      assert.strictEqual((yield* bus.deadLetters).length, 1)
+    }).pipe(quiet))
+
   it.scoped("count the length of a chain across buses, and give causes of their own bus only", () =>
     Effect.gen(function*() {
       const left = yield* make("left", { maxDepth: 6 })

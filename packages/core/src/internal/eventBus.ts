@@ -11,6 +11,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as PubSub from "effect/PubSub"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { Envelope, Event } from "../Envelope.js"
 import { Gap, isGap, traceOf } from "../Envelope.js"
 import type { DrainReport, Stats, Undelivered } from "../EventBusReport.js"
@@ -514,8 +515,21 @@ export class Bus<A extends Event, I> implements Host<A> {
     this.metrics.deadLetters.unsafeUpdate(1, Metrics.noTags)
     this.letters.push(letter)
     if (this.letters.length > (this.settings.deadLetters)) this.letters.shift()
-    return PubSub.publish(this.letterHub, letter)
+    // publishing on one that was shut down would interrupt the handler
+    return Effect.flatMap(
+      PubSub.isShutdown(this.letterHub),
+      (closed) => closed ? Effect.void : Effect.asVoid(PubSub.publish(this.letterHub, letter))
+    )
   }
+
+  readonly deadLetterStream: Stream.Stream<EventHandler.DeadLetter<A>> = Stream.unwrap(
+    Effect.suspend(() =>
+      Effect.map(
+        PubSub.isShutdown(this.letterHub),
+        (closed) => closed ? Stream.empty : Stream.fromPubSub(this.letterHub)
+      )
+    )
+  )
 
   readonly recentDeadLetters = Effect.sync((): ReadonlyArray<EventHandler.DeadLetter<A>> => this.letters.slice())
 

@@ -333,6 +333,7 @@ export const addFinalizer = <R = never, R2 = never>(
     const bounded: Labelled = (exit) =>
       Effect.provide(chain(options, owner, exit, Effect.suspend(() => finalizer(exit))), context)
     bounded.label = options.label
+    bounded.fallbacks = (options.fallbacks?.length ?? 0) > 0
     return Scope.addFinalizerExit(Context.get(context, Scope.Scope), bounded as Scope.Scope.Finalizer)
   })
 
@@ -418,6 +419,7 @@ export const scoped = <R2 = never>(options: Options<R2>) =>
 interface Labelled {
   (exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown>
   label?: string
+  fallbacks?: boolean
 }
 
 /** The finalizer, then its fallbacks, until one completes; records and logs how it went. */
@@ -496,13 +498,12 @@ const attempt = <R>(
     const budgetMillis = shared
       ? Duration.toMillis(budget)
       : Math.min(Duration.toMillis(budget), Math.max(1, (limit - startedAt) * innerShare))
-    const tracked = effect.pipe(
-      Effect.locally(currentLimit, Math.min(limit, startedAt + budgetMillis)),
-      FiberRegistry.track({ name: label, kind: "cleanup", crash: "silent" }),
-      Effect.locally(FiberRegistry.currentOwner, owner),
-      Effect.interruptible
+    const forked = FiberRegistry.forkDaemon(
+      Effect.interruptible(Effect.locally(effect, currentLimit, Math.min(limit, startedAt + budgetMillis))),
+      { name: label, kind: "cleanup", crash: "silent" },
+      owner
     )
-    return Effect.flatMap(Effect.forkDaemon(tracked), (fiber) =>
+    return Effect.flatMap(forked, (fiber) =>
       Effect.async<Attempt>((resume) => {
         let waiting = true
         const settle = (result: Attempt["result"], cause?: Cause.Cause<unknown>) => {
@@ -585,20 +586,21 @@ const guard = (
       Effect.gen(function*() {
         const spent = timer.unsafeNow() - startedAt
         const budget = Math.max(1, budgetMillis * 0.8 - spent, (budgetMillis * 0.98 - spent) / waiting--)
-        const label = finalizer.label ?? `finalizer ${index + 1} of ${total}`
-        const monitor = yield* CleanupMonitor
+        if (finalizer.label !== undefined) {
+          // It is bounded, named and recorded by itself: it only needs to know how much time there is, all of which goes to
+          // the finalizer unless there are fallbacks to keep some for.
+          const limit = timer.unsafeNow() + (finalizer.fallbacks === true ? budget : budget / innerShare)
+          const outcome = (yield* Effect.locally(finalizer(exit), currentLimit, limit)) as Outcome
+          if (outcome._tag === "Failed" || outcome._tag === "Abandoned") failures.push(...outcome.attempts)
+          return
+        }
         const tried = yield* attempt(
-          label,
+          `finalizer ${index + 1} of ${total}`,
           Duration.millis(budget),
           owner,
           timer,
-          monitor,
-          // One with a label of its own is bounded and named here. Its own bound ends a little later, not an hour.
-          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))).pipe((self) =>
-            finalizer.label === undefined
-              ? self
-              : Effect.locally(self, currentLimit, timer.unsafeNow() + budget / innerShare * 1.05)
-          ),
+          yield* CleanupMonitor,
+          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))),
           true
         )
         if (tried.result !== "completed") failures.push(tried)

@@ -562,9 +562,9 @@ export const forkIn = <A, E, R>(
   scope: Scope.Scope,
   options: ForkOptions
 ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
-  Effect.withFiberRuntime((parent, status) => fork(self, scope, options, parent, status))
+  Effect.withFiberRuntime((parent, status) => fork(self, scope, options, undefined, parent, status))
 
-/** What `Effect.forkIn` is made of: the step that the runtime calls with the fiber that runs it. */
+/** What `Effect.forkIn` and `Effect.forkDaemon` are made of: the step that the runtime calls with the fiber that runs it. */
 interface Step<A, E> {
   readonly effect_instruction_i0: (
     parent: Fiber.RuntimeFiber<unknown, unknown>,
@@ -573,21 +573,23 @@ interface Step<A, E> {
 }
 
 /**
- * Takes the step of `Effect.forkIn` here and now. Between a fork and a `map` behind it the parent may be interrupted or have to
+ * Takes the step of Effect's fork here and now. Between a fork and a `map` behind it the parent may be interrupted or have to
  * yield: the child would then run unseen, for a moment or for good.
  */
 const fork = <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  scope: Scope.Scope,
+  scope: Scope.Scope | undefined,
   options: ForkOptions,
+  owner: OwnerPath | undefined,
   parent: Fiber.RuntimeFiber<unknown, unknown>,
   status: FiberStatus.Running
 ) => {
-  const tracked = new Tracked(registryOf(parent.currentContext), options, parent.getFiberRef(currentOwner), scope)
-  const step = Effect.forkIn(self, scope) as unknown as Step<A, E>
+  const registry = registryOf(parent.currentContext)
+  const tracked = new Tracked(registry, options, owner ?? parent.getFiberRef(currentOwner), scope)
+  const forking = scope === undefined ? Effect.forkDaemon(self) : Effect.forkIn(self, scope)
   pathOfNextFork = tracked.path
   try {
-    const forked = step.effect_instruction_i0(parent, status)
+    const forked = (forking as unknown as Step<A, E>).effect_instruction_i0(parent, status)
     if (forked._tag === "Success") tracked.begin(forked.value)
     return forked
   } finally {
@@ -620,8 +622,22 @@ export const forkScoped = <A, E, R>(
 ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope> =>
   Effect.withFiberRuntime<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>((parent, status) => {
     const scope = Context.get(parent.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
-    return fork(self, scope, options, parent, status)
+    return fork(self, scope, options, undefined, parent, status)
   })
+
+/**
+ * Forks outside every scope, and into the census, for a module that bounds the fiber itself, as `Cleanup` does. `owner` is the
+ * path above the fiber; default the one in use.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forkDaemon = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  options: ForkOptions,
+  owner?: OwnerPath
+): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
+  Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
 
 /**
  * Enters the fiber that runs `self` into the census for as long as `self` runs: for fibers that somebody else forks, such

@@ -469,6 +469,24 @@ describe("Cleanup", () => {
         for (const label of ["i2", "i1", "o1"]) assert.include(names, label)
         assert.deepStrictEqual(yield* left, [])
       }).pipe(fresh))
+    it.effect("a fallback has its turn within the budget of the scope", () =>
+      Effect.gen(function*() {
+        const ran: Array<string> = []
+        const scope = yield* Scope.make()
+        yield* Scope.addFinalizer(scope, Effect.sync(() => ran.push("first")))
+        yield* Scope.extend(
+          Cleanup.addFinalizer(
+            { label: "flush", fallbacks: [{ label: "drop", run: () => Effect.sync(() => ran.push("drop")) }] },
+            () => Effect.never
+          ),
+          scope
+        )
+        const since = performance.now()
+        const outcome = yield* Cleanup.closeScope(scope, Exit.void, { label: "app", budget: "400 millis" })
+        assert.isBelow(performance.now() - since, 400 + 2000)
+        assert.strictEqual(outcome._tag, "Completed")
+        assert.deepStrictEqual(ran, ["drop", "first"])
+      }).pipe(fresh))
     it.effect("a failing finalizer is reported and does not stop the others", () =>
       Effect.gen(function*() {
         const ran: Array<number> = []

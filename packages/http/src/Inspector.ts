@@ -251,7 +251,7 @@ const cleanups = Effect.gen(function*() {
 const sections = Effect.gen(function*() {
   const sources = Array.from((yield* Sources).all())
   const hub = yield* Effect.serviceOption(SseHub)
-  if (Option.isSome(hub)) {
+  if (Option.isSome(hub) && !sources.some((one) => one.section === "sessions" && one.name === hub.value.name)) {
     const { ended, name, sessions, stats } = hub.value
     sources.push({ section: "sessions", name, look: Effect.all({ stats, open: sessions, ended }) })
   }

@@ -1,0 +1,92 @@
+/**
+ * Shows the services of this library to `Metrics` and `Inspector`, for as long as a scope is open.
+ *
+ * @example
+ * ```ts
+ * import { Observe, SseHub } from "@holdfast/http"
+ * import { Effect, Layer } from "effect"
+ *
+ * const observed = Layer.scopedDiscard(Effect.flatMap(SseHub.SseHub, Observe.hub))
+ * console.log(Layer.isLayer(observed))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { EventBus } from "@holdfast/core/EventBus"
+import type * as Ticker from "@holdfast/core/Ticker"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Inspector from "./Inspector.js"
+import * as Metrics from "./Metrics.js"
+import type * as SseHub from "./SseHub.js"
+
+/**
+ * Its sessions in the section `sessions`, and what it sent, dropped and cut off.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const hub = (hub: SseHub.Service): Effect.Effect<void, never, Scope.Scope> => {
+  const { ended, name, sessions, stats } = hub
+  return Effect.zipRight(
+    Inspector.register("sessions", name, Effect.all({ stats, open: sessions, ended })),
+    Metrics.collect(
+      Effect.map(
+        stats,
+        ({ bytes, dropped, encodeErrors, ended, events, open, opened, position, refused, stalled }) => [
+          ...Metrics.gauges("holdfast_hub", "a hub", { open, stalled, position }, { hub: name }),
+          ...Metrics.counters(
+            "holdfast_hub",
+            "a hub",
+            { opened, refused, events, bytes, dropped, encode_errors: encodeErrors },
+            { hub: name }
+          ),
+          {
+            name: "holdfast_hub_ended_total",
+            help: "sessions that ended, by reason",
+            type: "counter",
+            samples: Object.entries(ended).map(([reason, value]) => ({ value, labels: { hub: name, reason } }))
+          }
+        ]
+      )
+    )
+  )
+}
+
+/**
+ * Its subscribers and handlers in the section `bus`. Its numbers are Effect metrics already.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const bus = (bus: Pick<EventBus<never>, "stats">): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(bus.stats, (first) => Inspector.register("bus", first.bus, bus.stats))
+
+/**
+ * Its handlers in the section `tickers`, and how late it is.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ticker = (ticker: Pick<Ticker.Service, "stats">): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(ticker.stats, ({ name }) =>
+    Effect.zipRight(
+      Inspector.register("tickers", name, ticker.stats),
+      Metrics.collect(Effect.map(ticker.stats, ({ handlers, late, maxLate, saveFailures, saves, ticks }) => [
+        ...Metrics.gauges("holdfast_ticker", "a ticker", { late_ms: late, max_late_ms: maxLate }, { ticker: name }),
+        ...Metrics.counters(
+          "holdfast_ticker",
+          "a ticker",
+          { ticks, saves, save_failures: saveFailures },
+          { ticker: name }
+        ),
+        ...handlers.flatMap(({ failures, missed, name: handler, overBudget, runs }) =>
+          Metrics.counters(
+            "holdfast_ticker_handler",
+            "a ticker's handler",
+            { runs, failures, missed, over_budget: overBudget },
+            { ticker: name, handler }
+          )
+        )
+      ]))
+    ))

@@ -233,6 +233,7 @@ export class Bus<A extends Event, I> implements Host<A> {
       }
       this.admit(request, handling?.active !== true)
       return Effect.sync(() => {
+        if (request.done) return
         request.done = true
         for (const mailbox of this.mailboxes) {
           const index = mailbox.waiting.indexOf(request)

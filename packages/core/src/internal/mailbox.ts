@@ -72,7 +72,8 @@ export class Mailbox<A> implements Subscription<A> {
   mark = 0
   /** Events in `items`. */
   size = 0
-  closed: Closed | undefined = undefined
+  /** Why it gets nothing more. The error is made when somebody takes it: most subscriptions end with their taker. */
+  closed: ConstructorParameters<typeof Closed>[0] | undefined = undefined
   waiting: Array<Request<A>> = []
   /** Since when publishers wait without anything being taken. */
   stalledSince = 0
@@ -97,7 +98,7 @@ export class Mailbox<A> implements Subscription<A> {
   private backlog: Array<Item<A>> = []
   private waiter: (() => void) | undefined = undefined
   private readonly moreWaiters: Array<() => void> = []
-  private readonly readLock = Effect.unsafeMakeSemaphore(1)
+  private readLock: Effect.Semaphore | undefined = undefined
 
   constructor(readonly host: Host<A>, readonly id: number, options: Options) {
     const policy = options.policy ?? defaults.policy
@@ -227,7 +228,7 @@ export class Mailbox<A> implements Subscription<A> {
       this.host.onTaken(this, taken, fiber)
       return Effect.succeed(taken)
     }
-    return this.closed === undefined ? undefined : this.closed
+    return this.closed === undefined ? undefined : new Closed(this.closed)
   }
 
   readonly takeBatch = (max: number = Number.POSITIVE_INFINITY): Effect.Effect<ReadonlyArray<Item<A>>, Closed> =>
@@ -250,13 +251,14 @@ export class Mailbox<A> implements Subscription<A> {
 
   /** Moves the next part of the history into the backlog, until the mailbox is live. */
   private readHistory(history: History<A>, max: number): Effect.Effect<void, Closed> {
+    this.readLock ??= Effect.unsafeMakeSemaphore(1)
     return this.readLock.withPermits(1)(Effect.suspend(() => {
       if (this.history !== history || this.backlog.length > 0) return Effect.void
       return Effect.matchCauseEffect(history.read(max >= 1 ? Math.floor(max) : 1), {
         onFailure: (cause) =>
           Effect.suspend(() => {
             this.close("failed", this.host.lastId, cause)
-            return this.closed!
+            return new Closed(this.closed!)
           }),
         onSuccess: (items) =>
           Effect.sync(() => {
@@ -305,7 +307,7 @@ export class Mailbox<A> implements Subscription<A> {
   /** What is queued can still be taken, unless `discard` says so. */
   close(reason: Closed["reason"], lastId: number, cause?: unknown) {
     if (this.closed !== undefined) return
-    this.closed = new Closed({ bus: this.host.name, subscriber: this.name, reason, lastId, cause })
+    this.closed = { bus: this.host.name, subscriber: this.name, reason, lastId, cause }
     this.history = undefined
     if (this.lossless && this.size >= this.capacity) this.host.full--
     this.wake()

@@ -51,6 +51,8 @@ import {
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import type { Waiting } from "./internal/shutdownRecord.js"
+import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/shutdownRecord.js"
 import * as Report from "./ShutdownReport.js"
 
 /**
@@ -231,81 +233,22 @@ interface Admitted {
   readonly since: number
 }
 
-/** One thing that a phase waits for. It ends by itself or by its own timer, whichever comes first. */
-interface Waiting {
-  readonly kind: Report.Item["kind"]
-  readonly label: string
-  readonly owner: ReadonlyArray<string>
-  readonly startedAt: number
-  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
-  budget: number
-  /** How it ends when its time is over. */
-  readonly overdue: "abandoned" | "interrupted"
-  readonly supervisor: boolean
-  endedAt: number | undefined
-  status: Report.Status | undefined
-  detail: string | undefined
-  cancel: () => void
-}
-
-interface PhaseState {
-  readonly phase: HookPhase
-  readonly startedAt: number
-  budget: number
-  endedAt: number | undefined
-  readonly items: Array<Waiting>
-  /** Finalizers, as their own module reports them. */
-  readonly extra: Array<Report.Item>
-  completedFinalizers: number
-}
-
 const order: ReadonlyArray<HookPhase> = ["draining", "stopping-lifecycle", "stopping-rest", "releasing"]
 
 const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "audit"])
 
-const firstLine = (cause: Cause.Cause<unknown>): string => {
-  const line = Cause.pretty(cause).split("\n", 1)[0]!
-  return line.length > 200 ? `${line.slice(0, 199)}…` : line
-}
-
-const scopeLabel = "application scope"
-
-/** Fibers of the release that stand for others: what is inside has a name of its own, or is in the detail of the scope. */
-const isContainer = (label: string): boolean => label === scopeLabel || isNumbered(label)
-
-/** What `Cleanup` calls a finalizer that has no label. */
-const isNumbered = (label: string): boolean => /^finalizer \d+ of \d+$/.test(label)
-
-/** The child that a supervisor's finalizer `stop <name>` waits for: it is the child that is named. */
-const stoppedBy = (path: ReadonlyArray<string>): string => {
-  const label = path.at(-1) ?? ""
-  return label.startsWith("stop ") ? [...path.slice(0, -1), label.slice(5)].join("/") : ""
-}
-
-const round = (millis: number): number => Math.max(0, Math.round(millis))
-
 class Machine implements Service {
-  readonly name: string
   readonly timeout: number
   readonly weights: Readonly<Record<HookPhase, number>>
-  readonly listed: number
+  readonly record: ShutdownRecord
   readonly hooks = new Map<HookPhase, Set<Hook>>(order.map((phase) => [phase, new Set()]))
   readonly working = new Set<Admitted>()
   readonly targeted = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
-  readonly states: Array<PhaseState> = []
   current: Phase = "accepting"
-  reason: ShutdownReason | undefined
-  startedAt = 0
-  startedAtEpoch = 0
+  /** When the whole shutdown must be over, and the most that a hurry before it leaves to it. */
   deadline = Number.POSITIVE_INFINITY
   limit = Number.POSITIVE_INFINITY
-  hurried = false
-  self: Fiber.RuntimeFiber<unknown, unknown> | undefined
   final: ShutdownReport | undefined
-  scopeOutcome: Cleanup.Outcome | undefined
-  hung = 0
-  /** Fibers of finalizers that the report names already. */
-  readonly named = new Set<string>()
   wake: () => void = () => {}
   rearm: () => void = () => {}
 
@@ -319,10 +262,15 @@ class Machine implements Service {
     readonly finished: Deferred.Deferred<ShutdownReport>,
     readonly hookScope: Scope.CloseableScope
   ) {
-    this.name = options.name ?? defaults.name
     this.timeout = Duration.toMillis(options.gracefulShutdownTimeout ?? defaults.gracefulShutdownTimeout)
     this.weights = { ...defaults.weights, ...options.weights }
-    this.listed = options.listed ?? defaults.listed
+    this.record = new ShutdownRecord(
+      options.name ?? defaults.name,
+      this.timeout,
+      options.listed ?? defaults.listed,
+      timer,
+      registry
+    )
   }
 
   readonly phase = Effect.sync(() => this.current)
@@ -378,9 +326,9 @@ class Machine implements Service {
   readonly hurry: Service["hurry"] = (within) =>
     Effect.sync(() => {
       const millis = Duration.toMillis(within)
-      this.hurried = true
+      this.record.hurried = true
       this.limit = Math.min(this.limit, millis)
-      const state = this.states.at(-1)
+      const state = this.record.states.at(-1)
       if (this.current === "accepting" || this.current === "done" || state === undefined) return
       const now = this.timer.unsafeNow()
       if (now + millis >= this.deadline) return
@@ -399,12 +347,12 @@ class Machine implements Service {
   readonly shutdown: Service["shutdown"] = (reason) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime((fiber) => {
-        if (this.reason !== undefined) return restore(Deferred.await(this.finished))
-        this.reason = reason
-        this.self = fiber as Fiber.RuntimeFiber<unknown, unknown>
-        this.startedAt = this.timer.unsafeNow()
-        this.startedAtEpoch = Date.now()
-        this.deadline = this.startedAt + Math.min(this.timeout, this.limit)
+        if (this.record.reason !== undefined) return restore(Deferred.await(this.finished))
+        this.record.reason = reason
+        this.record.self = fiber as Fiber.RuntimeFiber<unknown, unknown>
+        this.record.startedAt = this.timer.unsafeNow()
+        this.record.startedAtEpoch = Date.now()
+        this.deadline = this.record.startedAt + Math.min(this.timeout, this.limit)
         return this.run(reason)
       })
     )
@@ -416,16 +364,16 @@ class Machine implements Service {
   readonly unsafePhase = (): Phase => this.current
 
   readonly unsafeWaitingFor = (): ReadonlyArray<string> =>
-    (this.states.at(-1)?.items ?? []).filter((item) => item.status === undefined)
+    (this.record.states.at(-1)?.items ?? []).filter((item) => item.status === undefined)
       .map((item) => [...item.owner, item.label].join("/"))
 
   readonly unsafeReport = (): ShutdownReport | undefined =>
-    this.final ?? (this.reason === undefined ? undefined : this.summary(false))
+    this.final ?? (this.record.reason === undefined ? undefined : this.record.summary(false))
 
   /** The orchestration: what a shutdown is. */
   private run(reason: ShutdownReason): Effect.Effect<ShutdownReport> {
     return Effect.gen(this, function*() {
-      const unlisten = this.monitor.unsafeListen((outcome) => this.onOutcome(outcome))
+      const unlisten = this.monitor.unsafeListen((outcome) => this.record.onOutcome(outcome))
       yield* this.requestShutdown(reason)
       yield* Effect.logDebug(`Shutdown began: ${Report.renderReason(reason)}`)
 
@@ -454,7 +402,7 @@ class Machine implements Service {
       this.end()
 
       unlisten()
-      const report = this.summary(true)
+      const report = this.record.summary(true)
       this.final = report
       yield* this.enter("done")
       if (this.options.log ?? defaults.log) {
@@ -481,7 +429,7 @@ class Machine implements Service {
 
   private begin(phase: HookPhase): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      this.states.push({
+      this.record.states.push({
         phase,
         startedAt: this.timer.unsafeNow(),
         budget: this.share(phase),
@@ -500,7 +448,7 @@ class Machine implements Service {
   }
 
   private end() {
-    const state = this.states.at(-1)!
+    const state = this.record.states.at(-1)!
     for (const item of state.items) {
       if (item.status === undefined) this.expire(item)
     }
@@ -520,7 +468,7 @@ class Machine implements Service {
   }
 
   private get remaining(): number {
-    const state = this.states.at(-1)!
+    const state = this.record.states.at(-1)!
     return Math.max(0, state.startedAt + state.budget - this.timer.unsafeNow())
   }
 
@@ -564,7 +512,7 @@ class Machine implements Service {
       detail: undefined,
       cancel: () => {}
     }
-    this.states.at(-1)!.items.push(item)
+    this.record.states.at(-1)!.items.push(item)
     this.arm(item)
     fiber.addObserver((exit) => {
       // A fiber that was told to stop has done so when it was interrupted; anything else that went wrong is its failure.
@@ -599,7 +547,7 @@ class Machine implements Service {
 
   /** Waits until nothing of this phase is pending, or for a part of its time. */
   private settled(part = 1): Effect.Effect<void> {
-    return this.until(() => this.states.at(-1)!.items.every((item) => item.status !== undefined), part)
+    return this.until(() => this.record.states.at(-1)!.items.every((item) => item.status !== undefined), part)
   }
 
   private until(done: () => boolean, part: number): Effect.Effect<void> {
@@ -624,9 +572,9 @@ class Machine implements Service {
   private drained(): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       yield* this.until(() => this.working.size === 0, 1)
-      const state = this.states.at(-1)!
+      const state = this.record.states.at(-1)!
       for (const work of this.working) {
-        if (work.fiber === this.self) continue
+        if (work.fiber === this.record.self) continue
         const now = this.timer.unsafeNow()
         state.items.push({
           kind: "admitted",
@@ -683,10 +631,10 @@ class Machine implements Service {
     fiber: Fiber.RuntimeFiber<unknown, unknown>,
     options: Pick<Waiting, "kind" | "label" | "owner"> & { readonly supervisor?: boolean }
   ) {
-    if (fiber === this.self || this.targeted.has(fiber)) return
+    if (fiber === this.record.self || this.targeted.has(fiber)) return
     this.targeted.add(fiber)
     this.await(fiber, options)
-    fiber.unsafeInterruptAsFork(this.self?.id() ?? FiberId.none)
+    fiber.unsafeInterruptAsFork(this.record.self?.id() ?? FiberId.none)
   }
 
   private release(reason: ShutdownReason): Effect.Effect<void> {
@@ -696,7 +644,7 @@ class Machine implements Service {
       const exit = Report.isFailure(reason) ? Exit.die(reason) : Exit.void
       const budget = Duration.millis(this.remaining * 0.95)
       const close = Effect.tap(Cleanup.closeScope(scope, exit, { label: scopeLabel, budget }), (outcome) => {
-        this.scopeOutcome = outcome
+        this.record.scopeOutcome = outcome
       })
       yield* this.fork(
         "scope",
@@ -706,158 +654,6 @@ class Machine implements Service {
         Effect.provideService(close, Cleanup.BudgetClock, this.timer)
       )
       yield* this.settled()
-    })
-  }
-
-  private onOutcome(outcome: Cleanup.Outcome) {
-    const state = this.states.at(-1)
-    if (state === undefined || isContainer(outcome.label)) return
-    if (outcome._tag === "Completed" && !Cleanup.overran(outcome)) {
-      state.completedFinalizers++
-      return
-    }
-    for (const attempt of outcome.attempts) this.named.add(attempt.fiberId)
-    const detail = outcome._tag === "FellBack"
-      ? `fell back to "${outcome.via}"`
-      : outcome._tag === "Failed"
-      ? firstLine(outcome.cause)
-      : outcome._tag === "Completed"
-      ? "ended after its budget"
-      : undefined
-    state.extra.push(
-      new Report.Item({
-        kind: "finalizer",
-        label: outcome.label,
-        owner: outcome.owner,
-        status: outcome._tag === "Abandoned" ? "abandoned" : outcome._tag === "Failed" ? "failed" : "completed",
-        elapsed: round(outcome.elapsedMillis),
-        // What it was allowed here, which may be less than it asked for.
-        budget: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
-        ...(detail === undefined ? {} : { detail })
-      })
-    )
-  }
-
-  private summary(finished: boolean): ShutdownReport {
-    const now = this.timer.unsafeNow()
-    const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
-    const census = entries.filter((entry) => entry.kind !== "cleanup" || !isContainer(entry.name))
-    this.hung = entries.filter((entry) => entry.kind === "cleanup" && isNumbered(entry.name)).length
-    const unfinished = this.unfinished(census)
-    const detached = this.registry.unsafeUntracked().filter((entry) =>
-      entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
-    )
-    const last = this.states.length - 1
-    return new Report.ShutdownReport({
-      name: this.name,
-      reason: this.reason!,
-      startedAt: this.startedAtEpoch,
-      elapsed: round(now - this.startedAt),
-      timeout: round(this.timeout),
-      hurried: this.hurried,
-      finished,
-      phases: this.states.map((state, index) => this.phaseReport(state, now, index === last ? unfinished : [])),
-      left: [...census, ...detached].map((entry) =>
-        new Report.LeftOver({
-          id: entry.id,
-          name: entry.name,
-          kind: entry.kind,
-          owner: entry.tracked ? entry.owner : [...entry.owner, `${entry.name} ${entry.id}`],
-          age: round(entry.ageMillis)
-        })
-      )
-    })
-  }
-
-  /** Finalizers that are still running inside of the application's scope, and have not been reported. */
-  private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
-    const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
-    const abandoned = this.abandonedFibers()
-    const cleanups = census.filter((entry) => entry.kind === "cleanup")
-    // A scope bounds a finalizer under its name, and so does the finalizer: the one that knows its owner says more.
-    const owned = new Set(cleanups.filter(({ owner }) => owner[0] !== scopeLabel).map(({ name }) => name))
-    const known = ({ fiber, id, name, owner }: FiberRegistry.Entry) =>
-      mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) ||
-      (owner[0] === scopeLabel && owned.has(name))
-    return cleanups.flatMap((entry) => {
-      const { ageMillis, name, owner } = entry
-      return known(entry) ? [] : [
-        new Report.Item({
-          kind: "finalizer",
-          label: name,
-          owner: owner.slice(0, -1),
-          status: "abandoned",
-          elapsed: round(ageMillis),
-          budget: round(ageMillis),
-          detail: "still running at the end"
-        })
-      ]
-    })
-  }
-
-  private abandonedFibers(): ReadonlySet<string> {
-    return new Set(
-      this.states.flatMap((state) =>
-        state.items.filter((item) => item.kind === "fiber" && item.status === "abandoned").map((item) =>
-          [...item.owner, item.label].join("/")
-        )
-      )
-    )
-  }
-
-  private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
-    const abandoned = this.abandonedFibers()
-    const extra = state.extra.filter((item) => !abandoned.has(stoppedBy([...item.owner, item.label])))
-    const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]
-    const named =
-      this.states.some((one) =>
-        one.items.some((item) => item.kind !== "scope" && item.status === "abandoned") ||
-        one.extra.some((item) => item.status === "abandoned")
-      ) || unfinished.length > 0
-    const counts = { completed: state.completedFinalizers, interrupted: 0, failed: 0, abandoned: 0 }
-    const listed: Array<Report.Item> = []
-    let completed = 0
-    for (const one of items) {
-      // What held the scope up is named already.
-      const item = one.kind === "scope" && one.status === "abandoned" && named
-        ? new Report.Item({ ...one, status: "interrupted" })
-        : one
-      counts[item.status]++
-      if (item.status !== "completed" || item.detail !== undefined || completed++ < this.listed) listed.push(item)
-    }
-    return new Report.PhaseReport({
-      phase: state.phase,
-      elapsed: round((state.endedAt ?? now) - state.startedAt),
-      budget: round(state.budget),
-      ...counts,
-      items: listed,
-      omitted: state.completedFinalizers + items.length - listed.length
-    })
-  }
-
-  private itemReport(item: Waiting, now: number): Report.Item {
-    let status = item.status ?? item.overdue
-    let detail = item.detail
-    if (item.kind === "scope" && this.scopeOutcome !== undefined) {
-      const failures = this.scopeOutcome.attempts.filter((attempt) =>
-        attempt.result !== "completed" && attempt.label !== scopeLabel
-      )
-      if (failures.some((attempt) => attempt.result === "abandoned")) status = "abandoned"
-      else if (failures.length > 0 && status === "completed") status = "failed"
-      if (failures.length > 0) detail = failures.map(({ label, result }) => `${label} ${result}`).join(", ")
-    }
-    if (item.kind === "scope" && this.hung > 0) {
-      status = "abandoned"
-      detail ??= `${this.hung} finalizers without a name are still running`
-    }
-    return new Report.Item({
-      kind: item.kind,
-      label: item.label,
-      owner: item.owner,
-      status,
-      elapsed: round((item.endedAt ?? now) - item.startedAt),
-      budget: round(item.budget),
-      ...(detail === undefined ? {} : { detail })
     })
   }
 }

@@ -1,3 +1,4 @@
+// edge: the binary runs as a process of its own, and is driven from outside
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"

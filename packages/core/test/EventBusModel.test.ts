@@ -561,6 +561,7 @@ describe("EventBus against a reference model", () => {
             FastCheck.assert(
               // edge: fast-check runs the property
               FastCheck.asyncProperty(commands(durable), (sequence) =>
+                // edge: fast-check awaits each run of a property
                 Runtime.runPromise(runtime)(Effect.provide(agrees(durable, sequence), TestContext.TestContext))),
               { numRuns: durable ? Math.ceil(runs / 2) : runs }
             )

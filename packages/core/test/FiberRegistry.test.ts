@@ -226,6 +226,7 @@ describe("FiberRegistry", () => {
         Effect.flatMap(Effect.runtime(), (runtime) =>
           Effect.acquireRelease(
             Effect.sync(() => {
+              // edge: a fiber that plain JavaScript starts is the subject
               const fiber = Runtime.runFork(runtime)(Effect.never)
               fiber.addObserver(() => {})
               return fiber
@@ -238,6 +239,7 @@ describe("FiberRegistry", () => {
       "Runtime.runFork": [
         Effect.flatMap(Effect.runtime(), (runtime) =>
           Effect.acquireRelease(
+            // edge: a fiber that plain JavaScript starts is the subject
             Effect.sync(() => Runtime.runFork(runtime)(Effect.never)),
             Fiber.interrupt
           )),

@@ -202,6 +202,7 @@ describe("Ticker on a clock that is never on time", () => {
                 maxLength: 10
               })
             }).map((scenario) => ({ ...scenario, offset: scenario.offset % scenario.every })),
+            // edge: fast-check awaits each run of a property
             (scenario) => Effect.runPromise(agrees(scenario))
           ),
           { numRuns: process.env.HOLDFAST_NIGHTLY === "1" ? 10_000 : 300 }

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Boundary from "@holdfast/testing/Boundary"
 import { Context, Effect, FiberRef } from "effect"
-import { existsSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -32,8 +32,8 @@ it.effect("b", () => Effect.promise(async () => {}))
   })
 
   it("finds none in this repository", () => {
-    const directories = ["packages"].flatMap((group) =>
-      ["testing"].map((name) => join(root, group, name, "test")).filter((path) => existsSync(path))
+    const directories = ["packages", "apps"].flatMap((group) =>
+      readdirSync(join(root, group)).map((name) => join(root, group, name, "test")).filter((path) => existsSync(path))
     )
     const escapes = Boundary.scanFiles(directories).map((escape) => ({
       ...escape,

@@ -101,7 +101,7 @@ const drainEvery = 4_096
 const nextTick: () => Promise<void> = () => new Promise((resolve) => process.nextTick(resolve))
 
 export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
-  readonly [Hooks.simulation] = true
+  readonly [Hooks.simulation]: "placed" | "unplaced"
   private readonly chooser: Prng.Prng
   readonly random: Prng.Prng
   private readonly ready: Array<Task> = []
@@ -137,6 +137,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
 
   constructor(private readonly settings: Settings) {
     const { seed, strategy } = settings
+    this[Hooks.simulation] = settings.full ? "placed" : "unplaced"
     this.chooser = Prng.make(seed, "schedule")
     this.random = Prng.make(seed, "globals")
     this.pct = strategy._tag === "Pct"

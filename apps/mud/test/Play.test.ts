@@ -1,3 +1,4 @@
+// edge: the binary runs as a process of its own, and is driven from outside
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"

@@ -129,7 +129,7 @@ const fiberRows = (nodes, depth, path) => {
         bad: node.leaked === true,
         group: node.id === undefined,
         cells: [
-          name(`${"  ".repeat(depth)}${node.label}`),
+          name(`${"  ".repeat(depth)}${node.label.replace("@holdfast/mud/", "")}`),
           soft(node.kind ?? ""),
           soft(node.leaked ? node.ownership : node.status ?? ""),
           right(node.restarts > 0 ? node.restarts : ""),
@@ -234,10 +234,10 @@ const show = (now) => {
   $("bus-count").textContent = `event ${now.bus.lastId}`
   table(
     "bus",
-    now.bus.subscribers.map(({ depth, id, lag, lost, name: who }) => ({
+    now.bus.subscribers.map(({ delivered, depth, id, lost, name: who }) => ({
       key: id,
       bad: lost > 0,
-      cells: [name(who), right(depth), right(lag), right(lost)]
+      cells: [name(who), right(depth), right(delivered), right(lost)]
     })),
     "nobody listens"
   )

@@ -197,11 +197,11 @@ const makeSnapshot = Effect.gen(function*() {
       bus: {
         lastId: busStats.lastId,
         depth: Math.max(0, ...busStats.subscribers.map(({ queued }) => queued)),
-        subscribers: busStats.subscribers.map(({ dropped, id, name, queued }) => ({
+        subscribers: busStats.subscribers.map(({ delivered, dropped, id, name, queued }) => ({
           id,
           name,
           depth: queued,
-          lag: queued,
+          delivered,
           lost: dropped
         }))
       },

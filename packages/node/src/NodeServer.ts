@@ -439,13 +439,19 @@ export const make = (
         if (count() === 0) {
           return resume(Effect.succeed(true))
         }
+        // Once per turn of the event loop: counting for each of 10,000 sessions that end together would be quadratic.
+        let scheduled: NodeJS.Immediate | undefined
         const check = () => {
-          if (count() === 0) {
-            done(true)
-          }
+          scheduled ??= setImmediate(() => {
+            scheduled = undefined
+            if (count() === 0) {
+              done(true)
+            }
+          })
         }
         const done = (value: boolean) => {
           clearTimeout(timer)
+          clearImmediate(scheduled)
           wake.delete(check)
           resume(Effect.succeed(value))
         }

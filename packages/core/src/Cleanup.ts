@@ -27,25 +27,34 @@
  *
  * @since 0.1.0
  */
-import {
-  Cause,
-  Clock,
-  Context,
-  Data,
-  Duration,
-  Effect,
-  Exit,
-  FiberId,
-  FiberRef,
-  Layer,
-  Runtime,
-  Scope,
-  Stream
-} from "effect"
-import type { Fiber } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, FiberId, FiberRef, Layer, Runtime, Scope } from "effect"
+import { CleanupMonitor, Outcome, overran } from "./CleanupMonitor.js"
+import type { Attempt, Common, Monitor } from "./CleanupMonitor.js"
 import type { OwnerPath } from "./FiberRegistry.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import * as Feed from "./internal/feed.js"
+
+export {
+  /** @since 0.1.0 */
+  CleanupMonitor,
+  /** @since 0.1.0 */
+  layerMonitor,
+  /** @since 0.1.0 */
+  Outcome,
+  /** @since 0.1.0 */
+  overran,
+  /** @since 0.1.0 */
+  unsafeMakeMonitor
+} from "./CleanupMonitor.js"
+export type {
+  /** @since 0.1.0 */
+  Attempt,
+  /** @since 0.1.0 */
+  Counts,
+  /** @since 0.1.0 */
+  Left,
+  /** @since 0.1.0 */
+  Monitor
+} from "./CleanupMonitor.js"
 
 /**
  * One more thing to try when what came before it failed or overran.
@@ -78,176 +87,6 @@ export interface Options<R = never> {
  * @category options
  */
 export const defaults = { budget: Duration.seconds(5) } as const
-
-/**
- * One effect of a cleanup: the finalizer itself, or a fallback.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Attempt {
-  readonly label: string
-  readonly budgetMillis: number
-  readonly elapsedMillis: number
-  readonly result: "completed" | "failed" | "abandoned"
-  /** Why it failed. */
-  readonly cause: Cause.Cause<unknown> | undefined
-  /** The fiber that ran it, as in log lines. */
-  readonly fiberId: string
-}
-
-interface Common {
-  readonly owner: OwnerPath
-  readonly label: string
-  /** The sum of what the finalizer and its fallbacks were allowed. */
-  readonly budgetMillis: number
-  readonly elapsedMillis: number
-  readonly attempts: ReadonlyArray<Attempt>
-}
-
-/**
- * How a cleanup went.
- *
- * - `Completed`: the finalizer ended by itself
- * - `FellBack`: it failed or overran, and a fallback completed
- * - `Failed`: everything that was tried failed
- * - `Abandoned`: nothing completed, and at least one attempt was still running when its budget was over
- *
- * @since 0.1.0
- * @category models
- */
-export type Outcome = Data.TaggedEnum<{
-  Completed: Common
-  FellBack: Common & { readonly via: string }
-  Failed: Common & { readonly cause: Cause.Cause<unknown> }
-  Abandoned: Common
-}>
-
-/**
- * @since 0.1.0
- * @category models
- */
-export const Outcome = Data.taggedEnum<Outcome>()
-
-/**
- * Whether an attempt took longer than it was allowed to, finished or not.
- *
- * @since 0.1.0
- * @category models
- */
-export const overran = (outcome: Outcome): boolean =>
-  outcome.attempts.some((attempt) => attempt.result === "abandoned" || attempt.elapsedMillis > attempt.budgetMillis)
-
-/**
- * A finalizer that outlived its budget and has not ended yet.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Left {
-  readonly owner: OwnerPath
-  readonly label: string
-  readonly budgetMillis: number
-  /** When it was abandoned, milliseconds since the epoch. */
-  readonly since: number
-  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Counts {
-  readonly completed: number
-  readonly fellBack: number
-  readonly failed: number
-  /** Outcomes of that name. */
-  readonly abandoned: number
-  /** Outcomes in which some attempt took longer than its budget. */
-  readonly overran: number
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Monitor {
-  /** The last 256 outcomes, oldest first. */
-  readonly recent: Effect.Effect<ReadonlyArray<Outcome>>
-  readonly counts: Effect.Effect<Counts>
-  /** How many fibers were left behind since the monitor was made, ended by now or not. */
-  readonly abandoned: Effect.Effect<number>
-  /** Those of them that live. */
-  readonly left: Effect.Effect<ReadonlyArray<Left>>
-  /** Every outcome from now on. A subscriber that is more than 256 behind loses the oldest ones. */
-  readonly outcomes: Stream.Stream<Outcome>
-  /** The outcomes in which some attempt took longer than its budget; the same buffer. */
-  readonly overruns: Stream.Stream<Outcome>
-  readonly unsafeRecord: (outcome: Outcome) => void
-  /** Calls back for every outcome, without a buffer, until the returned function is called. */
-  readonly unsafeListen: (listener: (outcome: Outcome) => void) => () => void
-  readonly unsafeLeave: (left: Left) => void
-}
-
-const capacity = 256
-
-/**
- * @since 0.1.0
- * @category constructors
- */
-export const unsafeMakeMonitor = (): Monitor => {
-  const recent: Array<Outcome> = []
-  const left = new Set<Left>()
-  const counts = { completed: 0, fellBack: 0, failed: 0, abandoned: 0, overran: 0 }
-  const callbacks = new Set<(outcome: Outcome) => void>()
-  let abandoned = 0
-  const feed = Feed.make<Outcome>(capacity)
-  return {
-    recent: Effect.sync(() => recent.slice()),
-    counts: Effect.sync(() => ({ ...counts })),
-    abandoned: Effect.sync(() => abandoned),
-    left: Effect.sync(() => Array.from(left)),
-    outcomes: feed.stream,
-    overruns: Stream.filter(feed.stream, overran),
-    unsafeRecord: (outcome) => {
-      recent.push(outcome)
-      if (recent.length > capacity) recent.shift()
-      counts[outcome._tag === "FellBack" ? "fellBack" : outcome._tag.toLowerCase() as "completed"]++
-      if (overran(outcome)) counts.overran++
-      feed.unsafeOffer(outcome)
-      for (const callback of callbacks) callback(outcome)
-    },
-    unsafeListen: (listener) => {
-      callbacks.add(listener)
-      return () => callbacks.delete(listener)
-    },
-    unsafeLeave: (one) => {
-      abandoned++
-      left.add(one)
-      one.fiber.addObserver(() => left.delete(one))
-    }
-  }
-}
-
-/**
- * Where outcomes are recorded. There is one for the process unless a layer says otherwise.
- *
- * @since 0.1.0
- * @category tags
- */
-export class CleanupMonitor extends Context.Reference<CleanupMonitor>()("@holdfast/core/CleanupMonitor", {
-  defaultValue: (): Monitor => unsafeMakeMonitor()
-}) {}
-
-/**
- * A monitor of its own for everything that is built on top.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerMonitor: Layer.Layer<never> = Layer.effectContext(
-  Effect.sync(() => Context.make(CleanupMonitor, unsafeMakeMonitor()))
-) as Layer.Layer<never>
 
 /**
  * The clock that budgets run on.

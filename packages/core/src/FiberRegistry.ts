@@ -17,27 +17,13 @@
  * - An untracked fiber is seen only while it lives: its start, its end and its crash leave no trace here.
  * - A fiber that was started outside every owner (`Effect.runFork` at the top level) has an empty owner path.
  * - Untracked fibers, status and the state of scopes are read from fields that `effect` keeps private (3.22), and a fork
- *   takes the step of Effect's own fork directly. All of it is in this module, and its tests fail when a release moves it.
+ *   takes the step of Effect's own fork directly. All of it is in this module and `internal/fiberState`, and the tests fail when a release moves it.
  * - Times are wall-clock milliseconds, also under `TestClock`: a fiber's age is a fact of the process.
  *
  * @since 0.1.0
  */
-import {
-  Cause,
-  Clock,
-  Context,
-  Differ,
-  Effect,
-  Exit,
-  Fiber,
-  FiberId,
-  FiberRef,
-  HashMap,
-  Layer,
-  LogLevel,
-  Scope
-} from "effect"
-import type { FiberStatus, Logger, Stream } from "effect"
+import { Cause, Context, Differ, Effect, Exit, Fiber, FiberRef, Layer, Scope } from "effect"
+import type { FiberStatus, Stream } from "effect"
 import { identity } from "effect/Function"
 import * as Census from "./FiberCensus.js"
 import type {
@@ -52,7 +38,18 @@ import type {
   RenderOptions,
   Status
 } from "./FiberCensus.js"
+import { logCrash } from "./internal/crashLog.js"
 import * as Feed from "./internal/feed.js"
+import {
+  childrenOf,
+  fiberName,
+  internals,
+  isClosed,
+  isDetached,
+  spanOf,
+  statusOf,
+  waitingFor
+} from "./internal/fiberState.js"
 
 export type {
   /** @since 0.1.0 */
@@ -206,53 +203,6 @@ export const withOwner = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R
     regions.set(path, outer)
     return Effect.locally(self, currentOwner, path)
   })
-
-// What effect 3.22 keeps private. Every read has a fallback, and the tests fail when a name changes.
-interface Internals {
-  readonly _children?: ReadonlySet<Fiber.RuntimeFiber<unknown, unknown>> | null
-  readonly _observers?: ReadonlyArray<(exit: never) => void>
-  readonly _running?: boolean
-  readonly _asyncBlockingOn?: FiberId.FiberId | null
-  readonly isInterrupted?: () => boolean
-  readonly setFiberRef: <X>(ref: FiberRef.FiberRef<X>, value: X) => void
-}
-
-const internals = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Internals => fiber as unknown as Internals
-
-const childrenOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Array.from(internals(fiber)._children ?? [])
-
-const isClosed = (scope: Scope.Scope) => (scope as { state?: { _tag: string } }).state?._tag === "Closed"
-
-/**
- * Whether only Effect itself watches a root fiber: the set of roots always does, and for what was forked by a fiber the
- * supervisor in use. A scope, a `FiberSet`, a join or a `runMain` adds an observer of its own.
- */
-const isDetached = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
-  const observers = internals(fiber)._observers
-  if (observers === undefined) return false
-  const own = observers.length > 0 && String(observers[0]).includes("onEnd") ? 2 : 1
-  return observers.length <= own
-}
-
-const fiberName = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => `#${fiber.id().id}`
-
-const statusOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Status => {
-  const { _running, isInterrupted } = internals(fiber)
-  return isInterrupted?.call(fiber) === true ? "stopping" : _running === true ? "running" : "suspended"
-}
-
-const waitingFor = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
-  const on = internals(fiber)._asyncBlockingOn
-  // `FiberId.isNone` of effect 3.22 does not end for the id of a running fiber.
-  return on === undefined || on === null || on._tag === "None" ? undefined : FiberId.threadName(on)
-}
-
-const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span"] => {
-  const span = fiber.currentSpan
-  return span === undefined
-    ? undefined
-    : { name: span._tag === "Span" ? span.name : "(external)", traceId: span.traceId, spanId: span.spanId }
-}
 
 /** One tracked fiber. The hot path allocates this, its path and one closure. */
 class Tracked {
@@ -489,37 +439,6 @@ const answerable = (owners: ReadonlyMap<OwnerPath, Tracked>, path: OwnerPath): T
     if (!regions.has(at)) return "owner-ended"
   }
   return "none"
-}
-
-/**
- * Hands a crash to the loggers of the fiber that crashed. An observer runs outside every fiber, so the loggers are
- * called directly, as Effect itself does for unhandled errors; one that throws must not keep other observers of the
- * fiber from hearing of its end.
- */
-const logCrash = (report: CrashReport, fiber: Fiber.RuntimeFiber<unknown, unknown>) => {
-  if (LogLevel.greaterThan(fiber.getFiberRef(FiberRef.currentMinimumLogLevel), LogLevel.Error)) return
-  let annotations = HashMap.set(fiber.getFiberRef(FiberRef.currentLogAnnotations), "owner", report.owner.join("/"))
-  annotations = HashMap.set(annotations, "kind", report.kind)
-  annotations = HashMap.set(annotations, "ageMillis", report.ageMillis)
-  annotations = HashMap.set(annotations, "restarts", report.restarts)
-  if (report.action !== undefined) annotations = HashMap.set(annotations, "action", report.action)
-  const entry: Logger.Logger.Options<unknown> = {
-    fiberId: fiber.id(),
-    logLevel: LogLevel.Error,
-    message: [`Fiber ${report.owner.join("/")} crashed`],
-    cause: report.cause,
-    context: fiber.getFiberRefs(),
-    spans: fiber.getFiberRef(FiberRef.currentLogSpan),
-    annotations,
-    date: new Date(Context.get(fiber.currentDefaultServices, Clock.Clock).unsafeCurrentTimeMillis())
-  }
-  for (const logger of fiber.getFiberRef(FiberRef.currentLoggers)) {
-    try {
-      logger.log(entry)
-    } catch {
-      // A broken logger has no other place to say so.
-    }
-  }
 }
 
 /**

@@ -27,28 +27,72 @@
  * @since 0.1.0
  */
 import * as Cleanup from "@holdfast/core/Cleanup"
-import type { Event } from "@holdfast/core/Envelope"
-import type { EventBus } from "@holdfast/core/EventBus"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import * as CatchUp from "./CatchUp.js"
 import type { Delivery } from "./FanOut.js"
 import { FanOut } from "./FanOut.js"
 import * as Following from "./Following.js"
-import { Multimap } from "./internal/multimap.js"
-import type { EndReason, Format, Frame, Sink } from "./SessionSink.js"
+import type { DrainOptions, DrainReport, OpenOptions, Options, Refused, Service, Session } from "./HubOptions.js"
+import type { Gap } from "./HubSource.js"
+import { isGap, SourceClosed } from "./HubSource.js"
+import type { EndReason } from "./SessionSink.js"
 import { Payload } from "./SessionSink.js"
+import type { LiveSession } from "./SessionTable.js"
+import { SessionTable } from "./SessionTable.js"
 import type { Envelope } from "./SseFormat.js"
-import type { Ended, Policy, SessionInfo } from "./SseSession.js"
-import { SessionState } from "./SseSession.js"
+
+export type {
+  /** @since 0.1.0 */
+  DrainOptions,
+  /** @since 0.1.0 */
+  DrainReport,
+  /** @since 0.1.0 */
+  Limits,
+  /** @since 0.1.0 */
+  OnClose,
+  /** @since 0.1.0 */
+  OpenOptions,
+  /** @since 0.1.0 */
+  Options,
+  /** @since 0.1.0 */
+  Service,
+  /** @since 0.1.0 */
+  Session,
+  /** @since 0.1.0 */
+  Stats
+} from "./HubOptions.js"
+export {
+  /** @since 0.1.0 */
+  Refused
+} from "./HubOptions.js"
+export type {
+  /** @since 0.1.0 */
+  Gap,
+  /** @since 0.1.0 */
+  History,
+  /** @since 0.1.0 */
+  Page,
+  /** @since 0.1.0 */
+  Source,
+  /** @since 0.1.0 */
+  Subscription
+} from "./HubSource.js"
+export {
+  /** @since 0.1.0 */
+  fromBus,
+  /** @since 0.1.0 */
+  SourceClosed
+} from "./HubSource.js"
 
 /**
  * @since 0.1.0
@@ -56,296 +100,7 @@ import { SessionState } from "./SseSession.js"
  */
 export class SseHub extends Context.Tag("@holdfast/http/SseHub")<SseHub, Service>() {}
 
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Service {
-  readonly name: string
-  /** Opens a session for as long as the scope. */
-  readonly open: (options: OpenOptions) => Effect.Effect<Session, Refused, Scope.Scope>
-  /** Every open session of the principal follows one more topic. Answers how many sessions there are. */
-  readonly follow: (principal: string, following: Following.Following) => Effect.Effect<number>
-  /** Every open session of the principal follows the topic no longer, behind `upTo` (default: now). */
-  readonly unfollow: (
-    principal: string,
-    options: { readonly topic: string; readonly upTo?: number | undefined }
-  ) => Effect.Effect<number>
-  /** Ends every session of the principal, with a farewell. Default reason: `kicked`. */
-  readonly kick: (principal: string, reason?: EndReason) => Effect.Effect<number>
-  readonly sessions: Effect.Effect<ReadonlyArray<SessionInfo>>
-  /** The last sessions that ended, oldest first, 256 at most. */
-  readonly ended: Effect.Effect<ReadonlyArray<Ended>>
-  readonly stats: Effect.Effect<Stats>
-  /** Refuses new sessions and ends the open ones in waves. Calling it again waits for the same drain. */
-  readonly drain: (options?: DrainOptions) => Effect.Effect<DrainReport>
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Session {
-  readonly id: string
-  readonly principal: string | undefined
-  readonly address: string | undefined
-  readonly info: Effect.Effect<SessionInfo>
-  /** Waits for the end, whoever brings it about. */
-  readonly awaitEnd: Effect.Effect<Ended>
-  /** Ends it with a farewell. */
-  readonly end: (reason: EndReason) => Effect.Effect<void>
-  /** Something for this session alone, in its format, behind what it has been sent. False: it has ended. */
-  readonly send: (bytes: Uint8Array) => Effect.Effect<boolean>
-  readonly follow: (following: Following.Following) => Effect.Effect<void>
-  readonly unfollow: (options: { readonly topic: string; readonly upTo?: number | undefined }) => Effect.Effect<void>
-  /** Ends it with the reason `expired` at that time, milliseconds since the epoch; undefined: never. */
-  readonly expireAt: (at: number | undefined) => Effect.Effect<void>
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Stats {
-  readonly name: string
-  readonly open: number
-  readonly opened: number
-  readonly refused: number
-  readonly draining: boolean
-  /** The id of the last event that was fanned out. */
-  readonly position: number
-  /** Events times sessions, of sessions that have ended or are open. */
-  readonly events: number
-  readonly bytes: number
-  readonly dropped: number
-  readonly stalled: number
-  readonly encodeErrors: number
-  readonly ended: Readonly<Record<string, number>>
-}
-
-/**
- * Where the events come from: a bus, with its log where it has one.
- *
- * @since 0.1.0
- * @category ports
- */
-export interface Source<out A> {
-  /** Every event from now on. */
-  readonly subscribe: Effect.Effect<Subscription<A>, never, Scope.Scope>
-  /** The id of the last event that was published. */
-  readonly lastId: Effect.Effect<number>
-  /** Without it, sessions resume from the last `recent` events alone. */
-  readonly history?: History<A> | undefined
-}
-
-/**
- * The source has no more events: it was drained or closed. Sessions get their farewell.
- *
- * @since 0.1.0
- * @category errors
- */
-export class SourceClosed extends Data.TaggedError("SourceClosed")<{}> {}
-
-/**
- * @since 0.1.0
- * @category ports
- */
-export interface Subscription<out A> {
-  /**
-   * Waits for at least one. A `Gap` stands for events that the subscription has lost. Any failure ends the hub's sessions,
-   * with the reason `drained` when it is `SourceClosed`, and `error` otherwise.
-   */
-  readonly takeBatch: (max: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, unknown>
-}
-
-/**
- * @since 0.1.0
- * @category ports
- */
-export interface Gap {
-  readonly _tag: "Gap"
-  readonly firstId: number
-  readonly lastId: number
-}
-
-/**
- * @since 0.1.0
- * @category ports
- */
-export interface History<out A> {
-  /** Events with greater ids, in order, of these topics. A `Gap` stands for events that are no longer kept. */
-  readonly after: (
-    id: number,
-    options: { readonly topics: ReadonlyArray<string>; readonly limit: number }
-  ) => Effect.Effect<Page<A>, unknown>
-}
-
-/**
- * @since 0.1.0
- * @category ports
- */
-export interface Page<out A> {
-  readonly items: ReadonlyArray<Envelope<A> | Gap>
-  /** Everything up to here has been looked at. */
-  readonly cursor: number
-}
-
-/**
- * A bus as the source of a hub, with its log as history. The hub never makes a publisher wait: should it fall more than
- * `capacity` events behind (default 16,384), it takes what it missed from the log.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const fromBus = <A extends Event>(
-  bus: EventBus<A>,
-  options?: { readonly name?: string | undefined; readonly capacity?: number | undefined }
-): Source<A> => ({
-  subscribe: Effect.map(
-    bus.subscribe({
-      name: options?.name ?? "sse",
-      capacity: options?.capacity ?? 16_384,
-      policy: { _tag: "sliding" }
-    }),
-    (subscription) => ({
-      takeBatch: (max) =>
-        Effect.mapError(
-          subscription.takeBatch(max),
-          (closed) => closed.reason === "drained" || closed.reason === "closed" ? new SourceClosed() : closed
-        )
-    })
-  ),
-  lastId: bus.lastId,
-  history: { after: (id, { limit, topics }) => bus.log.after(id, { limit, topics }) }
-})
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface OpenOptions {
-  readonly sink: Sink
-  readonly format: Format<never>
-  readonly following: ReadonlyArray<Following.Following>
-  readonly principal?: string | undefined
-  readonly address?: string | undefined
-  /** The last id that the client has seen. Default: it begins now, or where its windows say. */
-  readonly lastEventId?: number | undefined
-  /** Default: that of the hub. */
-  readonly policy?: Policy | undefined
-  /** Default: that of the hub. */
-  readonly capacity?: number | undefined
-  /** Milliseconds since the epoch. Default: never. */
-  readonly expiresAt?: number | undefined
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface Limits {
-  /** Sessions of this hub. Default 20,000. Refused with 503. */
-  readonly sessions?: number | undefined
-  /** Sessions of one address. Default: no limit, since a proxy or a school may be one address. Refused with 429. */
-  readonly perAddress?: number | undefined
-  /** Sessions of one principal. Default 16. Refused with 429. */
-  readonly perPrincipal?: number | undefined
-  /** At the limit of a principal: refuse the new session, or end the oldest with the reason `replaced`. Default `refuse`. */
-  readonly onPrincipalLimit?: "refuse" | "replace" | undefined
-  /** What a refused client is told to wait. Default 5 seconds. */
-  readonly retryAfter?: Duration.DurationInput | undefined
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface DrainOptions {
-  /** The least time after which clients come back. Default 1 second. */
-  readonly retry?: Duration.DurationInput | undefined
-  /** On top of it, evenly distributed. Default: 1 second, or more, so that 500 clients come back per second. */
-  readonly jitter?: Duration.DurationInput | undefined
-  /** Farewells per second. Default 10,000. */
-  readonly perSecond?: number | undefined
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface DrainReport {
-  readonly sessions: number
-  readonly millis: number
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface Options<A, R = never> {
-  readonly source: Source<A>
-  /** In logs, fiber names and metrics. Default `sse`. */
-  readonly name?: string | undefined
-  /** Bytes that wait for a slow reader, beyond what its transport holds. Default 256 KiB. */
-  readonly capacity?: number | undefined
-  /** What happens when they are used up. Default `disconnect`. */
-  readonly policy?: Policy | undefined
-  /** A reader that takes nothing for this long is cut off. Default 30 seconds. */
-  readonly sendTimeout?: Duration.DurationInput | undefined
-  /** Sent to sessions that got nothing else. Default 15 seconds. */
-  readonly heartbeat?: Duration.DurationInput | undefined
-  /** What clients are told to wait before they come back after a failure. Default 2 seconds. */
-  readonly retry?: Duration.DurationInput | undefined
-  /** Encoded events that are kept for short catch-ups, whether or not there is a history. Default 1024. */
-  readonly recent?: number | undefined
-  readonly limits?: Limits | undefined
-  /** Runs for each session before its first byte, for example to announce presence. */
-  readonly onOpen?: ((session: Session) => Effect.Effect<unknown, never, R>) | undefined
-  /** Runs for each session after its end, when its slot is free already. */
-  readonly onClose?: OnClose<R> | undefined
-  /** Of the drain by the application's `Lifecycle`, and the default of `drain`. */
-  readonly drain?: DrainOptions | undefined
-}
-
-/**
- * What to clean up behind a session. It runs in the scope of the session within its budget, whatever happens; if it fails
- * or overruns, the fallbacks are tried, each within its own. See `Cleanup`.
- *
- * @since 0.1.0
- * @category options
- */
-export interface OnClose<R = never> {
-  /** In reports. Default `session closed`. */
-  readonly label?: string | undefined
-  /** Default 5 seconds. */
-  readonly budget?: Duration.DurationInput | undefined
-  readonly run: (ended: Ended) => Effect.Effect<unknown, unknown, R>
-  readonly fallbacks?: ReadonlyArray<Cleanup.Fallback<R>> | undefined
-}
-
-/**
- * A session was not opened: a limit is reached, or the hub is draining.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Refused extends Data.TaggedError("Refused")<{
-  readonly reason: "sessions" | "address" | "principal" | "draining"
-  readonly limit: number
-  readonly retryAfter: Duration.Duration
-}> {
-  /** @since 0.1.0 */
-  override get message() {
-    return this.reason === "draining"
-      ? "the server is shutting down"
-      : `there are already ${this.limit} sessions of this ${this.reason === "sessions" ? "server" : this.reason}`
-  }
-}
-
-const endedCapacity = 256
 const batchSize = 512
-const pageSize = 256
-const pageBytes = 64 * 1024
 /** Writes in one go, before timers and other connections get a turn. */
 const turn = 1024
 const farewellInterval = 50
@@ -359,37 +114,12 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
   Effect.gen(function*() {
     const context = yield* Effect.context<R>()
     const name = options.name ?? "sse"
-    const fiberId = yield* Effect.fiberId
     const clock = yield* Effect.clock
     const now = () => clock.unsafeCurrentTimeMillis()
-    const capacity = options.capacity ?? 256 * 1024
-    const policy = options.policy?._tag ?? "disconnect"
-    const sendTimeout = Duration.toMillis(options.sendTimeout ?? "30 seconds")
     const heartbeat = Duration.toMillis(options.heartbeat ?? "15 seconds")
     const retryMillis = Duration.toMillis(options.retry ?? "2 seconds")
-    const limits = {
-      sessions: options.limits?.sessions ?? 20_000,
-      address: options.limits?.perAddress ?? Infinity,
-      principal: options.limits?.perPrincipal ?? 16,
-      replace: options.limits?.onPrincipalLimit === "replace",
-      retryAfter: Duration.decode(options.limits?.retryAfter ?? "5 seconds")
-    }
     const { history } = options.source
-
-    const sessions = new Map<string, Live>()
-    const byPrincipal = new Multimap<string, Live>()
-    const byAddress = new Multimap<string, Live>()
-    const expiring = new Set<Live>()
-    const stalled = new Set<SessionState>()
-    /** Sinks that were told to end while their reader was behind, with the time at which they are destroyed. */
-    const lingering = new Map<Sink, number>()
-    const recentlyEnded: Array<Ended> = []
-    const reasons: Record<string, number> = {}
-    let opened = 0
-    let refused = 0
     let encodeErrors = 0
-    let draining = false
-    const totals = { events: 0, bytes: 0, dropped: 0 }
     const unreported: Array<readonly [Envelope<unknown>, unknown]> = []
 
     const fanOut = new FanOut(Math.max(1, options.recent ?? 1024), (envelope, error) => {
@@ -401,114 +131,10 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
     // follow and unfollow wait for a fan-out that has given others a turn: they would apply to half of it
     const lock = yield* Effect.makeSemaphore(1)
 
+    const table = new SessionTable(name, now, fanOut, options)
+    const catchUp = CatchUp.make(fanOut, history)
+
     // -- sessions
-
-    class Live extends SessionState {
-      readonly done = Deferred.unsafeMake<Ended>(fiberId)
-
-      /** Ends the session once; later calls change nothing. The slot is free when this returns. */
-      finishWith(reason: EndReason, how: "farewell" | "abort", farewellRetry?: number): void {
-        if (this.state === "ended") {
-          return
-        }
-        const info = this.info()
-        fanOut.leave(this)
-        sessions.delete(this.id)
-        expiring.delete(this)
-        stalled.delete(this)
-        if (this.address !== undefined) {
-          byAddress.remove(this.address, this)
-        }
-        if (this.principal !== undefined) {
-          byPrincipal.remove(this.principal, this)
-        }
-        reasons[reason] = (reasons[reason] ?? 0) + 1
-        totals.events += this.events
-        totals.bytes += this.bytes
-        totals.dropped += this.dropped
-        const ended: Ended = { ...info, state: "ended", endedAt: now(), reason }
-        recentlyEnded.push(ended)
-        if (recentlyEnded.length > endedCapacity) {
-          recentlyEnded.shift()
-        }
-        if (how === "farewell") {
-          this.finish(this.format.farewell({ reason, retryMillis: farewellRetry }))
-          if (this.sink.buffered() > 0) {
-            lingering.set(this.sink, now() + sendTimeout)
-          }
-        } else {
-          this.abort()
-        }
-        Deferred.unsafeDone(this.done, Exit.succeed(ended))
-      }
-    }
-
-    const owner = {
-      now,
-      stalled: (session: SessionState, is: boolean) => {
-        if (is) {
-          stalled.add(session)
-        } else {
-          stalled.delete(session)
-        }
-      },
-      overflowed: (session: SessionState) => (session as Live).finishWith("slow", "abort")
-    }
-
-    const refuse = (reason: Refused["reason"], limit: number) =>
-      Effect.suspend(() => {
-        refused++
-        return new Refused({ reason, limit, retryAfter: limits.retryAfter })
-      })
-
-    /** Counts the session in, or says why not. */
-    const admit = (given: OpenOptions) =>
-      Effect.suspend(() => {
-        if (draining) {
-          return refuse("draining", 0)
-        }
-        if (sessions.size >= limits.sessions) {
-          return refuse("sessions", limits.sessions)
-        }
-        if (given.address !== undefined && (byAddress.get(given.address)?.size ?? 0) >= limits.address) {
-          return refuse("address", limits.address)
-        }
-        if (given.principal !== undefined) {
-          const own = byPrincipal.get(given.principal)
-          if (own !== undefined && own.size >= limits.principal) {
-            if (!limits.replace) {
-              return refuse("principal", limits.principal)
-            }
-            for (const oldest of Array.from(own).slice(0, own.size - limits.principal + 1)) {
-              oldest.finishWith("replaced", "farewell")
-            }
-          }
-        }
-        opened++
-        const session = new Live(
-          owner,
-          `${name}-${opened}`,
-          given.format,
-          given.sink,
-          given.policy?._tag ?? policy,
-          given.capacity ?? capacity,
-          given.principal,
-          given.address,
-          now()
-        )
-        sessions.set(session.id, session)
-        if (given.address !== undefined) {
-          byAddress.add(given.address, session)
-        }
-        if (given.principal !== undefined) {
-          byPrincipal.add(given.principal, session)
-        }
-        session.expiresAt = given.expiresAt
-        if (given.expiresAt !== undefined) {
-          expiring.add(session)
-        }
-        return Effect.succeed(session)
-      })
 
     const { onClose } = options
     const closing: Cleanup.Options = {
@@ -524,7 +150,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       Effect.gen(function*() {
         // the slot belongs to the scope before anything else happens
         const session = yield* Effect.acquireRelease(
-          admit(given),
+          Effect.suspend(() => table.admit(given)),
           (session, exit) =>
             Effect.sync(() => {
               session.finishWith(reasonOf(exit), "abort")
@@ -564,203 +190,11 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         if (reset) {
           session.gap({ reason: "reset", firstId: 1, lastId: position })
         }
-        yield* catchUpIn(session, yield* Effect.scope)
+        yield* catchUp.run(session, yield* Effect.scope)
         return handle(session)
       })
 
-    // -- catching up
-
-    /** Hands over what the ring has. True when the session has become live or has ended. */
-    const catchUpNow = (session: Live): boolean => {
-      while (session.state === "catching-up" && session.stalledSince === undefined && session.dealt >= fanOut.reach) {
-        const page = fanOut.read(session, session.dealt, pageBytes)
-        session.dealt = page.upTo
-        if (page.frames.length > 0) {
-          session.deliver(new Payload(page.frames))
-        }
-        if (session.state === "catching-up" && session.dealt === fanOut.position) {
-          fanOut.join(session)
-        }
-      }
-      return session.state !== "catching-up"
-    }
-
-    /** Waits until the reader has taken what it was sent, or the session has ended. */
-    const room = (session: Live) =>
-      Effect.async<void>((resume) => {
-        if (session.stalledSince === undefined || session.state === "ended") {
-          return resume(Effect.void)
-        }
-        session.onRoom = () => resume(Effect.void)
-        return Effect.sync(() => {
-          session.onRoom = undefined
-        })
-      })
-
-    const missing = (session: Live, firstId: number, lastId: number) => {
-      if (firstId <= lastId) {
-        session.gap({ reason: "history", firstId, lastId })
-        session.cursor = Math.max(session.cursor, lastId)
-        session.dealt = Math.max(session.dealt, lastId)
-      }
-    }
-
-    const catchUp = (session: Live): Effect.Effect<void, unknown> =>
-      Effect.gen(function*() {
-        while (!catchUpNow(session)) {
-          if (session.stalledSince !== undefined) {
-            yield* room(session)
-            continue
-          }
-          const reach = fanOut.reach
-          if (history === undefined) {
-            missing(session, session.dealt + 1, reach)
-            continue
-          }
-          const { windows } = session
-          const { cursor, items } = yield* history.after(session.dealt, { topics: topicsOf(session), limit: pageSize })
-          if (session.windows !== windows) {
-            // the page was read for other topics
-            continue
-          }
-          const position = fanOut.position
-          let frames: Array<Frame> = []
-          for (const item of items) {
-            if (isGap(item)) {
-              if (frames.length > 0) {
-                session.deliver(new Payload(frames))
-                frames = []
-              }
-              missing(session, item.firstId, Math.min(item.lastId, position))
-            } else if (item.id <= position && Following.includes(session.windows, item.topic, item.id)) {
-              const bytes = fanOut.encode(session.format, item, item.id)
-              if (bytes !== undefined) {
-                frames.push({ bytes, id: item.id })
-              }
-            }
-          }
-          if (frames.length > 0) {
-            session.deliver(new Payload(frames))
-          }
-          if (cursor <= session.dealt) {
-            // not as far as the bus: what is not there is missing
-            missing(session, session.dealt + 1, reach)
-          }
-          session.dealt = Math.max(session.dealt, Math.min(cursor, position))
-        }
-      })
-
-    const topicsOf = (session: Live): ReadonlyArray<string> =>
-      Array.from(new Set(session.windows.filter((window) => window.upTo > session.dealt).map(({ topic }) => topic)))
-
-    const catchUpIn = (session: Live, scope: Scope.Scope): Effect.Effect<void> =>
-      Effect.suspend(() =>
-        catchUpNow(session)
-          ? Effect.void
-          : catchUp(session).pipe(
-            Effect.catchAllCause((cause) =>
-              Effect.zipRight(
-                Effect.sync(() => session.finishWith("error", "farewell")),
-                Effect.logError("A session could not be caught up from history", cause)
-              )
-            ),
-            (self) => FiberRegistry.forkIn(self, scope, { name: `${session.id} catch-up`, kind: "session" }),
-            Effect.asVoid
-          )
-      )
-
-    // -- following
-
-    const follow = (session: Live, { after, topic, upTo = Infinity }: Following.Following): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        if (session.state === "ended") {
-          return Effect.void
-        }
-        const dealt = fanOut.dealt(session)
-        const window: Following.Window = { topic, after: after ?? dealt, upTo }
-        const before = session.windows
-        // windows that have passed are kept while a late one may still overlap them
-        session.windows = before.filter((one) => one.upTo > fanOut.reach)
-        session.windows.push(window)
-        if (session.state === "live") {
-          fanOut.join(session)
-        }
-        const end = Math.min(upTo, dealt)
-        return window.after < end ? late(session, window, before, window.after, end) : Effect.void
-      })
-
-    /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
-    const late = (
-      session: Live,
-      window: Following.Window,
-      before: ReadonlyArray<Following.Window>,
-      from: number,
-      upTo: number
-    ): Effect.Effect<void> => {
-      const hand = (envelopes: ReadonlyArray<Envelope<unknown>>) => {
-        const frames: Array<Frame> = []
-        for (const envelope of envelopes) {
-          const { id, topic } = envelope
-          if (id > upTo || !Following.includes([window], topic, id) || Following.includes(before, topic, id)) {
-            continue
-          }
-          // the client's last id must not go back: a resume would repeat what it has seen
-          const bytes = fanOut.encode(session.format, envelope, Math.max(id, session.cursor))
-          if (bytes !== undefined) {
-            frames.push({ bytes, id })
-          }
-        }
-        if (frames.length > 0) {
-          session.deliver(new Payload(frames))
-        }
-      }
-      const fromRing = Effect.suspend(() => {
-        const reach = fanOut.reach
-        if (from < reach) {
-          session.gap({ reason: "history", firstId: from + 1, lastId: Math.min(reach, upTo) })
-        }
-        hand(fanOut.slice(from, upTo))
-        return Effect.void
-      })
-      if (from >= fanOut.reach || history === undefined) {
-        return fromRing
-      }
-      const pages = (at: number): Effect.Effect<void, unknown> =>
-        Effect.flatMap(history.after(at, { topics: [window.topic], limit: pageSize }), ({ cursor, items }) => {
-          const envelopes: Array<Envelope<unknown>> = []
-          for (const item of items) {
-            if (!isGap(item)) {
-              envelopes.push(item)
-            } else if (item.firstId <= upTo) {
-              session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
-            }
-          }
-          hand(envelopes)
-          return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
-        })
-      return Effect.catchAllCause(pages(from), (cause) =>
-        Effect.zipRight(
-          Effect.sync(() => session.finishWith("error", "farewell")),
-          Effect.logError("A session could not be caught up from history", cause)
-        ))
-    }
-
-    const unfollow = (session: Live, given: { readonly topic: string; readonly upTo?: number | undefined }) => {
-      if (session.state === "ended") {
-        return
-      }
-      const upTo = given.upTo ?? fanOut.dealt(session)
-      session.windows = session.windows.map((window) =>
-        window.topic === given.topic && window.upTo > upTo ? { ...window, upTo } : window
-      )
-      if (session.state === "live") {
-        fanOut.join(session)
-      }
-    }
-
-    const ofPrincipal = (principal: string): Array<Live> => Array.from(byPrincipal.get(principal) ?? [])
-
-    const handle = (session: Live): Session => ({
+    const handle = (session: LiveSession): Session => ({
       id: session.id,
       principal: session.principal,
       address: session.address,
@@ -768,17 +202,9 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       awaitEnd: Deferred.await(session.done),
       end: (reason) => Effect.sync(() => session.finishWith(reason, "farewell")),
       send: (bytes) => Effect.sync(() => session.control(bytes, true)),
-      follow: (following) => lock.withPermits(1)(follow(session, following)),
-      unfollow: (given) => lock.withPermits(1)(Effect.sync(() => unfollow(session, given))),
-      expireAt: (at) =>
-        Effect.sync(() => {
-          session.expiresAt = at
-          if (at === undefined || session.state === "ended") {
-            expiring.delete(session)
-          } else {
-            expiring.add(session)
-          }
-        })
+      follow: (following) => lock.withPermits(1)(catchUp.follow(session, following)),
+      unfollow: (given) => lock.withPermits(1)(Effect.sync(() => catchUp.unfollow(session, given))),
+      expireAt: (at) => Effect.sync(() => table.expire(session, at))
     })
 
     // -- fan-out
@@ -826,14 +252,14 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         if (gap.lastId <= fanOut.position) {
           return Effect.void
         }
-        const behind = Array.from(sessions.values()).filter((session) => session.state === "live")
+        const behind = table.all().filter((session) => session.state === "live")
         for (const session of behind) {
           session.dealt = fanOut.position
           fanOut.leave(session)
           session.state = "catching-up"
         }
         fanOut.reset(gap.lastId, [])
-        return Effect.forEach(behind, (session) => catchUpIn(session, scope), { discard: true })
+        return Effect.forEach(behind, (session) => catchUp.run(session, scope), { discard: true })
       })
 
     const scope = yield* Effect.scope
@@ -884,9 +310,9 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       Effect.catchAllCause((cause) =>
         Effect.suspend(() => {
           // A bus that is drained after its hub ends the source: that is the order of a shutdown, not a fault.
-          const expected = draining
-          draining = true
-          for (const session of Array.from(sessions.values())) {
+          const expected = table.draining
+          table.draining = true
+          for (const session of table.all()) {
             session.finishWith(expected ? "drained" : "error", "farewell", retryMillis)
           }
           return expected ? Effect.void : Effect.logError(`The hub ${name} has lost its source of events`, cause)
@@ -897,11 +323,11 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
 
     // -- time: one fiber for heartbeats, send time-outs and expiry
 
-    const tick = Math.max(10, Math.min(1000, heartbeat, sendTimeout / 2))
+    const tick = Math.max(10, Math.min(1000, heartbeat, table.sendTimeout / 2))
     let sinceHeartbeat = 0
 
     const beat = Effect.gen(function*() {
-      const quiet = Array.from(sessions.values()).filter((session) => {
+      const quiet = table.all().filter((session) => {
         const was = session.active
         session.active = false
         return !was
@@ -928,27 +354,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       }
     })
 
-    const watch = Effect.sync(() => {
-      const at = now()
-      for (const session of Array.from(stalled)) {
-        if (session.stalledSince !== undefined && at - session.stalledSince >= sendTimeout) {
-          ;(session as Live).finishWith("slow", "abort")
-        }
-      }
-      for (const session of Array.from(expiring)) {
-        if (session.expiresAt !== undefined && session.expiresAt <= at) {
-          session.finishWith("expired", "farewell")
-        }
-      }
-      for (const [sink, deadline] of Array.from(lingering)) {
-        if (sink.buffered() === 0) {
-          lingering.delete(sink)
-        } else if (deadline <= at) {
-          lingering.delete(sink)
-          sink.destroy()
-        }
-      }
-    })
+    const watch = Effect.sync(() => table.sweep())
 
     yield* Effect.forever(Effect.suspend(() => {
       sinceHeartbeat += tick
@@ -967,8 +373,8 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
     const drainOnce = (given?: DrainOptions): Effect.Effect<DrainReport> =>
       Effect.gen(function*() {
         const start = now()
-        draining = true
-        const all = Array.from(sessions.values())
+        table.draining = true
+        const all = table.all()
         const perSecond = given?.perSecond ?? options.drain?.perSecond ?? 10_000
         const retry = Duration.toMillis(given?.retry ?? options.drain?.retry ?? "1 second")
         const jitter = given?.jitter ?? options.drain?.jitter
@@ -996,7 +402,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         if (drained !== undefined) {
           return Deferred.await(drained)
         }
-        const deferred = drained = Deferred.unsafeMake<DrainReport>(fiberId)
+        const deferred = drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
         return Effect.onExit(drainOnce(given), (exit) =>
           Effect.suspend(() => {
             if (exit._tag === "Failure") {
@@ -1017,43 +423,27 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       open,
       follow: (principal, following) =>
         lock.withPermits(1)(Effect.suspend(() => {
-          const own = ofPrincipal(principal)
-          return Effect.as(Effect.forEach(own, (session) => follow(session, following), { discard: true }), own.length)
+          const own = table.ofPrincipal(principal)
+          return Effect.as(
+            Effect.forEach(own, (session) => catchUp.follow(session, following), { discard: true }),
+            own.length
+          )
         })),
       unfollow: (principal, given) =>
         lock.withPermits(1)(Effect.sync(() => {
-          const own = ofPrincipal(principal)
-          own.forEach((session) => unfollow(session, given))
+          const own = table.ofPrincipal(principal)
+          own.forEach((session) => catchUp.unfollow(session, given))
           return own.length
         })),
       kick: (principal, reason = "kicked") =>
         Effect.sync(() => {
-          const own = ofPrincipal(principal)
+          const own = table.ofPrincipal(principal)
           own.forEach((session) => session.finishWith(reason, "farewell"))
           return own.length
         }),
-      sessions: Effect.sync(() => Array.from(sessions.values(), (session) => session.info())),
-      ended: Effect.sync(() => recentlyEnded.slice()),
-      stats: Effect.sync(() => {
-        const sum = { ...totals }
-        for (const session of sessions.values()) {
-          sum.events += session.events
-          sum.bytes += session.bytes
-          sum.dropped += session.dropped
-        }
-        return {
-          name,
-          open: sessions.size,
-          opened,
-          refused,
-          draining,
-          position: fanOut.position,
-          ...sum,
-          stalled: stalled.size,
-          encodeErrors,
-          ended: { ...reasons }
-        }
-      }),
+      sessions: Effect.sync(() => table.all().map((session) => session.info())),
+      ended: Effect.sync(() => table.ended()),
+      stats: Effect.sync(() => table.stats(encodeErrors)),
       drain
     }
   })
@@ -1069,8 +459,6 @@ const consecutive = <A>(envelopes: ReadonlyArray<Envelope<A>>): ReadonlyArray<En
 
 const reasonOf = (exit: Exit.Exit<unknown, unknown>): EndReason =>
   exit._tag === "Failure" && !Exit.isInterrupted(exit) ? "error" : "client-left"
-
-const isGap = (one: object): one is Gap => (one as { readonly _tag?: unknown })._tag === "Gap"
 
 /**
  * @since 0.1.0

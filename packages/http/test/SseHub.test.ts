@@ -166,6 +166,31 @@ describe("SseHub", () => {
         assert.deepStrictEqual(sink.ids, [91, 92, 93, 94, 95, 96, 97, 98, 99, 100])
       }))
 
+    it.scoped("announces each hole of history once, also at the end of a page", () =>
+      Effect.gen(function*() {
+        const bus = makeBus()
+        for (let i = 1; i <= 100; i++) {
+          yield* bus.publish("a", String(i))
+        }
+        const history = bus.source.history!
+        const hub = yield* SseHub.make({
+          source: {
+            ...bus.source,
+            history: {
+              after: (id, options) =>
+                id === 10
+                  ? Effect.succeed({ items: [{ _tag: "Gap", firstId: 11, lastId: 20 }], cursor: 20 })
+                  : history.after(id, options)
+            }
+          },
+          recent: 5
+        })
+        const { sink } = yield* openWith(hub, { lastEventId: 10 })
+        yield* settle
+        assert.strictEqual(sink.seen[0], `!gap {"reason":"history","firstId":11,"lastId":20}`)
+        assert.deepStrictEqual(sink.ids, Array.from({ length: 80 }, (_, i) => 21 + i))
+      }))
+
     it.scoped("begins anew, and says so, with an id that was never given", () =>
       Effect.gen(function*() {
         const bus = makeBus()

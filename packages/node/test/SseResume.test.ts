@@ -18,7 +18,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 
 const nightly = process.env["HOLDFAST_NIGHTLY"] === "1"
-const total = nightly ? 10_000 : 2000
+const total = nightly ? 10_000 : 1000
 const disconnects = 20
 const restarts = 3
 
@@ -128,7 +128,7 @@ describe("resuming over cut connections and restarts of the server", () => {
             if (n % 20 === 0) {
               yield* Effect.sleep(1)
             }
-            if (n % Math.floor(total / disconnects) === 50) {
+            if (n % Math.floor(total / disconnects) === 7) {
               const victims = Array.from(proxy.sockets)
               victims[n % victims.length]?.destroy()
             }

@@ -1,0 +1,230 @@
+/**
+ * How a session comes from any place in the log to where the hub is, and follows other topics on the way: from the ring of
+ * the last events in one turn, from history page by page before that, at its reader's pace.
+ *
+ * It is not for applications: see `SseHub`.
+ *
+ * @since 0.1.0
+ */
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { FanOut } from "./FanOut.js"
+import * as Following from "./Following.js"
+import type { History } from "./HubSource.js"
+import { isGap } from "./HubSource.js"
+import type { Frame } from "./SessionSink.js"
+import { Payload } from "./SessionSink.js"
+import type { LiveSession } from "./SessionTable.js"
+import type { Envelope } from "./SseFormat.js"
+
+const pageSize = 256
+const pageBytes = 64 * 1024
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface CatchUp {
+  /** Brings a session that is behind up, in a fiber in the scope where it cannot be done at once. */
+  readonly run: (session: LiveSession, scope: Scope.Scope) => Effect.Effect<void>
+  readonly follow: (session: LiveSession, following: Following.Following) => Effect.Effect<void>
+  readonly unfollow: (
+    session: LiveSession,
+    given: { readonly topic: string; readonly upTo?: number | undefined }
+  ) => void
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (fanOut: FanOut, history: History<unknown> | undefined): CatchUp => {
+  /** Hands over what the ring has. True when the session has become live or has ended. */
+  const catchUpNow = (session: LiveSession): boolean => {
+    while (session.state === "catching-up" && session.stalledSince === undefined && session.dealt >= fanOut.reach) {
+      const page = fanOut.read(session, session.dealt, pageBytes)
+      session.dealt = page.upTo
+      if (page.frames.length > 0) {
+        session.deliver(new Payload(page.frames))
+      }
+      if (session.state === "catching-up" && session.dealt === fanOut.position) {
+        fanOut.join(session)
+      }
+    }
+    return session.state !== "catching-up"
+  }
+
+  /** Waits until the reader has taken what it was sent, or the session has ended. */
+  const room = (session: LiveSession) =>
+    Effect.async<void>((resume) => {
+      if (session.stalledSince === undefined || session.state === "ended") {
+        return resume(Effect.void)
+      }
+      session.onRoom = () => resume(Effect.void)
+      return Effect.sync(() => {
+        session.onRoom = undefined
+      })
+    })
+
+  const missing = (session: LiveSession, firstId: number, lastId: number) => {
+    if (firstId <= lastId) {
+      session.gap({ reason: "history", firstId, lastId })
+      session.cursor = Math.max(session.cursor, lastId)
+      session.dealt = Math.max(session.dealt, lastId)
+    }
+  }
+
+  const catchUp = (session: LiveSession): Effect.Effect<void, unknown> =>
+    Effect.gen(function*() {
+      while (!catchUpNow(session)) {
+        if (session.stalledSince !== undefined) {
+          yield* room(session)
+          continue
+        }
+        const reach = fanOut.reach
+        if (history === undefined) {
+          missing(session, session.dealt + 1, reach)
+          continue
+        }
+        const { dealt, windows } = session
+        const { cursor, items } = yield* history.after(dealt, { topics: topicsOf(session), limit: pageSize })
+        if (session.windows !== windows) {
+          // the page was read for other topics
+          continue
+        }
+        const position = fanOut.position
+        let frames: Array<Frame> = []
+        for (const item of items) {
+          if (isGap(item)) {
+            if (frames.length > 0) {
+              session.deliver(new Payload(frames))
+              frames = []
+            }
+            missing(session, item.firstId, Math.min(item.lastId, position))
+          } else if (item.id <= position && Following.includes(session.windows, item.topic, item.id)) {
+            const bytes = fanOut.encode(session.format, item, item.id)
+            if (bytes !== undefined) {
+              frames.push({ bytes, id: item.id })
+            }
+          }
+        }
+        if (frames.length > 0) {
+          session.deliver(new Payload(frames))
+        }
+        if (cursor <= dealt) {
+          // not as far as the bus: what is not there is missing
+          missing(session, session.dealt + 1, reach)
+        }
+        session.dealt = Math.max(session.dealt, Math.min(cursor, position))
+      }
+    })
+
+  const topicsOf = (session: LiveSession): ReadonlyArray<string> =>
+    Array.from(new Set(session.windows.filter((window) => window.upTo > session.dealt).map(({ topic }) => topic)))
+
+  const run = (session: LiveSession, scope: Scope.Scope): Effect.Effect<void> =>
+    Effect.suspend(() =>
+      catchUpNow(session)
+        ? Effect.void
+        : catchUp(session).pipe(
+          Effect.catchAllCause((cause) =>
+            Effect.zipRight(
+              Effect.sync(() => session.finishWith("error", "farewell")),
+              Effect.logError("A session could not be caught up from history", cause)
+            )
+          ),
+          (self) => FiberRegistry.forkIn(self, scope, { name: `${session.id} catch-up`, kind: "session" }),
+          Effect.asVoid
+        )
+    )
+
+  const follow = (session: LiveSession, { after, topic, upTo = Infinity }: Following.Following): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (session.state === "ended") {
+        return Effect.void
+      }
+      const dealt = fanOut.dealt(session)
+      const window: Following.Window = { topic, after: after ?? dealt, upTo }
+      const before = session.windows
+      // windows that have passed are kept while a late one may still overlap them
+      session.windows = before.filter((one) => one.upTo > fanOut.reach)
+      session.windows.push(window)
+      if (session.state === "live") {
+        fanOut.join(session)
+      }
+      const end = Math.min(upTo, dealt)
+      return window.after < end ? late(session, window, before, window.after, end) : Effect.void
+    })
+
+  /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
+  const late = (
+    session: LiveSession,
+    window: Following.Window,
+    before: ReadonlyArray<Following.Window>,
+    from: number,
+    upTo: number
+  ): Effect.Effect<void> => {
+    const hand = (envelopes: ReadonlyArray<Envelope<unknown>>) => {
+      const frames: Array<Frame> = []
+      for (const envelope of envelopes) {
+        const { id, topic } = envelope
+        if (id > upTo || !Following.includes([window], topic, id) || Following.includes(before, topic, id)) {
+          continue
+        }
+        // the client's last id must not go back: a resume would repeat what it has seen
+        const bytes = fanOut.encode(session.format, envelope, Math.max(id, session.cursor))
+        if (bytes !== undefined) {
+          frames.push({ bytes, id })
+        }
+      }
+      if (frames.length > 0) {
+        session.deliver(new Payload(frames))
+      }
+    }
+    const fromRing = Effect.suspend(() => {
+      const reach = fanOut.reach
+      if (from < reach) {
+        session.gap({ reason: "history", firstId: from + 1, lastId: Math.min(reach, upTo) })
+      }
+      hand(fanOut.slice(from, upTo))
+      return Effect.void
+    })
+    if (from >= fanOut.reach || history === undefined) {
+      return fromRing
+    }
+    const pages = (at: number): Effect.Effect<void, unknown> =>
+      Effect.flatMap(history.after(at, { topics: [window.topic], limit: pageSize }), ({ cursor, items }) => {
+        const envelopes: Array<Envelope<unknown>> = []
+        for (const item of items) {
+          if (!isGap(item)) {
+            envelopes.push(item)
+          } else if (item.firstId <= upTo) {
+            session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
+          }
+        }
+        hand(envelopes)
+        return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
+      })
+    return Effect.catchAllCause(pages(from), (cause) =>
+      Effect.zipRight(
+        Effect.sync(() => session.finishWith("error", "farewell")),
+        Effect.logError("A session could not be caught up from history", cause)
+      ))
+  }
+
+  const unfollow = (session: LiveSession, given: { readonly topic: string; readonly upTo?: number | undefined }) => {
+    if (session.state === "ended") {
+      return
+    }
+    const upTo = given.upTo ?? fanOut.dealt(session)
+    session.windows = session.windows.map((window) =>
+      window.topic === given.topic && window.upTo > upTo ? { ...window, upTo } : window
+    )
+    if (session.state === "live") {
+      fanOut.join(session)
+    }
+  }
+
+  return { run, follow, unfollow }
+}

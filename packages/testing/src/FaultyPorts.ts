@@ -7,16 +7,21 @@
  * | `eventStore` | `store.append.fails` nothing was written · `store.append.unsure` written, reported as failed · `store.append.tears` the first rows were written (breaks the contract of the port: only when named in the options) · `store.read.fails` · `store.stalls` up to 5 s |
  * | `tickerStore` | `ticker.load.fails` · `ticker.save.fails` · `ticker.save.lost` reported as saved · `ticker.stalls` |
  * | `keyValueStore` | `kv.get.fails` · `kv.set.fails` · `kv.set.tears` half of the value is kept, reported as failed · `kv.stalls` |
+ * | `eventBus` | `bus.publish.stalls` · `bus.subscriber.stalls` · `bus.handler.stalls`, each up to 5 s · `bus.handler.crashes` |
+ * | `clients` | `client.stalls` an event stream is not read for up to 60 s · `client.leaves` it is closed within 30 s |
  * | `clock` | `clock.jumps` the wall clock moves by up to one hour, either way; timers do not |
  *
  * @since 0.1.0
  */
 import { SystemError } from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
+import type { Event } from "@holdfast/core/Envelope"
+import type * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as Ticker from "@holdfast/core/Ticker"
+import * as SessionSink from "@holdfast/http/SessionSink"
 import type { Clock } from "effect"
-import { Duration, Effect, Layer } from "effect"
+import { Context, Duration, Effect, Layer, Runtime } from "effect"
 import * as Faults from "./Faults.js"
 
 const longest = Duration.seconds(5)
@@ -137,6 +142,139 @@ export const keyValueStore: Layer.Layer<KeyValueStore.KeyValueStore, never, KeyV
     })
   })
 )
+
+/**
+ * A bus whose publishers, subscribers and handlers are slow now and then, and whose handlers crash. What the bus
+ * guarantees it still does.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const eventBus = <Self, Id extends string, A extends Event>(
+  tag: EventBus.TagClass<Self, Id, A>
+): Layer.Layer<Self, never, Self> =>
+  Layer.effect(
+    tag,
+    Effect.gen(function*() {
+      const bus = yield* tag
+      const bound = yield* bind
+      const service: EventBus.EventBus<A> = {
+        ...bus,
+        publish: (event, options) =>
+          bus.publish(event, options).pipe(Faults.stall("bus.publish.stalls", longest), bound),
+        publishAll: (events, options) =>
+          bus.publishAll(events, options).pipe(Faults.stall("bus.publish.stalls", longest), bound),
+        subscribe: (options) =>
+          Effect.map(bus.subscribe(options), (subscription) =>
+            Object.assign(Object.create(subscription) as typeof subscription, {
+              takeBatch: (max?: number) =>
+                subscription.takeBatch(max).pipe(Faults.stall("bus.subscriber.stalls", longest), bound)
+            })),
+        handle: (options, f) =>
+          bus.handle(options, (envelope) =>
+            f(envelope).pipe(
+              Faults.crash("bus.handler.crashes"),
+              Faults.stall("bus.handler.stalls", longest),
+              bound
+            ))
+      }
+      return service
+    })
+  )
+
+/**
+ * Event streams whose readers stall or leave. Give it to the app together with the faults.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const clients: Layer.Layer<never> = Layer.scopedContext(
+  Effect.gen(function*() {
+    const transport = yield* SessionSink.Transport
+    const faults = yield* Faults.Faults
+    const scope = yield* Effect.scope
+    const runtime = yield* Effect.runtime<never>()
+    const later = (millis: number, task: () => void) => {
+      Runtime.runFork(runtime)(Effect.zipRight(Effect.sleep(millis), Effect.sync(task)), { scope, immediate: false })
+    }
+    const connect: SessionSink.TransportService["connect"] = (request, head) =>
+      Effect.map(transport.connect(request, head), (connection) => ({
+        ...connection,
+        sink: new MoodySink(connection.sink, faults, later)
+      }))
+    return Context.make(SessionSink.Transport, { connect }) as Context.Context<never>
+  })
+)
+
+/** Holds back what it is given while its reader stalls. */
+class MoodySink implements SessionSink.Sink {
+  private held: Array<SessionSink.Payload> = []
+  private handlers: SessionSink.SinkHandlers | undefined
+  private stalled = false
+  private state: "open" | "ending" | "gone" = "open"
+
+  constructor(
+    readonly inner: SessionSink.Sink,
+    readonly faults: Faults.Service,
+    readonly later: (millis: number, task: () => void) => void
+  ) {}
+
+  start(handlers: SessionSink.SinkHandlers) {
+    this.handlers = handlers
+    this.inner.start({
+      onReady: () => {
+        if (!this.stalled) handlers.onReady()
+      },
+      onClose: (reason) => {
+        this.state = "gone"
+        handlers.onClose(reason)
+      }
+    })
+    if (this.faults.decide("client.leaves")) {
+      this.later(this.faults.between("client.leaves", 0, 30_000), () => {
+        if (this.state === "gone") return
+        this.destroy()
+        handlers.onClose("client-left")
+      })
+    }
+  }
+
+  write(payload: SessionSink.Payload): boolean {
+    if (!this.stalled && this.state === "open" && this.faults.decide("client.stalls")) {
+      this.stalled = true
+      this.later(this.faults.between("client.stalls", 1, 60_000), () => this.resume())
+    }
+    if (!this.stalled) return this.inner.write(payload)
+    this.held.push(payload)
+    return false
+  }
+
+  buffered(): number {
+    return this.held.reduce((total, { byteLength }) => total + byteLength, this.inner.buffered())
+  }
+
+  end() {
+    if (this.state !== "open") return
+    this.state = "ending"
+    if (!this.stalled) this.inner.end()
+  }
+
+  destroy() {
+    this.state = "gone"
+    this.held = []
+    this.inner.destroy()
+  }
+
+  private resume() {
+    this.stalled = false
+    if (this.state === "gone") return
+    let room = true
+    for (const payload of this.held) room = this.inner.write(payload)
+    this.held = []
+    if (this.state === "ending") this.inner.end()
+    else if (room) this.handlers?.onReady()
+  }
+}
 
 /**
  * @since 0.1.0

@@ -12,6 +12,7 @@
  * | `HttpServer`, `HttpClient` | `Transport`: no socket; `server` gives a real port instead |
  * | `FileSystem`, `Path`, `HttpPlatform`, `Etag.Generator` | those of `HttpServer.layerContext` (no files) |
  * | `EventLogStore.Store`, `Ticker.Store`, `KeyValueStore` | in memory |
+ * | `Lifecycle` | its own; `shutdown` goes through its phases |
  * | `Clock` | the test's own: a `TestClock` under `it.effect` |
  * | `Random` | seeded by `seed` |
  * | `ConfigProvider` | `config` alone; the environment of the process is not read |
@@ -38,6 +39,7 @@ import * as Socket from "@effect/platform/Socket"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as Sse from "@holdfast/http/Sse"
 import {
@@ -81,6 +83,7 @@ export type Ports =
   | EventLogStore.Store
   | Ticker.Store
   | KeyValueStore.KeyValueStore
+  | Lifecycle.Lifecycle
 
 /**
  * @since 0.1.0
@@ -170,6 +173,8 @@ export interface Harness<R> {
   /** requests that the server has not finished with; in memory only, 0 with a real port */
   readonly openRequests: Effect.Effect<number>
   readonly faults: Faults.Service
+  /** Goes through the phases of a shutdown, as a signal would make the app do. */
+  readonly shutdown: Effect.Effect<Lifecycle.ShutdownReport>
 }
 
 /**
@@ -245,7 +250,8 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
       HttpServer.layerContext,
       EventLogStore.layerStoreMemory,
       Ticker.layerStoreMemory,
-      KeyValueStore.layerMemory
+      KeyValueStore.layerMemory,
+      Lifecycle.layer({ log: false })
     )
     // each layer wins over those below it
     const whole = [app, options.provide, defaults, services].filter((layer) => layer !== undefined)
@@ -309,7 +315,8 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
       metrics: Effect.sync(() => difference(before, readMetrics())),
       fibers: registry.dump,
       openRequests: Option.match(transport, { onNone: () => Effect.succeed(0), onSome: ({ open }) => open }),
-      faults: Context.get(context, Faults.Faults)
+      faults: Context.get(context, Faults.Faults),
+      shutdown: Context.get(context, Lifecycle.Lifecycle).shutdown({ _tag: "Requested", by: "the test" })
     }
     return harness
   }) as never

@@ -1,12 +1,18 @@
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { assert, describe, it } from "@effect/vitest"
+import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as Ticker from "@holdfast/core/Ticker"
+import * as SseHub from "@holdfast/http/SseHub"
+import * as SseRoute from "@holdfast/http/SseRoute"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
 import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
+import * as Harness from "@holdfast/testing/Harness"
 import * as Link from "@holdfast/testing/Link"
-import { Cause, Clock, Effect, Exit, Layer, Option, TestClock } from "effect"
+import { Cause, Clock, Effect, Exit, Layer, Option, Schedule, Schema, TestClock } from "effect"
 
 const row = (id: number): EventLogStore.Stored => ({ id, at: 0, topic: "t", tag: "T", payload: "{}", meta: "{}" })
 
@@ -155,6 +161,60 @@ describe("FaultyPorts", () => {
     }).pipe(Effect.provide(
       FaultyPorts.clock.pipe(Layer.provide(Faults.layer({ seed: 1, only: true, points: { "clock.jumps": 1 } })))
     )))
+})
+
+const Said = Schema.TaggedStruct("Said", { n: Schema.Number })
+class Bus extends EventBus.Tag("test/Bus")<Bus, typeof Said.Type>() {}
+
+describe("a bus and clients that misbehave", () => {
+  it.effect("keep the promises of the bus: all is handled or given up by name", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const bus = yield* Bus
+        const handled: Array<number> = []
+        yield* bus.handle({ name: "count" }, ({ id }) => Effect.sync(() => handled.push(id)))
+        for (let n = 0; n < 10; n++) yield* bus.publish({ _tag: "Said", n })
+        yield* bus.drain("1 hour")
+        const letters = yield* bus.deadLetters
+        if (handled.length + letters.length !== 10) return yield* Effect.dieMessage(`${handled.length} handled`)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(
+          FaultyPorts.eventBus(Bus).pipe(
+            Layer.provide(Bus.layer({ schema: Said })),
+            Layer.provideMerge(Faults.layer({ activation: 1 }))
+          )
+        )
+      ),
+      { seeds: 50 }
+    ))
+
+  it.scoped("cut off a client that stalls, and let one go that leaves", () =>
+    Effect.gen(function*() {
+      const reasons = (points: { readonly [point: string]: number }) =>
+        Effect.scoped(Effect.gen(function*() {
+          const app = Layer.unwrapScoped(Effect.gen(function*() {
+            const bus = yield* Bus
+            const hub = yield* SseHub.make({ source: SseHub.fromBus(bus), sendTimeout: "10 seconds" })
+            yield* Effect.forkScoped(Effect.repeat(bus.publish({ _tag: "Said", n: 1 }), Schedule.spaced("1 second")))
+            const router = HttpRouter.empty.pipe(
+              SseRoute.mount("/events", { hub, authorize: () => Effect.succeed({ following: [{ topic: "*" }] }) })
+            )
+            return Layer.merge(
+              HttpServer.serve(router),
+              Layer.succeed(SseHub.SseHub, hub)
+            )
+          })).pipe(Layer.provide(Layer.merge(Bus.layer({ schema: Said }), FaultyPorts.clients)))
+          const { run, sse } = yield* Harness.make(app, { faults: { only: true, points } })
+          yield* sse("/events")
+          yield* TestClock.adjust("2 minutes")
+          const hub = yield* run(SseHub.SseHub)
+          return (yield* hub.ended).map(({ reason }) => reason)
+        }))
+      assert.deepStrictEqual(yield* reasons({ "client.leaves": 1 }), ["client-left"])
+      assert.deepStrictEqual(yield* reasons({ "client.stalls": 1 }), ["slow"])
+      assert.deepStrictEqual(yield* reasons({}), [])
+    }))
 })
 
 describe("Link", () => {

@@ -5,9 +5,12 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Socket from "@effect/platform/Socket"
 import { assert, describe, it } from "@effect/vitest"
+import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Sse from "@holdfast/http/Sse"
+import * as SseHub from "@holdfast/http/SseHub"
+import * as SseRoute from "@holdfast/http/SseRoute"
 import * as Explore from "@holdfast/testing/Explore"
 import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
 import * as Harness from "@holdfast/testing/Harness"
@@ -23,6 +26,7 @@ import {
   Queue,
   Random,
   Schedule,
+  Schema,
   Scope,
   Stream,
   TestClock
@@ -187,6 +191,24 @@ describe("Harness", () => {
       assert.notStrictEqual(yield* draw(1), yield* draw(2))
       const { run } = yield* Harness.make(Layer.empty)
       assert.isTrue(Exit.isFailure(yield* run(Effect.exit(Config.string("PATH")))))
+    }))
+
+  it.scoped("goes through the phases of a shutdown, with streams open", () =>
+    Effect.gen(function*() {
+      class Bus extends EventBus.Tag("test/HarnessBus")<Bus, { readonly _tag: "Said" }>() {}
+      const streams = Layer.unwrapScoped(Effect.gen(function*() {
+        const hub = yield* SseHub.make({ source: SseHub.fromBus(yield* Bus) })
+        const authorize = () => Effect.succeed({ following: [{ topic: "*" }] })
+        return HttpServer.serve(HttpRouter.empty.pipe(SseRoute.mount("/events", { hub, authorize })))
+      })).pipe(Layer.provide(Bus.layer({ schema: Schema.TaggedStruct("Said", {}) })))
+      const { shutdown, sse } = yield* Harness.make(streams)
+      const events = yield* sse("/events")
+      const stopping = yield* Effect.fork(shutdown)
+      yield* TestClock.adjust("5 seconds")
+      const report = yield* Fiber.join(stopping)
+      assert.strictEqual(report.verdict, "clean")
+      const messages = (yield* events.rest).filter((incoming) => incoming._tag === "Message")
+      assert.deepStrictEqual(messages.map(({ event }) => event), ["farewell"])
     }))
 
   it.scoped("reports crashes with their owner", () =>

@@ -1,0 +1,44 @@
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Explore from "@holdfast/testing/Explore"
+import * as LeakCheck from "@holdfast/testing/LeakCheck"
+import { assert, describe, it } from "@holdfast/testing/Vitest"
+import { Effect, Option, Ref, TestClock } from "effect"
+
+describe("it", () => {
+  it.leakFree("runs a scoped test under a test clock", () =>
+    Effect.gen(function*() {
+      const done = yield* Ref.make(false)
+      yield* Effect.forkScoped(Effect.zipRight(Effect.sleep("1 hour"), Ref.set(done, true)))
+      yield* TestClock.adjust("1 hour")
+      assert.isTrue(yield* Ref.get(done))
+    }))
+
+  it.explore("tries an effect under many seeds", { seeds: 50 }, () =>
+    Effect.gen(function*() {
+      const n = yield* Ref.make(0)
+      yield* Effect.all([Ref.update(n, (n) => n + 1), Ref.update(n, (n) => n + 1)], { concurrency: 2 })
+      assert.strictEqual(yield* Ref.get(n), 2)
+    }))
+
+  it.effect("names the owner path of what was left", () =>
+    Effect.gen(function*() {
+      const leaky = Effect.gen(function*() {
+        const outside = yield* Effect.scope
+        yield* FiberRegistry.forkIn(Effect.never, outside, { name: "heartbeat" })
+      }).pipe(FiberRegistry.withOwner("session-12"), FiberRegistry.withOwner("chat"))
+      const leaked = yield* Effect.flip(LeakCheck.check(leaky, { name: "a player joins", grace: "50 millis" }))
+      if (leaked._tag !== "Leaked") return yield* Effect.dieMessage("expected leaks")
+      const [fiber] = leaked.leaks.filter(({ kind }) => kind === "fiber")
+      assert.match(fiber!.what, /^chat\/session-12\/heartbeat \(#\d+\)$/)
+      assert.match(Option.getOrElse(fiber!.place, () => ""), /Vitest\.test\.ts:\d+$/)
+    }).pipe(Effect.scoped))
+
+  it.effect("explores with one strategy alone", () =>
+    Effect.gen(function*() {
+      const step = Effect.repeatN(Effect.yieldNow(), 3)
+      const program = Effect.all([step, step], { concurrency: 2 })
+      const random = yield* Explore.checkRandom(program, { seeds: 20, preemption: 0.5 })
+      const pct = yield* Explore.checkPct(program, { seeds: 20, depth: 2 })
+      assert.isAbove(random.interleavings, pct.interleavings)
+    }))
+})

@@ -450,6 +450,23 @@ describe("the bus in an application", () => {
       assert.include(JSON.stringify(report), "drain test/AppBus")
     }).pipe(quiet))
 
+  it.scoped("can be read back when it is closed", () =>
+    Effect.gen(function*() {
+      for (const store of [undefined, yield* memoryStore]) {
+        const bus = yield* EventBus.make<Said, Said>({
+          name: "over",
+          schema: Said,
+          log: { maxCount: store === undefined ? 10 : 1 },
+          ...(store === undefined ? {} : { store })
+        })
+        yield* bus.publishAll([said("1"), said("2"), said("3")])
+        yield* bus.drain("1 second")
+        const subscription = yield* bus.log.subscribeAfter(1)
+        assert.deepStrictEqual(ids([...yield* Stream.runCollect(subscription.stream)]), [2, 3])
+        assert.strictEqual((yield* Effect.flip((yield* bus.subscribe()).takeBatch())).reason, "closed")
+      }
+    }))
+
   it.scoped("refuses a capacity that is none", () =>
     Effect.gen(function*() {
       const bus = yield* make("capacity")

@@ -361,8 +361,13 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
     const mailbox = new Mailbox<A>(this, ++this.subscriptions, options)
     this.mailboxes.add(mailbox)
-    if (this.state === "closed") mailbox.close("closed", this.lastId)
     return mailbox
+  }
+
+  /** From here on it is live. On a bus that is closed, what it has is all that it gets. */
+  private join(mailbox: Mailbox<A>) {
+    if (this.state === "closed") mailbox.close("closed", this.lastId)
+    else this.index.add(mailbox)
   }
 
   private subscribed(open: Effect.Effect<Mailbox<A>, EventLog.UnknownPosition>) {
@@ -379,7 +384,7 @@ export class Bus<A extends Event, I> implements Host<A> {
   readonly subscribe = (options: EventSubscription.Options = {}) =>
     Effect.orDie(this.subscribed(Effect.sync(() => {
       const mailbox = this.open(options)
-      if (mailbox.closed === undefined) this.index.add(mailbox)
+      this.join(mailbox)
       return mailbox
     })))
 
@@ -414,7 +419,7 @@ export class Bus<A extends Event, I> implements Host<A> {
   readonly subscribeAfter = (id: number, options: EventSubscription.Options = {}) =>
     this.subscribed(Effect.map(this.checkPosition(id), () => {
       const mailbox = this.open(options)
-      if (mailbox.closed === undefined) this.history.feed(mailbox, id, () => this.index.add(mailbox))
+      this.history.feed(mailbox, id, () => this.join(mailbox))
       return mailbox
     }))
 

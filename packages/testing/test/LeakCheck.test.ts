@@ -117,3 +117,11 @@ describe("the setup file", () => {
       process.env.HOLDFAST_TEST_LEAK = String(Math.random())
     }))
 })
+
+const sleep = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
+
+describe.concurrent("the setup file, with tests at the same time", () => {
+  for (const n of [1, 2]) it.effect(`does not blame clean test ${n}`, () => sleep(60))
+
+  it.effect.fails("blames the one that leaks", () => Effect.zipRight(Effect.forkDaemon(Effect.never), sleep(20)))
+})

@@ -542,9 +542,15 @@ const described = (ast: AST.AST, issue: ParseResult.ParseIssue, path: ReadonlyAr
   }
 }
 
-const text = (ast: AST.AST): string => {
+const text = (ast: AST.AST): string => clip(wording(ast))
+
+/** What is optional may be left out, but is not offered as a value. */
+const wording = (ast: AST.AST): string => {
   const described = AST.getDescriptionAnnotation(ast)
-  return clip(described._tag === "Some" ? described.value : String(ast))
+  if (described._tag === "Some") return described.value
+  return AST.isUnion(ast)
+    ? ast.types.filter((member) => !AST.isUndefinedKeyword(member)).map(wording).join(" or ")
+    : String(ast)
 }
 
 const show = (value: unknown): string => {

@@ -20,11 +20,14 @@ const { values } = parseArgs({
     players: { type: "string", default: "60" },
     seconds: { type: "string", default: "12" },
     every: { type: "string", default: "4" },
+    spread: { type: "string", default: "6" },
     url: { type: "string" }
   }
 })
 const players = Number(values.players)
 const seconds = Number(values.seconds)
+/** Seconds in which the players, who all come ashore at one place, spread over the island before anything is measured. */
+const spread = Number(values.spread)
 /** Seconds between two commands of one player, on average. */
 const every = Number(values.every)
 
@@ -54,22 +57,31 @@ const started = async (): Promise<Server> => {
     stdio: ["ignore", "pipe", "inherit"]
   })
   const ended = new Promise<number | null>((resolve) => void child.once("exit", (code) => resolve(code)))
+  let last = ""
+  let stopping = false
+  void ended.then((code) => {
+    if (!stopping) say(`the server ended by itself with ${code}: ${last}`)
+  })
   const lines = createInterface({ input: child.stdout })
   const url = await new Promise<string>((resolve, reject) => {
     lines.on("line", (line) => {
+      last = line
       const found = /https?:\/\/[^\s"\\/]+/.exec(line)?.[0]
-      if (found !== undefined) resolve(found)
+      if (found === undefined) return
+      clearTimeout(impatient)
+      resolve(found)
     })
     void ended.then((code) => reject(new Error(`the server ended with ${code}`)))
-    setTimeout(() => {
+    const impatient = setTimeout(() => {
       child.kill("SIGKILL")
       reject(new Error("the server did not say where it listens within 30 s"))
-    }, 30_000).unref()
+    }, 30_000)
   })
   return {
     url,
     stop: async () => {
       const from = performance.now()
+      stopping = true
       child.kill("SIGTERM")
       return { code: await ended, millis: performance.now() - from }
     }
@@ -202,6 +214,15 @@ class Bot {
     this.waiting = undefined
   }
 
+  async wander(until: number): Promise<void> {
+    while (performance.now() < until && this.exits.length > 0) {
+      await sleep(1_000 + Math.random() * 2_000)
+      const way = this.exits[Math.floor(Math.random() * this.exits.length)]
+      await request("POST", "/api/command", this.token, { line: way })
+      await sleep(200)
+    }
+  }
+
   async live(until: number): Promise<void> {
     await sleep(Math.random() * every * 1_000)
     for (let step = 0; performance.now() < until; step++) {
@@ -244,6 +265,9 @@ const all = Array.from({ length: players }, (_, index) => new Bot(index))
 for (let index = 0; index < all.length; index += 25) {
   await Promise.all(all.slice(index, index + 25).map((bot) => bot.join()))
 }
+const settled = performance.now() + spread * 1_000
+await Promise.all(all.map((bot) => bot.wander(settled)))
+events = 0
 const until = performance.now() + seconds * 1_000
 const living = Promise.all(all.map((bot) => bot.live(until)))
 await sleep(seconds * 500)

@@ -9,6 +9,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Probes from "@holdfast/core/Probes"
 import * as Ticker from "@holdfast/core/Ticker"
+import * as Metrics from "@holdfast/http/Metrics"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as NodeProbes from "@holdfast/node/NodeProbes"
@@ -138,6 +139,29 @@ const makeSnapshot = Effect.gen(function*() {
   // It beats also while nobody looks: whoever comes sees the two minutes before.
   const heart = yield* Ticker.make({ name: "operator-pulse", interval: "1 second", overrun: "skip" })
   yield* heart.onTick({ name: "beat" }, () => beat)
+
+  // The same numbers for Prometheus.
+  yield* Metrics.collect(Effect.gen(function*() {
+    const { world } = yield* game.now
+    const { bytes, events, open } = yield* streams.hub.stats
+    const { dropped, lastId, queued } = yield* bus.stats
+    const { late, maxLate, ticks } = yield* ticker.stats
+    const requests = yield* server.stats
+    return [
+      ...Metrics.gauges("mud", "The world", {
+        players_awake: World.awake(world).length,
+        players_known: World.count(world)
+      }),
+      ...Metrics.gauges("mud_streams", "Streams of players", { open }),
+      ...Metrics.counters("mud_streams", "Streams of players", { events, bytes }),
+      ...Metrics.gauges("mud_bus", "Events that wait on the bus", { queued }),
+      ...Metrics.counters("mud_bus", "Events of the bus", { published: lastId, dropped }),
+      ...Metrics.gauges("mud_tick", "Milliseconds that the world's clock was late", { late, worst: maxLate }),
+      ...Metrics.counters("mud_tick", "World minutes", { handed_out: ticks }),
+      ...Metrics.gauges("mud_http", "HTTP", { connections: requests.connections, in_flight: requests.inFlight }),
+      ...Metrics.counters("mud_http", "HTTP", { requests: requests.requests, refused: requests.refused })
+    ]
+  }))
 
   return Effect.gen(function*() {
     const at = yield* Clock.currentTimeMillis

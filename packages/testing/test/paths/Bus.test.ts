@@ -8,7 +8,7 @@ import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
 import { Deferred, Effect, Exit, Fiber, Layer, Random, Schema, Scope } from "effect"
 
 const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(60_000, 3_600_000)
+const timeout = Explore.sized(180_000, 7_200_000)
 
 const Said = Schema.TaggedStruct("Said", { by: Schema.Number, n: Schema.Number })
 type Said = typeof Said.Type

@@ -7,7 +7,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
 
 const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(60_000, 3_600_000)
+const timeout = Explore.sized(180_000, 7_200_000)
 
 const Said = Schema.TaggedStruct("Said", { room: Schema.String })
 type Said = typeof Said.Type

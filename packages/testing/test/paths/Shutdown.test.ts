@@ -8,7 +8,7 @@ import * as Faults from "@holdfast/testing/Faults"
 import { Clock, Effect, Exit, Fiber, Option, Random, Scope } from "effect"
 
 const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(60_000, 3_600_000)
+const timeout = Explore.sized(180_000, 7_200_000)
 
 const ensure = (condition: boolean, message: () => string) =>
   condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))

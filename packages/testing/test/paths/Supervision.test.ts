@@ -5,7 +5,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Random, Schedule, Scope } from "effect"
 
 const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(60_000, 3_600_000)
+const timeout = Explore.sized(180_000, 7_200_000)
 
 const ensure = (condition: boolean, message: () => string) =>
   condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))

@@ -1,0 +1,94 @@
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServer from "@effect/platform/HttpServer"
+import { describe, it } from "@effect/vitest"
+import * as EventBus from "@holdfast/core/EventBus"
+import * as SseHub from "@holdfast/http/SseHub"
+import * as SseRoute from "@holdfast/http/SseRoute"
+import * as Explore from "@holdfast/testing/Explore"
+import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
+import * as Harness from "@holdfast/testing/Harness"
+import { Context, Effect, Exit, Layer, Random, Schema } from "effect"
+
+const seeds = Explore.sized(250, 100_000)
+const timeout = Explore.sized(180_000, 7_200_000)
+
+const Said = Schema.TaggedStruct("Said", { n: Schema.Number })
+class Bus extends EventBus.Tag("test/ResumeBus")<Bus, typeof Said.Type>() {}
+class Hub extends Context.Tag("test/ResumeHub")<Hub, SseHub.Service>() {}
+
+const authorize = () => Effect.succeed({ following: [{ topic: "Said" }] })
+
+const app = (bus: Layer.Layer<Bus>) =>
+  HttpRouter.empty.pipe(
+    (router) =>
+      Layer.unwrapEffect(
+        Effect.map(Hub, (hub) => HttpServer.serve(SseRoute.mount("/events", { hub, authorize })(router)))
+      ),
+    Layer.provideMerge(Layer.scoped(
+      Hub,
+      Effect.flatMap(Bus, (bus) => SseHub.make({ source: SseHub.fromBus(bus), recent: 2 }))
+    )),
+    Layer.provideMerge(bus)
+  )
+
+/** A page that reads, loses its connection at any moment, and comes back with the last id that it has seen. */
+const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
+  Effect.gen(function*() {
+    const got: Array<number> = []
+    let lastEventId = "0"
+    while (Number(lastEventId) < until) {
+      const read = Effect.gen(function*() {
+        const events = yield* harness.sse("/events", { lastEventId })
+        while (Number(lastEventId) < until) {
+          const { event, id } = yield* events.next
+          if (event !== "Said") continue
+          got.push(Number(id))
+          lastEventId = id!
+        }
+      })
+      const patience = yield* Random.nextIntBetween(0, 40)
+      yield* Effect.raceFirst(Effect.exit(Effect.scoped(read)), Effect.sleep(patience))
+      yield* Effect.sleep("1 millis")
+    }
+    return got
+  })
+
+const ensure = (condition: boolean, message: () => string) =>
+  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
+
+const program = (clients: boolean) =>
+  Effect.gen(function*() {
+    const bus = Bus.layer({ schema: Said })
+    const harness = yield* Harness.make(
+      clients ? app(bus).pipe(Layer.provide(FaultyPorts.clients)) : app(bus),
+      { faults: { only: true, points: { "client.stalls": 0.1 } } }
+    )
+    const publish = harness.run(Effect.flatMap(Bus, (bus) =>
+      Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+        Effect.zipRight(Effect.sleep(n), bus.publish({ _tag: "Said", n })), { discard: true })))
+    const [one, two] = yield* Effect.all([page(harness, 6), page(harness, 6), publish], { concurrency: "unbounded" })
+    for (const got of [one, two]) {
+      yield* ensure(got.join() === "1,2,3,4,5,6", () =>
+        `a page saw ${got.join()}`)
+    }
+    const hub = yield* harness.run(Hub)
+    yield* Effect.sleep("2 minutes")
+    const { open } = yield* hub.stats
+    yield* ensure(open === 0, () => `${open} sessions are left of pages that went away`)
+    yield* ensure((yield* harness.openRequests) === 0, () => "a request is still open")
+    yield* ensure(Exit.isSuccess(yield* Effect.exit(harness.shutdown)), () => "the shutdown failed")
+  })
+
+describe("resume over HTTP under every interleaving", () => {
+  it.effect(
+    "pages that come and go see each event once, in order",
+    () => Explore.check(program(false), { seeds, settle: "1 minute" }),
+    timeout
+  )
+
+  it.effect(
+    "and so they do when they stall, too",
+    () => Explore.check(program(true), { seeds: Math.ceil(seeds / 4), settle: "2 minutes" }),
+    timeout
+  )
+})

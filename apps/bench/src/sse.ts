@@ -85,7 +85,7 @@ const measure = async (name: string): Promise<Row> => {
   await perDelivery(server, client, 20, 1, connections)
   await perDelivery(server, client, 5, 16, connections)
   const one = await perDelivery(server, client, name === "naive" ? 20 : 60, 1, connections)
-  const sixteen = await perDelivery(server, client, name === "naive" ? 5 : 20, 16, connections)
+  const sixteen = await perDelivery(server, client, name === "naive" ? 5 : 40, 16, connections)
   let p99Stalled = Number.NaN
   if (name === "holdfast") {
     await ask(client, { _tag: "Connect", port: first.port, count: 2, stalled: 2 })

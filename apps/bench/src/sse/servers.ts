@@ -6,23 +6,19 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as EventBus from "@holdfast/core/EventBus"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Sse from "@holdfast/http/Sse"
-import type * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { createChannel, createSession } from "better-sse"
-import { Context, Effect, Exit, Layer, PubSub, Queue, Scope, Stream } from "effect"
+import { Context, Effect, Exit, Layer, PubSub, Schema, Scope, Stream } from "effect"
 import * as Http from "node:http"
 
-interface Said {
-  readonly _tag: "Said"
-  readonly n: number
-  readonly text: string
-  readonly at: number
-}
+const Said = Schema.TaggedStruct("Said", { n: Schema.Number, text: Schema.String, at: Schema.Number })
+type Said = typeof Said.Type
 
 interface Server {
   readonly port: number
@@ -118,16 +114,8 @@ const naive = (): Promise<Server> =>
 
 const holdfast = (fast: boolean) => (): Promise<Server> =>
   Effect.gen(function*() {
-    const queue = yield* Queue.unbounded<SseFormat.Envelope<Said>>()
-    let id = 0
-    const hub = yield* SseHub.make({
-      source: {
-        subscribe: Effect.succeed({
-          takeBatch: (max) => Effect.map(Queue.takeBetween(queue, 1, max), (chunk) => Array.from(chunk))
-        }),
-        lastId: Effect.sync(() => id)
-      }
-    })
+    const bus = yield* EventBus.make({ name: "bench", schema: Said, topic: () => "all" })
+    const hub = yield* SseHub.make({ source: SseHub.fromBus(bus) })
     const app = HttpRouter.empty.pipe(
       SseRoute.mount("/events", { hub, topics: { authorize: () => Effect.void } })
     )
@@ -140,7 +128,7 @@ const holdfast = (fast: boolean) => (): Promise<Server> =>
     return {
       port: portOf(Context.get(context, NodeServer.NodeServer).address),
       publish: (event: Said) => {
-        queue.unsafeOffer({ id: ++id, at: event.at, topic: "all", event })
+        Effect.runFork(bus.publish(event))
       },
       drain: () => Effect.runPromise(hub.drain()),
       stats: () => Effect.runPromise(hub.stats)

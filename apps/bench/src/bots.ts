@@ -93,8 +93,13 @@ const server = values.url === undefined
   : { url: values.url, stop: async () => ({ code: 0, millis: 0 }) }
 const agent = new Http.Agent({ keepAlive: true, maxSockets: 64 })
 
-const request = (method: string, path: string, token?: string, body?: unknown) =>
-  new Promise<{ readonly status: number; readonly body: ReturnType<typeof JSON.parse> }>((resolve, reject) => {
+interface Answer {
+  readonly status: number
+  readonly body: ReturnType<typeof JSON.parse>
+}
+
+const request = (method: string, path: string, token?: string, body?: unknown): Promise<Answer> =>
+  new Promise((resolve, reject) => {
     const sent = Http.request(`${server.url}${path}`, {
       method,
       agent,
@@ -110,7 +115,11 @@ const request = (method: string, path: string, token?: string, body?: unknown) =
         resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : JSON.parse(text) })
       })
     })
-    sent.on("error", reject)
+    sent.on("error", (error: NodeJS.ErrnoException) =>
+      // The server closed a connection that was idle in the very moment in which it was used again: not sent, so again.
+      sent.reusedSocket && error.code === "ECONNRESET"
+        ? request(method, path, token, body).then(resolve, reject)
+        : reject(error))
     sent.end(body === undefined ? undefined : JSON.stringify(body))
   })
 

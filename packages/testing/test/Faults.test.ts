@@ -91,8 +91,10 @@ describe("Faults", () => {
           yield* faults.calm
           if ((yield* store.has("a")) !== (yield* store.has("b"))) return yield* Effect.dieMessage("half a write")
         }).pipe(
-          Effect.provide(FaultyPorts.keyValueStore.pipe(Layer.provide(KeyValueStore.layerMemory))),
-          Effect.provide(Faults.layer({ only: true, points: { "kv.set.fails": 0.3 } }))
+          Effect.provide(FaultyPorts.keyValueStore.pipe(
+            Layer.provide(KeyValueStore.layerMemory),
+            Layer.provideMerge(Faults.layer({ only: true, points: { "kv.set.fails": 0.3 } }))
+          ))
         )
       const found = Option.getOrThrow(yield* Explore.find(program(false), { seeds: 20 }))
       assert.include(found.message, "half a write")

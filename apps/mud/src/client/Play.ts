@@ -74,7 +74,8 @@ const ask = <A, I>(url: string, body: unknown, schema: Schema.Schema<A, I>, toke
 
 /** The terminal: lines go above what is being typed, which stays as it is. */
 const makeScreen = (input: Interface, colours: boolean) => {
-  const columns = () => process.stdout.columns ?? 80
+  // Some terminals say 0 when they do not know.
+  const columns = () => process.stdout.columns || 80
   const interactive = process.stdin.isTTY && process.stdout.isTTY
   return {
     interactive,
@@ -211,7 +212,9 @@ const game = (options: {
       Effect.zipRight(screen.interactive ? Effect.void : Effect.sleep("500 millis")),
       Effect.race(Deferred.await(leave))
     )
-    yield* screen.show({ tone: "notice", text: `Until next time. To come back as ${me.name}: --token ${joined.token}` })
+    yield* screen.show({ tone: "notice", text: "Until next time." })
+    // Whole, so that it can be copied.
+    yield* Effect.sync(() => process.stdout.write(`To come back as ${me.name}: --token ${joined.token}\n`))
   }).pipe(Effect.scoped)
 
 /**

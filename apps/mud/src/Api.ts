@@ -52,7 +52,7 @@ export const tokenOf = (
 const statuses: Partial<Record<string, number>> = {
   NotAllowed: 403,
   Asleep: 409,
-  BadName: 409,
+  NameTaken: 409,
   NoSuchPlayer: 404,
   NotHere: 404,
   NoExit: 409,
@@ -169,6 +169,7 @@ const refusals: ReadonlySet<string> = new Set([
   "NoSuchPlayer",
   "TooLong",
   "BadName",
+  "NameTaken",
   "NotAllowed",
   "Asleep"
 ])

@@ -69,7 +69,8 @@ describe("a running server", () => {
       [await request(server, "POST", "/api/join", { raw: "{" }), 400, "InvalidJson"],
       [await request(server, "POST", "/api/join", { body: {} }), 400, "InvalidRequest"],
       [await request(server, "POST", "/api/join", { body: { name: 7 } }), 400, "InvalidRequest"],
-      [await request(server, "POST", "/api/join", { body: { name: "Eve" } }), 409, "BadName"],
+      [await request(server, "POST", "/api/join", { body: { name: "Eve" } }), 409, "NameTaken"],
+      [await request(server, "POST", "/api/join", { body: { name: "" } }), 400, "BadName"],
       [await request(server, "POST", "/api/join", { body: { name: "x".repeat(20_000) } }), 413, "BodyTooLarge"],
       [await request(server, "POST", "/api/say", { body: { text: "hi" } }), 401, "Unauthorized"],
       [

@@ -109,7 +109,8 @@ describe("the rules of the world", () => {
     Effect.gen(function*() {
       const game = play(yield* loaded)
       game.join("Ada")
-      for (const name of ["ada", "A", "", "Bosun", "the cat", "admin", "x".repeat(17), "Ann-", "12"]) {
+      assert.include(game.join("ada"), { _tag: "NameTaken", field: "name" })
+      for (const name of ["A", "", "Bosun", "the cat", "admin", "x".repeat(17), "Ann-", "12"]) {
         assert.include(game.join(name), { _tag: "BadName", field: "name" }, name)
       }
       for (const name of ["Zoë", "O'Neill", "Jean-Luc", "Лена"]) assert.notProperty(game.join(name), "_tag", name)

@@ -10,6 +10,7 @@ import { type Command, usageOf, usages, verbNames } from "./Command.js"
 import {
   Asleep,
   BadName,
+  NameTaken,
   NoExit,
   NoSuchPlayer,
   NotAllowed,
@@ -548,7 +549,7 @@ export const join = (
   Either.flatMap(checkName(data, player.name), (name) => {
     if (playerNamed(world, name) !== undefined) {
       return Either.left(
-        new BadName({
+        new NameTaken({
           field: "name",
           message: `Somebody called "${name}" is already here.`,
           expected: "a name that is free"

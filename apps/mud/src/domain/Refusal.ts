@@ -85,12 +85,20 @@ export class NoSuchPlayer extends Schema.TaggedError<NoSuchPlayer>()("NoSuchPlay
 export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", shape) {}
 
 /**
- * A name that cannot be used: its form, or somebody has it.
+ * A name that nobody can have.
  *
  * @since 0.1.0
  * @category errors
  */
 export class BadName extends Schema.TaggedError<BadName>()("BadName", shape) {}
+
+/**
+ * A name that another player has.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NameTaken extends Schema.TaggedError<NameTaken>()("NameTaken", shape) {}
 
 /**
  * Only an operator may do it.
@@ -122,5 +130,6 @@ export type Refusal =
   | NoSuchPlayer
   | TooLong
   | BadName
+  | NameTaken
   | NotAllowed
   | Asleep

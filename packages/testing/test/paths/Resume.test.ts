@@ -9,7 +9,7 @@ import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
 import * as Harness from "@holdfast/testing/Harness"
 import { Context, Effect, Exit, Layer, Random, Schema } from "effect"
 
-const seeds = Explore.sized(250, 100_000)
+const seeds = Explore.sized(1_000, 100_000)
 const timeout = Explore.sized(180_000, 7_200_000)
 
 const Said = Schema.TaggedStruct("Said", { n: Schema.Number })

@@ -17,6 +17,7 @@
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Race from "@holdfast/core/Race"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -204,7 +205,7 @@ const connected = (
       )
     ).pipe(
       Effect.mapError((cause) => new Disconnected({ reason: "Transport", cause })),
-      Effect.timeoutFail({
+      Race.timeoutFail({
         duration: options.connectTimeout ?? "30 seconds",
         onTimeout: () => new Disconnected({ reason: "Timeout" })
       })

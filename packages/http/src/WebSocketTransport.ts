@@ -10,6 +10,7 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Race from "@holdfast/core/Race"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
@@ -169,8 +170,8 @@ export const portable = (
 
     const run = Effect.zipRight(
       Deferred.await(begun),
-      Effect.raceFirst(
-        Effect.raceFirst(Effect.exit(socket.runRaw(receive)), Effect.exit(Effect.scoped(send))),
+      Race.first(
+        Race.first(Effect.exit(socket.runRaw(receive)), Effect.exit(Effect.scoped(send))),
         Deferred.await(gone)
       )
     )

@@ -22,6 +22,7 @@ import type * as EventLogStore from "../EventLogStore.js"
 import type * as EventSubscription from "../EventSubscription.js"
 import type { PublishError, PublishOptions } from "../Publishing.js"
 import { BusClosed, CycleDetected, InvalidEvent, Saturated } from "../Publishing.js"
+import * as Race from "../Race.js"
 import type { Handling } from "./eventHandlers.js"
 import { currentHandling, start as startHandler } from "./eventHandlers.js"
 import { Codec, EventHistory } from "./eventHistory.js"
@@ -474,7 +475,7 @@ export class Bus<A extends Event, I> implements Host<A> {
       if (this.state === "open") this.state = "draining"
       const turnedAway = this.turnAllAway()
       return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.exit(restore(Effect.timeoutOption(this.awaitIdle, budget))), () => {
+        Effect.flatMap(Effect.exit(restore(Race.timeoutOption(this.awaitIdle, budget))), () => {
           const undelivered = this.finish("drained")
           const report: DrainReport = {
             bus: this.name,

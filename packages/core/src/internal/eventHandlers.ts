@@ -13,6 +13,7 @@ import type { DeadLetter, Options } from "../EventHandler.js"
 import { HandlerTimeout } from "../EventHandler.js"
 import type { Closed } from "../EventSubscription.js"
 import * as FiberRegistry from "../FiberRegistry.js"
+import * as Race from "../Race.js"
 import * as Metrics from "./eventMetrics.js"
 import type { Item, Mailbox } from "./mailbox.js"
 import { isOrderly } from "./mailbox.js"
@@ -281,7 +282,7 @@ const runner = <A extends Event, E, R>(
       return f(envelope)
     })
     if (timeout !== undefined) {
-      attempt = Effect.timeoutFail(attempt as Effect.Effect<unknown, E, R>, {
+      attempt = Race.timeoutFail(attempt as Effect.Effect<unknown, E, R>, {
         duration: timeout,
         onTimeout: () => new HandlerTimeout({ bus, handler: name, id: envelope.id, millis: Duration.toMillis(timeout) })
       })

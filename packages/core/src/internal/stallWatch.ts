@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Race from "../Race.js"
 import type { Mailbox } from "./mailbox.js"
 
 /** One fiber per bus, which cuts off the subscribers that keep publishers waiting for too long. It sleeps otherwise. */
@@ -55,7 +56,7 @@ export class StallWatch<A> {
       Effect.forEach(late, this.cutOff, { discard: true }),
       this.wakeAt === Number.POSITIVE_INFINITY
         ? this.awaitStale
-        : Effect.raceFirst(this.awaitStale, this.clock.sleep(Duration.millis(wait)))
+        : Race.first(this.awaitStale, this.clock.sleep(Duration.millis(wait)))
     )
   }))
 }

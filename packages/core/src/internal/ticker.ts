@@ -11,9 +11,11 @@ import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import * as Race from "../Race.js"
 
 /**
  * One slot of a ticker, as one handler gets it.
@@ -324,7 +326,7 @@ export const handlerLoop = <E, R>(
       const once = Effect.suspend(() => run(tick))
       return budget === undefined
         ? Effect.as(once, true)
-        : Effect.timeoutTo(once, { duration: budget, onSuccess: () => true, onTimeout: () => false })
+        : Effect.map(Race.timeoutOption(once, budget), Option.isSome)
     }
 
     // A handler that fails a hundred times a second is reported at its 1st, 2nd, 4th, 8th … failure in a row, and when

@@ -1,3 +1,4 @@
+import * as Race from "@holdfast/core/Race"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
@@ -29,7 +30,7 @@ export const bounded = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   milliseconds: number
 ): Effect.Effect<A, E | "timeout", R> =>
-  Effect.raceFirst(
+  Race.first(
     Effect.disconnect(Effect.interruptible(effect)),
     Effect.async<never, "timeout">((resume) => {
       const timer = setTimeout(() => resume(Effect.fail("timeout" as const)), milliseconds)

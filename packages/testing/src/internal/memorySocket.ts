@@ -1,5 +1,6 @@
 /** Two sockets that are each other's peer, with bounded buffers between them. */
 import * as Socket from "@effect/platform/Socket"
+import * as Race from "@holdfast/core/Race"
 import { Deferred, Effect, Mailbox } from "effect"
 
 type Message = string | Uint8Array
@@ -34,7 +35,7 @@ const makeEnd = (incoming: Pipe, outgoing: Pipe): End => {
             ? Effect.forkIn(Effect.catchAllCause(result, (cause) => Deferred.failCause(failed, cause)), scope)
             : Effect.void
         }).pipe(Effect.forever)
-        return yield* Effect.raceFirst(read, Deferred.await(failed))
+        return yield* Race.first(read, Deferred.await(failed))
       })
     ).pipe(
       Effect.catchIf(

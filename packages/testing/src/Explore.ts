@@ -21,8 +21,11 @@
 import { Cause, Data, Duration, Effect, Exit, FiberRef, Option } from "effect"
 import type { Scope } from "effect"
 import { globalValue } from "effect/GlobalValue"
+import * as Place from "./internal/place.js"
 import * as Prng from "./internal/prng.js"
 import * as Simulation from "./internal/simulation.js"
+import * as Trace from "./internal/trace.js"
+import * as InvalidOption from "./InvalidOption.js"
 
 /**
  * How the next fiber is chosen.
@@ -76,6 +79,14 @@ export interface Options {
 export type Event = Simulation.Event
 
 /**
+ * How often a fault point was evaluated, and how often it fired.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type FaultCount = Simulation.FaultCount
+
+/**
  * `failed`: the result is a bug · `blocked`: every fiber waits and nothing can wake one · `livelock`: the limit of
  * operations or of virtual time was reached · `leaked`: a fiber or a scope with finalizers outlived the program.
  *
@@ -105,10 +116,16 @@ export interface Run<A, E> {
   readonly fingerprint: string
   /** every event of a replay */
   readonly events: ReadonlyArray<Event>
+  /** names of the fibers of a replay, by number, as far as they have one */
+  readonly names: ReadonlyMap<number, string>
+  /** by point; points that options name, and that were not reached, have zeros */
+  readonly faults: ReadonlyMap<string, FaultCount>
   /** how the program left the simulation, if it did */
   readonly escapes: ReadonlyArray<string>
   /** the fibers that were left, and the scopes */
   readonly dump: ReadonlyArray<string>
+  /** `file:line` where the fibers that were left are, or were forked */
+  readonly places: ReadonlyArray<string>
 }
 
 /**
@@ -121,6 +138,8 @@ export interface Report {
   readonly interleavings: number
   readonly operations: number
   readonly escapes: ReadonlyArray<string>
+  /** over all seeds, by point: a fault that never fired has tested nothing */
+  readonly faults: ReadonlyMap<string, FaultCount>
 }
 
 /**
@@ -133,7 +152,15 @@ export class Found extends Data.TaggedError("Found")<{
   readonly run: Run<unknown, unknown>
   /** how many seeds had been tried, this one included */
   readonly tried: number
+  /** what the program failed with, if it did */
+  readonly cause?: unknown
 }> {
+  constructor(fields: { readonly run: Run<unknown, unknown>; readonly tried: number }) {
+    const error = errorOf(fields.run)
+    super(Option.isNone(error) ? fields : { ...fields, cause: error.value })
+    // reporters print the code around the first line of the stack
+    this.stack = Place.stackTo(`Found: ${this.message}`, placesOf(fields.run))
+  }
   override get message() {
     return render(this.run, this.tried)
   }
@@ -196,13 +223,57 @@ export const defaults = {
 export const sized = (everyday: number, nightly: number): number =>
   process.env.HOLDFAST_NIGHTLY === "1" ? nightly : everyday
 
-const fromEnvironment = (name: string): number | undefined => {
-  const value = process.env[name]
-  return value === undefined || value === "" ? undefined : Number(value)
+/** The options, checked and complete. */
+interface Plan {
+  readonly seed: number
+  readonly seeds: number
+  readonly strategy: Strategy
+  readonly maxOperations: number
+  readonly maxMillis: number
+  readonly leaks: boolean
+  readonly settleMillis: number
+  readonly external: "forbid" | "await"
+  readonly isBug: (exit: Exit.Exit<unknown, unknown>) => boolean
 }
 
-const strategyOf = (options: Options, seed: number, length: number): Simulation.Strategy => {
-  const strategy = options.strategy ?? defaults.strategy
+const plan = (options: Options, seeds: number): Effect.Effect<Plan, InvalidOption.InvalidOption> =>
+  Effect.gen(function*() {
+    const { strategy = defaults.strategy } = options
+    if (strategy !== "mixed") {
+      if (strategy._tag === "pct") yield* InvalidOption.whole("Explore.strategy.depth", strategy.depth, 1)
+      else yield* InvalidOption.probability("Explore.strategy.preemption", strategy.preemption)
+    }
+    return {
+      seed: yield* InvalidOption.whole("Explore.seed", options.seed ?? defaults.seed),
+      seeds: yield* InvalidOption.whole("Explore.seeds", options.seeds ?? seeds, 1),
+      strategy,
+      maxOperations: yield* InvalidOption.whole(
+        "Explore.maxOperations",
+        options.maxOperations ?? defaults.maxOperations,
+        1
+      ),
+      maxMillis: yield* InvalidOption.finite("Explore.maxTime", options.maxTime ?? defaults.maxTime),
+      leaks: options.leaks ?? defaults.leaks,
+      settleMillis: yield* InvalidOption.finite("Explore.settle", options.settle ?? defaults.settle),
+      external: options.external ?? defaults.external,
+      isBug: options.isBug ?? Exit.isFailure
+    }
+  })
+
+/** What the environment asks for, in the place of what the test asks for. */
+const fromEnvironment = (plan: Plan): Effect.Effect<Plan, InvalidOption.InvalidOption> => {
+  const read = (name: string, atLeast?: number) => {
+    const text = process.env[name] ?? ""
+    return text === "" ? Effect.succeed(undefined) : InvalidOption.whole(name, Number(text), atLeast, text)
+  }
+  return Effect.zipWith(
+    read("HOLDFAST_SEED"),
+    read("HOLDFAST_SEEDS", 1),
+    (seed, seeds) => seed === undefined ? { ...plan, seeds: seeds ?? plan.seeds } : { ...plan, seed, seeds: 1 }
+  )
+}
+
+const strategyOf = (strategy: Strategy, seed: number, length: number): Simulation.Strategy => {
   if (strategy === "mixed") {
     const choice = Prng.make(seed, "strategy").below(4)
     return choice < 2
@@ -219,38 +290,22 @@ const strategyOf = (options: Options, seed: number, length: number): Simulation.
 const simulate = async <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   seed: number,
-  options: Options,
+  plan: Plan,
   full: boolean,
   strategy: Simulation.Strategy
 ): Promise<Run<A, E>> => {
-  const simulation = new Simulation.Simulation<A, E>({
-    seed,
-    strategy,
-    maxOperations: options.maxOperations ?? defaults.maxOperations,
-    maxMillis: Duration.toMillis(options.maxTime ?? defaults.maxTime),
-    settleMillis: Duration.toMillis(options.settle ?? defaults.settle),
-    leaks: options.leaks ?? defaults.leaks,
-    external: options.external ?? defaults.external,
-    full,
-    refs: [[currentSeed, Option.some(seed)]]
-  })
-  const result = await simulation.run(effect)
-  const isBug = options.isBug ?? Exit.isFailure
-  const failed = result.exit !== undefined && isBug(result.exit)
+  const { external, leaks, maxMillis, maxOperations, settleMillis } = plan
+  const refs = [[currentSeed, Option.some(seed)]] as const
+  const settings = { seed, strategy, maxOperations, maxMillis, settleMillis, leaks, external, full, refs }
+  const { exit, verdict, ...rest } = await new Simulation.Simulation<A, E>(settings).run(effect)
   return {
+    ...rest,
     seed,
     strategy: strategy._tag === "Pct"
       ? `pct, depth ${strategy.depth} of ${strategy.length}`
       : `random, preemption ${strategy.preemption}`,
-    verdict: failed ? "failed" : result.verdict === "done" ? "ok" : result.verdict,
-    exit: Option.fromNullable(result.exit),
-    steps: result.steps,
-    operations: result.operations,
-    millis: result.millis,
-    fingerprint: result.fingerprint,
-    events: result.events,
-    escapes: result.escapes,
-    dump: result.dump
+    verdict: exit !== undefined && plan.isBug(exit) ? "failed" : verdict === "done" ? "ok" : verdict,
+    exit: Option.fromNullable(exit)
   }
 }
 
@@ -258,8 +313,13 @@ const simulate = async <A, E>(
  * A run without preemption: it fills the caches that live as long as the process, so that later runs are the same in
  * every process, and it tells how long a run is, more or less.
  */
-const calibrate = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>, options: Options): Promise<number> =>
-  simulate(effect, 0, options, false, { _tag: "Random", preemption: 0 }).then((run) => Math.max(16, run.operations))
+const calibrate = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>, plan: Plan): Promise<number> =>
+  simulate(effect, 0, plan, false, { _tag: "Random", preemption: 0 }).then((run) => Math.max(16, run.operations))
+
+const replayed = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>, seed: number, plan: Plan): Effect.Effect<Run<A, E>> =>
+  Effect.promise(async () =>
+    simulate(effect, seed, plan, true, strategyOf(plan.strategy, seed, await calibrate(effect, plan)))
+  )
 
 /**
  * Runs the program once under `seed`, keeping the whole trace.
@@ -271,47 +331,49 @@ export const replay = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   seed: number,
   options: Options = {}
-): Effect.Effect<Run<A, E>> =>
-  Effect.promise(async () =>
-    simulate(effect, seed, options, true, strategyOf(options, seed, await calibrate(effect, options)))
-  )
+): Effect.Effect<Run<A, E>, InvalidOption.InvalidOption> =>
+  Effect.flatMap(plan({ ...options, seed }, 1), (plan) => replayed(effect, seed, plan))
 
 interface Searched {
   readonly tried: number
   readonly fingerprints: Set<string>
   readonly operations: number
   readonly escapes: Set<string>
+  readonly faults: Map<string, FaultCount>
   readonly bad: number | undefined
 }
 
 const search = async <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
-  options: Options,
+  plan: Plan,
   signal: AbortSignal
 ): Promise<Searched> => {
-  const only = fromEnvironment("HOLDFAST_SEED")
-  const first = only ?? options.seed ?? defaults.seed
-  const count = only === undefined ? fromEnvironment("HOLDFAST_SEEDS") ?? options.seeds ?? defaults.seeds : 1
   const fingerprints = new Set<string>()
   const escapes = new Set<string>()
+  const faults = new Map<string, FaultCount>()
   let operations = 0
+  let tried = 0
   let breath = Date.now()
-  const length = await calibrate(effect, options)
-  for (let i = 0; i < count; i++) {
-    const run = await simulate(effect, first + i, options, false, strategyOf(options, first + i, length))
+  const length = await calibrate(effect, plan)
+  const result = (bad?: number): Searched => ({ tried, fingerprints, operations, escapes, faults, bad })
+  while (tried < plan.seeds) {
+    const seed = plan.seed + tried++
+    const run = await simulate(effect, seed, plan, false, strategyOf(plan.strategy, seed, length))
     fingerprints.add(run.fingerprint)
     operations += run.operations
     for (const escape of run.escapes) escapes.add(escape)
-    if (run.verdict !== "ok") {
-      return { tried: i + 1, fingerprints, operations, escapes, bad: first + i }
+    for (const [point, { evaluated, fired }] of run.faults) {
+      const sum = faults.get(point)
+      faults.set(point, { evaluated: evaluated + (sum?.evaluated ?? 0), fired: fired + (sum?.fired ?? 0) })
     }
+    if (run.verdict !== "ok") return result(seed)
     if (Date.now() - breath > 20) {
       await new Promise<void>((resolve) => setImmediate(resolve))
-      if (signal.aborted) return { tried: i + 1, fingerprints, operations, escapes, bad: undefined }
+      if (signal.aborted) return result()
       breath = Date.now()
     }
   }
-  return { tried: count, fingerprints, operations, escapes, bad: undefined }
+  return result()
 }
 
 /**
@@ -338,18 +400,20 @@ const search = async <A, E>(
 export const check = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Report, Found> =>
+): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
   Effect.gen(function*() {
-    const searched = yield* Effect.promise((signal) => search(effect, options, signal))
+    const planned = yield* Effect.flatMap(plan(options, defaults.seeds), fromEnvironment)
+    const searched = yield* Effect.promise((signal) => search(effect, planned, signal))
     if (searched.bad !== undefined) {
-      const run = yield* replay(effect, searched.bad, options)
+      const run = yield* replayed(effect, searched.bad, planned)
       return yield* new Found({ run, tried: searched.tried })
     }
     return {
       seeds: searched.tried,
       interleavings: searched.fingerprints.size,
       operations: searched.operations,
-      escapes: Array.from(searched.escapes)
+      escapes: Array.from(searched.escapes),
+      faults: searched.faults
     }
   })
 
@@ -362,7 +426,7 @@ export const check = <A, E>(
 export const checkRandom = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 0.3. */ readonly preemption?: number } = {}
-): Effect.Effect<Report, Found> =>
+): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
   check(effect, { ...options, strategy: { _tag: "random", preemption: options.preemption ?? 0.3 } })
 
 /**
@@ -374,7 +438,8 @@ export const checkRandom = <A, E>(
 export const checkPct = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 3. */ readonly depth?: number } = {}
-): Effect.Effect<Report, Found> => check(effect, { ...options, strategy: { _tag: "pct", depth: options.depth ?? 3 } })
+): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
+  check(effect, { ...options, strategy: { _tag: "pct", depth: options.depth ?? 3 } })
 
 /**
  * The first bad seed as a value: for tests that expect one.
@@ -385,7 +450,11 @@ export const checkPct = <A, E>(
 export const find = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Option.Option<Found>> => check(effect, options).pipe(Effect.flip, Effect.option)
+): Effect.Effect<Option.Option<Found>, InvalidOption.InvalidOption> =>
+  check(effect, options).pipe(
+    Effect.as(Option.none()),
+    Effect.catchTag("Found", (found) => Effect.succeedSome(found))
+  )
 
 /**
  * Runs every seed twice and compares the fingerprints. Fails when two runs of one seed differ, or when the program left
@@ -397,16 +466,15 @@ export const find = <A, E>(
 export const checkDeterminism = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Report, NotDeterministic> =>
+): Effect.Effect<Report, NotDeterministic | InvalidOption.InvalidOption> =>
   Effect.gen(function*() {
-    const first = options.seed ?? defaults.seed
-    const count = options.seeds ?? 10
+    const planned = yield* plan(options, 10)
     const fingerprints = new Set<string>()
     let operations = 0
-    const length = yield* Effect.promise(() => calibrate(effect, options))
+    const length = yield* Effect.promise(() => calibrate(effect, planned))
     const runOnce = (seed: number) =>
-      Effect.promise(() => simulate(effect, seed, options, true, strategyOf(options, seed, length)))
-    for (let seed = first; seed < first + count; seed++) {
+      Effect.promise(() => simulate(effect, seed, planned, true, strategyOf(planned.strategy, seed, length)))
+    for (let seed = planned.seed; seed < planned.seed + planned.seeds; seed++) {
       const once = yield* runOnce(seed)
       const again = yield* runOnce(seed)
       const differs = once.fingerprint !== again.fingerprint || once.operations !== again.operations ||
@@ -419,13 +487,13 @@ export const checkDeterminism = <A, E>(
       fingerprints.add(once.fingerprint)
       operations += once.operations + again.operations
     }
-    return { seeds: count, interleavings: fingerprints.size, operations, escapes: [] }
+    return { seeds: planned.seeds, interleavings: fingerprints.size, operations, escapes: [], faults: new Map() }
   })
 
 const firstDifference = (a: Run<unknown, unknown>, b: Run<unknown, unknown>): readonly [string, string] => {
   for (let i = 0; i < Math.max(a.events.length, b.events.length); i++) {
-    const left = a.events[i] === undefined ? "(ended)" : showEvent(a.events[i]!)
-    const right = b.events[i] === undefined ? "(ended)" : showEvent(b.events[i]!)
+    const left = a.events[i] === undefined ? "(ended)" : Trace.showEvent(a.events[i]!)
+    const right = b.events[i] === undefined ? "(ended)" : Trace.showEvent(b.events[i]!)
     if (left !== right) return [left, right]
   }
   return [shownExit(a), shownExit(b)]
@@ -437,101 +505,47 @@ const shownExit = (run: Run<unknown, unknown>): string =>
     onSome: (exit) => Exit.isSuccess(exit) ? "success" : Cause.pretty(exit.cause).split("\n")[0]!
   })
 
-const showEvent = (event: Event): string => `${stamp(event)} ${who(event)}${what(event)}`.trimEnd()
+/** What the program failed with, defect or error. */
+const errorOf = (run: Run<unknown, unknown>): Option.Option<unknown> =>
+  Option.flatMap(run.exit, (exit) => Exit.isFailure(exit) ? Option.some(Cause.squash(exit.cause)) : Option.none())
 
-const stamp = (event: Event) => `${String(event.step).padStart(5)} ${String(Math.round(event.at)).padStart(7)} ms `
-
-const who = (event: Event) => event.fiber < 0 ? "" : `#${event.fiber} `
-
-const what = (event: Event): string => {
-  const { detail, fiber, kind } = event
-  switch (kind) {
-    case "run":
-      return fiber < 0 ? "a timer or callback" : `runs ${detail}`
-    case "preempt":
-      return `is preempted ${detail}`
-    case "fork":
-      return `${fiber < 0 ? "start of" : "forks"} ${detail}`
-    case "exit":
-      return `ends, ${detail}`
-    case "clock":
-      return "the clock moves"
-    case "log":
-      return `logs ${detail}`
-    case "escape":
-      return detail
-  }
+/** Where it failed; else where the fibers are that are left. */
+const placesOf = (run: Run<unknown, unknown>): ReadonlyArray<string> => {
+  const error = Option.getOrUndefined(errorOf(run))
+  const failed = error instanceof Error ? Place.showUser(error) : undefined
+  return failed === undefined ? run.places : [failed]
 }
 
-/** One line for each turn of a fiber: from where to where it ran before another one came. */
-const showEvents = (events: ReadonlyArray<Event>): ReadonlyArray<string> => {
-  const lines: Array<string> = []
-  for (let i = 0; i < events.length; i++) {
-    const first = events[i]!
-    if (first.kind !== "run" || first.fiber < 0) {
-      if (first.kind !== "run") lines.push(showEvent(first))
-      continue
-    }
-    const places: Array<string> = []
-    let last = i
-    for (let k = i; k < events.length; k++) {
-      const event = events[k]!
-      if (event.fiber !== first.fiber || (event.kind !== "run" && event.kind !== "preempt")) break
-      if (event.detail !== "" && places.at(-1) !== event.detail) places.push(event.detail)
-      last = k
-    }
-    i = last
-    const text = places.length === 0
-      ? ""
-      : places.length <= 2
-      ? places.join(" to ")
-      : `${places[0]} to ${places.at(-1)}`
-    lines.push(`${stamp(first)} #${first.fiber} runs ${text}`.trimEnd())
-  }
-  return lines
+const heads: { readonly [verdict in Exclude<Verdict, "failed">]: string } = {
+  blocked: "everything is blocked: no fiber can run, and no timer is left to wake one",
+  livelock: "the program does not end: the limit of operations or of virtual time was reached",
+  leaked: "the program ended, and left behind:",
+  ok: "the program ended well"
 }
 
 /**
- * The run as text: what happened, how to replay it, the last events, the fibers that were left.
+ * The run as text: what happened, how to replay it, the last moves of the fibers, the fibers that were left.
  *
  * @since 0.1.0
  * @category rendering
  */
 export const render = (run: Run<unknown, unknown>, tried?: number, lines = 40): string => {
-  const head = run.verdict === "failed"
-    ? `the program failed: ${shownExit(run)}`
-    : run.verdict === "blocked"
-    ? "everything is blocked: no fiber can run, and no timer is left to wake one"
-    : run.verdict === "livelock"
-    ? "the program does not end: the limit of operations or of virtual time was reached"
-    : run.verdict === "leaked"
-    ? "the program ended, and left behind:"
-    : "the program ended well"
-  const all = showEvents(run.events)
-  const shown = all.slice(-lines)
+  const [place] = placesOf(run)
   return [
-    head,
+    run.verdict === "failed"
+      ? `the program failed${place === undefined ? "" : ` at ${place}`}: ${shownExit(run)}`
+      : heads[run.verdict],
     ...run.dump.map((line) => `  ${line}`),
     `seed ${run.seed} (${run.strategy})${
       tried === undefined ? "" : `, the ${ordinal(tried)} tried`
     }: ${run.steps} steps, ${run.operations} operations, ${run.millis} ms of virtual time, fingerprint ${run.fingerprint}`,
     `replay with Explore.replay(program, ${run.seed}) or HOLDFAST_SEED=${run.seed}`,
     ...run.escapes.map((escape) => `not governed by the seed: ${escape}`),
-    shown.length < all.length ? `the last ${shown.length} of ${all.length} turns:` : "turns:",
-    ...shown
+    ...Trace.render(run.events, run.names, lines)
   ].join("\n")
 }
 
 const ordinal = (n: number): string => {
-  const tens = n % 100
-  const suffix = tens >= 11 && tens <= 13
-    ? "th"
-    : n % 10 === 1
-    ? "st"
-    : n % 10 === 2
-    ? "nd"
-    : n % 10 === 3
-    ? "rd"
-    : "th"
+  const suffix = n % 100 >= 11 && n % 100 <= 13 ? "th" : ["th", "st", "nd", "rd"][n % 10] ?? "th"
   return `${n}${suffix}`
 }

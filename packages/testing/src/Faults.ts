@@ -7,14 +7,19 @@
  * crash, clients that do not read, clocks that jump. `FaultyPorts` and `Link` have ready-made ones. **Not for** production:
  * without `layer` every point is silent, and costs one lookup.
  *
- * Inside `Explore` the seed is that of the run. Elsewhere it is `options.seed`, else drawn from `Random`, and always in
- * the report.
+ * Inside `Explore` the seed is that of the run, and the trace shows what fires. Elsewhere it is `options.seed`, else drawn
+ * from `Random`.
+ *
+ * A name that no code evaluates (a typing error) never fires: `report`, and the `faults` of an exploration's report, list
+ * the points that options name and that were not reached, with zeros.
  *
  * @since 0.1.0
  */
 import { Context, Data, Duration, Effect, FiberRef, Layer, Option, Random } from "effect"
 import * as Explore from "./Explore.js"
+import * as Hooks from "./internal/hooks.js"
 import * as Prng from "./internal/prng.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as LeakCheck from "./LeakCheck.js"
 
 /**
@@ -68,6 +73,7 @@ export interface Service {
   readonly between: (point: string, min: number, max: number) => number
   /** no fault fires from now on: for the half of a test that looks whether all is well again */
   readonly calm: Effect.Effect<void>
+  /** every point that was evaluated, or that the options name */
   readonly report: Effect.Effect<ReadonlyArray<PointReport>>
 }
 
@@ -109,28 +115,51 @@ export class Injected extends Data.TaggedError("Injected")<{ readonly point: str
   }
 }
 
+const checked = (options: Options): Effect.Effect<Options, InvalidOption.InvalidOption> =>
+  Effect.gen(function*() {
+    if (options.seed !== undefined) yield* InvalidOption.whole("Faults.seed", options.seed)
+    if (options.activation !== undefined) yield* InvalidOption.probability("Faults.activation", options.activation)
+    if (options.probability !== undefined) yield* InvalidOption.probability("Faults.probability", options.probability)
+    for (const [point, probability] of Object.entries(options.points ?? {})) {
+      yield* InvalidOption.probability(`Faults.points["${point}"]`, probability)
+    }
+    return options
+  })
+
+const matches = (pattern: string, point: string) =>
+  pattern === point || (pattern.endsWith("*") && point.startsWith(pattern.slice(0, -1)))
+
 /**
  * Faults of one seed.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options & { readonly seed: number }): Service => {
+export const make = (
+  options: Options & { readonly seed: number }
+): Effect.Effect<Service, InvalidOption.InvalidOption> => Effect.map(checked(options), () => unsafeMake(options))
+
+/**
+ * Faults of one seed, whose options nobody has checked.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unsafeMake = (options: Options & { readonly seed: number }): Service => {
   const points = new Map<string, Point>()
-  let calm = false
-  const named = (name: string): number | undefined => {
-    for (const [pattern, probability] of Object.entries(options.points ?? {})) {
-      if (pattern === name || (pattern.endsWith("*") && name.startsWith(pattern.slice(0, -1)))) return probability
-    }
-    return undefined
+  const patterns = Object.entries(options.points ?? {})
+  for (const [pattern, probability] of patterns) {
+    if (probability > 0 && !pattern.endsWith("*")) Hooks.tellFault(pattern, false, false)
   }
+  let calm = false
   const pointOf = (name: string): Point => {
     let point = points.get(name)
     if (point === undefined) {
       const random = Prng.make(options.seed, `fault ${name}`)
       const active = random.float() < (options.activation ?? defaults.activation)
       const unnamed = (options.only ?? defaults.only) || !active ? 0 : options.probability ?? defaults.probability
-      point = { probability: named(name) ?? unnamed, random, evaluated: 0, fired: 0 }
+      const named = patterns.find(([pattern]) => matches(pattern, name))
+      point = { probability: named?.[1] ?? unnamed, random, evaluated: 0, fired: 0 }
       points.set(name, point)
     }
     return point
@@ -142,21 +171,25 @@ export const make = (options: Options & { readonly seed: number }): Service => {
       point.evaluated++
       const fires = point.random.float() < point.probability && !calm
       if (fires) point.fired++
+      Hooks.tellFault(name, true, fires)
       return fires
     },
-    isNamed: (name) => named(name) !== undefined,
+    isNamed: (name) => patterns.some(([pattern]) => matches(pattern, name)),
     between: (name, min, max) => min + pointOf(name).random.below(max - min + 1),
     calm: Effect.sync(() => {
       calm = true
     }),
-    report: Effect.sync(() =>
-      Array.from(points, ([point, { evaluated, fired, probability }]) => ({
+    report: Effect.sync(() => [
+      ...Array.from(points, ([point, { evaluated, fired, probability }]) => ({
         point,
         active: probability > 0,
         evaluated,
         fired
-      }))
-    )
+      })),
+      ...patterns.filter(([pattern]) => !Array.from(points.keys()).some((point) => matches(pattern, point))).map((
+        [point, probability]
+      ) => ({ point, active: probability > 0, evaluated: 0, fired: 0 }))
+    ])
   }
 }
 
@@ -166,12 +199,12 @@ export const make = (options: Options & { readonly seed: number }): Service => {
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<never> =>
+export const layer = (options: Options = {}): Layer.Layer<never, InvalidOption.InvalidOption> =>
   Layer.effectContext(Effect.gen(function*() {
     const seed = options.seed ??
       Option.getOrUndefined(yield* FiberRef.get(Explore.currentSeed)) ??
       (yield* Random.nextIntBetween(0, 0x7fff_ffff))
-    return Context.make(Faults, make({ ...options, seed })) as Context.Context<never>
+    return Context.make(Faults, yield* make({ ...options, seed })) as Context.Context<never>
   }))
 
 /**

@@ -5,7 +5,9 @@
  *
  * **Swapping.** A port that the app leaves open (its `R`) is filled from `provide`, or else by the default of the harness.
  * A layer deep inside that the app has closed over is exchanged with `swap`: layers are known by identity, so the rest of
- * the app is built as it is, and nothing is composed again by hand. A swap may decorate what it replaces.
+ * the app is built as it is, and nothing is composed again by hand. A swap may decorate what it replaces. A swap whose
+ * original is nowhere in the app is an error (`UnusedSwap`): the test would run with the real thing. Layers that an effect
+ * of the app provides to itself while it runs (`Effect.provide`) are built apart from the app, out of reach of a swap.
  *
  * | port | default |
  * |---|---|
@@ -65,6 +67,7 @@ import type { Cause, LogLevel, Runtime, Scope } from "effect"
 import * as Explore from "./Explore.js"
 import * as Faults from "./Faults.js"
 import * as Swap from "./internal/swap.js"
+import type { InvalidOption } from "./InvalidOption.js"
 import * as Transport from "./Transport.js"
 
 /**
@@ -120,6 +123,22 @@ export class StreamRefused extends Data.TaggedError("StreamRefused")<{
 }> {
   override get message() {
     return `expected an event stream, got status ${this.status}: ${this.body}`
+  }
+}
+
+/**
+ * A layer that was to be exchanged is not part of the app. Layers are known by identity: a function that makes a layer
+ * makes another one at each call.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnusedSwap extends Data.TaggedError("UnusedSwap")<{
+  /** position in `swap`, from 0 */
+  readonly index: number
+}> {
+  override get message() {
+    return `swap[${this.index}] has replaced nothing: expected its original to be a layer that the app is built from, the very same value`
   }
 }
 
@@ -209,14 +228,16 @@ export type Replacement = Swap.Replacement
 
 /**
  * Wherever the app uses `original`, it gets `by`. When `by` contains `original`, that one stays: so a layer is decorated.
+ * `optional`: the app may build it later (a `LayerMap`), or not at all.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const replace = <A, E, R>(
   original: Layer.Layer<A, E, R>,
-  by: Layer.Layer<A, unknown, NoInfer<R>>
-): Replacement => ({ original, by })
+  by: Layer.Layer<A, unknown, NoInfer<R>>,
+  options: { readonly optional?: boolean } = {}
+): Replacement => ({ original, by, optional: options.optional === true })
 
 type AnyLayer = Layer.Layer<never, unknown, unknown>
 
@@ -229,7 +250,11 @@ type AnyLayer = Layer.Layer<never, unknown, unknown>
 export const make = <A, E, R, P = never, E2 = never, R2 = never>(
   app: Layer.Layer<A, E, R>,
   options: Options<P, E2, R2> = {}
-): Effect.Effect<Harness<A | P | Ports>, E | E2, Scope.Scope | Exclude<R | R2, P | Ports>> =>
+): Effect.Effect<
+  Harness<A | P | Ports>,
+  E | E2 | InvalidOption | UnusedSwap,
+  Scope.Scope | Exclude<R | R2, P | Ports>
+> =>
   Effect.gen(function*() {
     const exploring = yield* FiberRef.get(Explore.currentSeed)
     const seed = options.seed ?? Option.getOrElse(exploring, () => 1)
@@ -260,7 +285,8 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
         Layer.empty as AnyLayer
       ) as Layer.Layer<A | P | Ports, E | E2, Exclude<R | R2, P | Ports>>
 
-    const memoMap = Swap.memoMap(yield* Layer.makeMemoMap, options.swap ?? [])
+    const unused = new Set(options.swap)
+    const memoMap = Swap.memoMap(yield* Layer.makeMemoMap, options.swap ?? [], (swap) => unused.delete(swap))
     const capture = Logger.make<unknown, void>(({ annotations, cause, date, logLevel, message }) => {
       lines.push({
         level: logLevel.label,
@@ -278,6 +304,8 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
       Effect.withRandom(Random.make(`holdfast-${seed}`)),
       Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(options.config ?? {}))))
     ) as Effect.Effect<Runtime.Runtime<A | P | Ports>, E | E2, Scope.Scope>
+    const missed = Array.from(unused).find(({ optional }) => !optional)
+    if (missed !== undefined) return yield* new UnusedSwap({ index: options.swap!.indexOf(missed) })
 
     const context = runtime.context as Context.Context<A | P | Ports>
     const registry = Context.get(context, FiberRegistry.FiberRegistry)

@@ -1,6 +1,7 @@
 /**
  * A test that ends must leave nothing behind: no live fiber, no open scope with finalizers, no socket, no listening
- * server, no timer, no process listener, no changed global. This module knows who made what, and says so.
+ * server, no timer, no watcher, no message port, no process, no process listener, no changed global. This module knows who
+ * made what, and says so.
  *
  * **Attribution.** What is made belongs to the record that was current when it was made: a fiber to the record of the
  * fiber that forked it, or else (plain JavaScript) to the record of the asynchronous context. Tests that run concurrently
@@ -8,11 +9,12 @@
  * `unref`ed timer, an idle pooled socket) is not.
  *
  * **Place of the fork.** The line of the `yield*` that the forking fiber was at, and for a fiber that is started from
- * plain JavaScript the line of that call. Noting it costs about 1.5 microseconds for each `yield*`; `HOLDFAST_PLACES=0`
- * switches it off.
+ * plain JavaScript the line of that call. A fiber that was forked in a pipe, with no `yield*` before, has none. Noting it
+ * costs about 1.5 microseconds for each `yield*`; `HOLDFAST_PLACES=0` switches it off.
  *
  * **Limits.** Of listeners, those on `process` are known. Globals are compared only when no other test ran meanwhile.
- * What hides behind a promise alone (a `Promise` that nobody resolves and no resource holds) is invisible.
+ * What hides behind a promise alone (a `Promise` that nobody resolves and no resource holds), in `setImmediate` or in an
+ * open file is invisible.
  *
  * @since 0.1.0
  */
@@ -22,13 +24,16 @@ import { Runtime } from "effect"
 import { globalValue } from "effect/GlobalValue"
 import { AsyncLocalStorage, createHook } from "node:async_hooks"
 import { describeFiber } from "./internal/describe.js"
+import * as GlobalState from "./internal/globalState.js"
+import * as Handles from "./internal/handles.js"
 import * as Hooks from "./internal/hooks.js"
+import * as Place from "./internal/place.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type Kind = "fiber" | "scope" | "server" | "socket" | "timer" | "process" | "worker" | "listener" | "global"
+export type Kind = "fiber" | "scope" | Handles.HandleKind | "listener" | "global"
 
 /**
  * One thing that was left behind.
@@ -49,16 +54,30 @@ export interface Leak {
  * @category errors
  */
 export class Leaked extends Data.TaggedError("Leaked")<{
-  /** name of the test or block */
-  readonly name: string
+  /** name of the test, or of what was checked */
+  readonly test: string
   readonly leaks: ReadonlyArray<Leak>
 }> {
+  constructor(fields: { readonly test: string; readonly leaks: ReadonlyArray<Leak> }) {
+    super(fields)
+    // reporters print the code where the first of them was made
+    this.stack = Place.stackTo(
+      `${this._tag}: ${this.message}`,
+      this.leaks.flatMap(({ place }) => Option.toArray(place))
+    )
+  }
   override get message() {
     const n = this.leaks.length
+    const times = new Map<string, number>()
+    for (const leak of this.leaks) {
+      const line = render(leak)
+      times.set(line, (times.get(line) ?? 0) + 1)
+    }
+    const lines = Array.from(times, ([line, count]) => `  ${line}${count === 1 ? "" : `, ${count} times`}`)
     return [
-      `"${this.name}" left ${n} ${n === 1 ? "thing" : "things"} behind`,
-      ...this.leaks.slice(0, maxShown).map((leak) => `  ${render(leak)}`),
-      ...(n > maxShown ? [`  and ${n - maxShown} more`] : [])
+      `"${this.test}" left ${n} ${n === 1 ? "thing" : "things"} behind`,
+      ...lines.slice(0, maxShown),
+      ...(lines.length > maxShown ? [`  and ${lines.length - maxShown} more`] : [])
     ].join("\n")
   }
 }
@@ -87,11 +106,11 @@ const maxShown = 12
 interface Resource {
   readonly type: string
   readonly resource: object
-  readonly place: Hooks.Place
+  readonly place: Place.Place
 }
 
 interface FiberInfo {
-  readonly place: Hooks.Place | undefined
+  readonly place: Place.Place | undefined
 }
 
 /**
@@ -105,17 +124,17 @@ export interface Record {
   /** @internal */
   readonly fibers: Map<Hooks.RawFiber, FiberInfo>
   /** @internal */
-  readonly scopes: Map<Hooks.RawScope, ReadonlyArray<Hooks.Place | undefined>>
+  readonly scopes: Map<Hooks.RawScope, ReadonlyArray<Place.Place | undefined>>
   /** @internal */
   readonly resources: Map<number, Resource>
   /** @internal */
   readonly listeners: Array<
-    { readonly event: string | symbol; readonly listener: unknown; readonly place: Hooks.Place }
+    { readonly event: string | symbol; readonly listener: unknown; readonly place: Place.Place }
   >
   /** @internal */
   readonly allow: Array<string | RegExp>
   /** @internal */
-  readonly globals: GlobalsSnapshot
+  readonly globals: GlobalState.Snapshot
   /** @internal */
   alone: boolean
 }
@@ -169,23 +188,11 @@ export const allow = (pattern: string | RegExp): Effect.Effect<void> =>
     record?.allow.push(pattern)
   })
 
-const handleKinds: { readonly [type: string]: Kind } = {
-  TCPSERVERWRAP: "server",
-  PIPESERVERWRAP: "server",
-  TCPWRAP: "socket",
-  PIPEWRAP: "socket",
-  UDPWRAP: "socket",
-  TLSWRAP: "socket",
-  Timeout: "timer",
-  PROCESSWRAP: "process",
-  WORKER: "worker"
-}
-
 const onInit = (asyncId: number, type: string, _trigger: number, resource: object) => {
-  if (!(type in handleKinds) || Hooks.currentFiber()?.getFiberRef(isBackground) === true) return
+  if (!(type in Handles.kinds) || Hooks.currentFiber()?.getFiberRef(isBackground) === true) return
   const record = recordNow()
   if (record === undefined) return
-  record.resources.set(asyncId, { type, resource, place: Hooks.placeHere(16) })
+  record.resources.set(asyncId, { type, resource, place: Place.here(16) })
   state.byResource.set(asyncId, record)
 }
 
@@ -220,8 +227,11 @@ export const install = (): void => {
       const record = recordNow()
       if (record === undefined || (fiber !== undefined && Hooks.isSimulated(fiber))) return
       // `Scope.addFinalizer(scope, …)` goes through the door before it is yielded: then the user's line is on the stack
-      const here = Hooks.placeHere(8)
-      record.scopes.set(scope, [here, fiber === undefined ? undefined : Hooks.placeOf(fiber)])
+      const here = Place.here(8)
+      record.scopes.set(
+        scope,
+        fiber === undefined ? [here] : [here, Hooks.placeOf(fiber), record.fibers.get(fiber)?.place]
+      )
     },
     onScopeClose: (scope) => {
       for (const record of state.open) record.scopes.delete(scope)
@@ -230,7 +240,7 @@ export const install = (): void => {
   })
   process.on("newListener", (event, listener) => {
     if (event === "newListener" || event === "removeListener") return
-    recordNow()?.listeners.push({ event, listener, place: Hooks.placeHere(12) })
+    recordNow()?.listeners.push({ event, listener, place: Place.here(12) })
   })
 }
 
@@ -240,7 +250,7 @@ const onFiber = (fiber: Hooks.RawFiber, parent: Hooks.RawFiber | undefined): voi
     state.outside
   if (record === undefined) return
   state.byFiber.set(fiber, record)
-  record.fibers.set(fiber, { place: parent === undefined ? Hooks.placeHere(14) : Hooks.placeOf(parent) })
+  record.fibers.set(fiber, { place: parent === undefined ? Place.here(14) : Hooks.placeOf(parent) })
 }
 
 const onFiberEnd = (fiber: Hooks.RawFiber): void => {
@@ -254,7 +264,7 @@ const make = (name: string): Record => ({
   resources: new Map(),
   listeners: [],
   allow: [],
-  globals: snapshotGlobals(),
+  globals: GlobalState.snapshot(),
   alone: true
 })
 
@@ -284,6 +294,8 @@ export const open = (name: string): Record => {
 export const openOutside = (name: string): Record => {
   install()
   const record = make(name)
+  // modules may set up globals for the tests of their file
+  record.alone = false
   state.outside = record
   return record
 }
@@ -320,7 +332,8 @@ export const close = async (record: Record, options: Options = {}): Promise<Read
 
 /**
  * Ends what the record still holds, so that it does not disturb whoever runs next: fibers are interrupted, timers
- * cleared, listeners removed, sockets destroyed. Does not wait.
+ * cleared, listeners removed, sockets, watchers and ports closed, and globals put back if nobody else ran meanwhile.
+ * Does not wait.
  *
  * @since 0.1.0
  * @category observing
@@ -330,11 +343,7 @@ export const reap = (record: Record): void => {
     if (!fiber.getFiberRef(isBackground)) fiber.unsafeInterruptAsFork(FiberId.none)
   }
   for (const { resource, type } of Array.from(record.resources.values())) {
-    if (!isAlive(resource)) continue
-    if (type === "Timeout") clearTimeout(resource as NodeJS.Timeout)
-    else if (handleKinds[type] === "socket" || handleKinds[type] === "server") {
-      ;(resource as { close?: () => void }).close?.()
-    }
+    if (Handles.isAlive(resource)) Handles.end(type, resource)
   }
   for (const { event, listener } of record.listeners) {
     process.removeListener(event, listener as (...args: Array<unknown>) => void)
@@ -342,17 +351,15 @@ export const reap = (record: Record): void => {
   for (const asyncId of record.resources.keys()) state.byResource.delete(asyncId)
   record.resources.clear()
   record.listeners.length = 0
-}
-
-const isAlive = (resource: object): boolean => {
-  const handle = resource as { hasRef?: () => boolean; _destroyed?: boolean }
-  return handle._destroyed !== true && (handle.hasRef === undefined || handle.hasRef())
+  if (record.alone) {
+    for (const { undo } of GlobalState.changes(record.globals)) undo()
+  }
 }
 
 const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
   const leaks: Array<Leak> = []
-  const add = (kind: Kind, what: string, ...places: ReadonlyArray<Hooks.Place | undefined>) => {
-    leaks.push({ kind, what, place: Option.fromNullable(Hooks.showFirst(places)) })
+  const add = (kind: Kind, what: string, ...places: ReadonlyArray<Place.Place | undefined>) => {
+    leaks.push({ kind, what, place: Option.fromNullable(Place.show(...places)) })
   }
   for (const [fiber, info] of record.fibers) {
     if (fiber.unsafePoll() === null && !fiber.getFiberRef(isBackground)) add("fiber", describeFiber(fiber), info.place)
@@ -364,13 +371,13 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
     }
   }
   for (const { place, resource, type } of record.resources.values()) {
-    if (!isAlive(resource)) continue
-    // timers that a dependency holds for a moment (vitest itself, a connection pool) are not the test's
-    const shown = Hooks.showPlace(place)
-    if (type === "Timeout" && (shown === undefined || /^(vitest|@vitest|vite-node|tinypool)\//.test(shown))) continue
-    // a fiber that sleeps or waits holds a timer: the fiber is the leak
-    if (type === "Timeout" && leaks.length > 0 && shown!.startsWith("effect/")) continue
-    add(handleKinds[type]!, describeHandle(type, resource), place)
+    if (!Handles.isAlive(resource)) continue
+    if (type === "Timeout") {
+      const caller = Place.caller(place)
+      // vitest's own, or a fiber that sleeps or waits: then the fiber is the leak
+      if (caller === undefined || runners.has(caller) || (caller === "effect" && leaks.length > 0)) continue
+    }
+    add(Handles.kinds[type]!, Handles.describe(type, resource), place)
   }
   for (const { event, listener, place } of record.listeners) {
     if (
@@ -381,7 +388,7 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
     }
   }
   if (record.alone) {
-    for (const change of changedGlobals(record.globals)) add("global", change)
+    for (const { what } of GlobalState.changes(record.globals)) add("global", what)
   }
   const patterns = [...record.allow, ...(options.allow ?? [])]
   return leaks.filter((leak) =>
@@ -392,79 +399,18 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
   )
 }
 
-const describeHandle = (type: string, resource: object): string => {
-  if (type === "Timeout") {
-    const { _idleTimeout, _repeat } = resource as { _idleTimeout?: number; _repeat?: number | null }
-    return _repeat === null || _repeat === undefined ? `of ${_idleTimeout} ms` : `every ${_repeat} ms`
-  }
-  const address = (name: "getsockname" | "getpeername") => {
-    const out: { address?: string; port?: number } = {}
-    try {
-      ;(resource as { [name: string]: (out: object) => number })[name]?.(out)
-    } catch {
-      return ""
-    }
-    return out.port === undefined ? "" : `${out.address}:${out.port}`
-  }
-  const local = address("getsockname")
-  const peer = address("getpeername")
-  return [local, peer].filter((part) => part !== "").join(" to ") || type.toLowerCase()
-}
+const runners = new Set(["vitest", "@vitest/runner", "vite-node", "tinypool"])
 
 /**
  * @since 0.1.0
  * @category rendering
  */
 export const render = (leak: Leak): string =>
-  `${leak.kind} ${leak.what}${
+  `${leak.what === "" ? leak.kind : `${leak.kind} ${leak.what}`}${
     Option.match(leak.place, { onNone: () => "", onSome: (place) => `, ${verb(leak.kind)} at ${place}` })
   }`
 
 const verb = (kind: Kind) => kind === "fiber" ? "forked" : kind === "scope" ? "first used" : "made"
-
-// ---- globals
-
-interface GlobalsSnapshot {
-  readonly env: { readonly [name: string]: string | undefined }
-  readonly cwd: string
-  readonly keys: ReadonlySet<string>
-  readonly builtins: ReadonlyArray<readonly [string, unknown]>
-}
-
-const builtins = (): ReadonlyArray<readonly [string, unknown]> => [
-  ["Date", globalThis.Date],
-  ["Date.now", globalThis.Date.now],
-  ["Math.random", Math.random],
-  ["setTimeout", globalThis.setTimeout],
-  ["setInterval", globalThis.setInterval],
-  ["fetch", globalThis.fetch],
-  ["console", globalThis.console],
-  ["process.exit", process.exit],
-  ["process.exitCode", process.exitCode]
-]
-
-const snapshotGlobals = (): GlobalsSnapshot => ({
-  env: { ...process.env },
-  cwd: process.cwd(),
-  keys: new Set(Object.keys(globalThis)),
-  builtins: builtins()
-})
-
-const changedGlobals = (before: GlobalsSnapshot): ReadonlyArray<string> => {
-  const changes: Array<string> = []
-  for (const name of new Set([...Object.keys(before.env), ...Object.keys(process.env)])) {
-    if (before.env[name] !== process.env[name]) changes.push(`process.env.${name} changed`)
-  }
-  if (process.cwd() !== before.cwd) changes.push("working directory changed")
-  for (const key of Object.keys(globalThis)) {
-    if (!before.keys.has(key)) changes.push(`globalThis.${key} appeared`)
-  }
-  const now = builtins()
-  for (let i = 0; i < now.length; i++) {
-    if (now[i]![1] !== before.builtins[i]![1]) changes.push(`${now[i]![0]} was replaced`)
-  }
-  return changes
-}
 
 // ---- as an Effect
 
@@ -486,7 +432,7 @@ export const check = <A, E, R>(
           const exit = yield* runIn(record, runtime, self)
           if (Exit.isFailure(exit)) return yield* exit
           const leaks = yield* Effect.promise(() => close(record, options))
-          if (leaks.length > 0) return yield* new Leaked({ name: record.name, leaks })
+          if (leaks.length > 0) return yield* new Leaked({ test: record.name, leaks })
           return exit.value
         }),
       (record) =>

@@ -7,13 +7,24 @@
  * export default { test: { setupFiles: ["@holdfast/testing/setup"] } }
  * ```
  *
+ * `HOLDFAST_GRACE` in the environment, a duration such as `5 seconds`, is the time that things have to end after a test:
+ * more for a slow machine. A value that is none fails every file with `InvalidOption`.
+ *
  * @since 0.1.0
  */
+import { Effect } from "effect"
+import type { Duration } from "effect"
 import { afterAll, beforeEach } from "vitest"
 import type { RunnerTestCase } from "vitest"
 import { getFn, setFn } from "vitest/suite"
 import * as Hooks from "./internal/hooks.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as LeakCheck from "./LeakCheck.js"
+
+const given = process.env.HOLDFAST_GRACE as Duration.DurationInput | undefined
+const grace = given === undefined ? LeakCheck.defaults.grace : Effect.runSync(
+  InvalidOption.finite("HOLDFAST_GRACE", given)
+)
 
 const wrapped = new WeakSet<object>()
 const records = new WeakMap<object, LeakCheck.Record>()
@@ -34,14 +45,17 @@ beforeEach((context) => {
   // registered first, so that it runs after whatever the test registers
   context.onTestFinished(async () => {
     const failed = task.result?.state === "fail"
-    const leaks = await LeakCheck.close(record, failed ? { grace: 0 } : {})
+    const leaks = await LeakCheck.close(record, { grace: failed ? 0 : grace })
     LeakCheck.reap(record)
-    if (!failed && leaks.length > 0) throw new LeakCheck.Leaked({ name: record.name, leaks })
+    if (!failed && leaks.length > 0) throw new LeakCheck.Leaked({ test: record.name, leaks })
   })
 })
 
-afterAll(async () => {
-  const leaks = await LeakCheck.close(outside, { ignore: ["timer", "listener", "global", "worker", "process"] })
+afterAll(async ({ file }) => {
+  const leaks = await LeakCheck.close(outside, {
+    grace,
+    ignore: ["listener", "global"]
+  })
   LeakCheck.reap(outside)
-  if (leaks.length > 0) throw new LeakCheck.Leaked({ name: outside.name, leaks })
+  if (leaks.length > 0) throw new LeakCheck.Leaked({ test: file.name, leaks })
 })

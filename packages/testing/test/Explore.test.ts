@@ -1,16 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
+import * as Faults from "@holdfast/testing/Faults"
 import { Clock, Deferred, Effect, Fiber, Option, Random, Ref } from "effect"
+import { readFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
+
+const source = readFileSync(new URL(import.meta.url), "utf8").split("\n")
+
+/** The place of the line that carries a marker. */
+const at = (marker: string) =>
+  `packages/testing/test/Explore.test.ts:${source.findIndex((line) => line.includes(`// ${marker}`)) + 1}`
 
 const lostUpdate = Effect.gen(function*() {
   const counter = yield* Ref.make(0)
   const add = Effect.gen(function*() {
-    const n = yield* Ref.get(counter)
-    yield* Ref.set(counter, n + 1)
-  })
+    const n = yield* Ref.get(counter) // read
+    yield* Ref.set(counter, n + 1) // write
+  }).pipe(Effect.withSpan("add"))
   yield* Effect.all([add, add], { concurrency: 2 })
-  if ((yield* Ref.get(counter)) !== 2) return yield* Effect.dieMessage("lost update")
+  if ((yield* Ref.get(counter)) !== 2) return yield* Effect.die(new Error("lost update")) // check
 })
 
 describe("Explore", () => {
@@ -26,6 +34,100 @@ describe("Explore", () => {
         assert.deepStrictEqual(again.events, first.events)
         assert.strictEqual(again.fingerprint, first.fingerprint)
       }
+    }))
+
+  it.effect("tells a lost update line by line", () =>
+    Effect.gen(function*() {
+      const found = Option.getOrThrow(yield* Explore.find(lostUpdate, { seeds: 100 }))
+      const { message, stack } = found
+      assert.match(
+        message,
+        new RegExp(`^the program failed at ${at("check")}: Error: lost update\nseed ${found.run.seed} `)
+      )
+      const moves = message.split("\n").filter((line) => line.includes(" add "))
+      const order = moves.filter((line) => /read|write/.test(line)).map((line) => [
+        /#\d+/.exec(line)![0],
+        line.includes(at("read")) ? "reads" : line.includes(at("write")) ? "writes" : line
+      ])
+      // both have read before one writes, and the source of each line is shown
+      assert.deepStrictEqual(order.map(([, what]) => what), ["reads", "reads", "writes", "writes"])
+      assert.strictEqual(new Set(order.map(([who]) => who)).size, 2)
+      assert.isTrue(moves.some((line) => line.includes("const n = yield* Ref.get(counter)")))
+      // reporters print the code there, and what the program failed with
+      assert.include(stack, `/${at("check")}:1`)
+      assert.strictEqual((found.cause as Error).message, "lost update")
+    }))
+
+  it.effect("refuses options that make no sense", () =>
+    Effect.gen(function*() {
+      const refusal = (options: Explore.Options) =>
+        Effect.map(Effect.flip(Explore.check(Effect.void, options)), (error) => [error._tag, error.message])
+      for (
+        const [options, message] of [
+          [{ seeds: 0 }, "Explore.seeds is 0: expected a whole number of at least 1"],
+          [{ seeds: Number.NaN }, "Explore.seeds is NaN: expected a whole number of at least 1"],
+          [{ seed: 1.5 }, "Explore.seed is 1.5: expected a whole number"],
+          [{ maxOperations: 0 }, "Explore.maxOperations is 0: expected a whole number of at least 1"],
+          [
+            { strategy: { _tag: "random", preemption: 7 } },
+            "Explore.strategy.preemption is 7: expected a probability from 0 to 1"
+          ],
+          [
+            { strategy: { _tag: "pct", depth: 0 } },
+            "Explore.strategy.depth is 0: expected a whole number of at least 1"
+          ],
+          [
+            { settle: "a while" as never },
+            "Explore.settle is \"a while\": expected a finite duration, such as \"30 seconds\""
+          ]
+        ] satisfies ReadonlyArray<readonly [Explore.Options, string]>
+      ) {
+        assert.deepStrictEqual(yield* refusal(options), ["InvalidOption", message])
+      }
+      const byHand = yield* Effect.flip(Explore.replay(Effect.void, 0.5))
+      assert.include(byHand.message, "expected a whole number")
+    }))
+
+  it.effect("refuses a seed from the environment that is none", () =>
+    Effect.gen(function*() {
+      const refusals: Array<string> = []
+      for (const [name, value] of [["HOLDFAST_SEED", "first"], ["HOLDFAST_SEEDS", "0"]] as const) {
+        const error = yield* Effect.acquireUseRelease(
+          Effect.sync(() => {
+            const before = process.env[name]
+            process.env[name] = value
+            return before
+          }),
+          () => Effect.flip(Explore.check(lostUpdate)),
+          (before) =>
+            Effect.sync(() => {
+              if (before === undefined) delete process.env[name]
+              else process.env[name] = before
+            })
+        )
+        refusals.push(error.message)
+      }
+      assert.deepStrictEqual(refusals, [
+        "HOLDFAST_SEED is \"first\": expected a whole number",
+        "HOLDFAST_SEEDS is \"0\": expected a whole number of at least 1"
+      ])
+    }))
+
+  it.effect("shows which faults fired, and counts those that never did", () =>
+    Effect.gen(function*() {
+      const program = (points: { readonly [point: string]: number }) =>
+        Effect.void.pipe(
+          Faults.fail("store.write", () => "disk full"),
+          Effect.provide(Faults.layer({ only: true, points }))
+        )
+      const found = Option.getOrThrow(yield* Explore.find(program({ "store.write": 0.2 }), { seeds: 100 }))
+      assert.include(found.message, "fault store.write fires")
+      assert.deepStrictEqual(found.run.faults.get("store.write"), { evaluated: 1, fired: 1 })
+      const report = yield* Explore.check(program({ "store.wirte": 1, "store.read": 0 }), { seeds: 10 })
+      assert.deepStrictEqual(Object.fromEntries(report.faults), {
+        "store.wirte": { evaluated: 0, fired: 0 },
+        "store.write": { evaluated: 10, fired: 0 }
+      })
     }))
 
   it.effect("lets hours pass in no time", () =>
@@ -52,6 +154,10 @@ describe("Explore", () => {
       })
       const found = Option.getOrThrow(yield* Explore.find(program))
       assert.strictEqual(found.run.verdict, "blocked")
+      assert.match(
+        found.message,
+        /^everything is blocked.*\n {2}#0 waits.* at packages\/testing\/test\/Explore\.test\.ts:\d+\n/
+      )
     }))
 
   it.effect("reports a livelock", () =>

@@ -17,7 +17,7 @@ import { Cause, Clock, Effect, Exit, Layer, Option, Schedule, Schema, TestClock 
 const row = (id: number): EventLogStore.Stored => ({ id, at: 0, topic: "t", tag: "T", payload: "{}", meta: "{}" })
 
 const pattern = (seed: number) => {
-  const faults = Faults.make({ seed, activation: 1 })
+  const faults = Faults.unsafeMake({ seed, activation: 1 })
   return Array.from({ length: 64 }, (_, i) => faults.decide(i % 2 === 0 ? "a" : "b") ? 1 : 0).join("")
 }
 
@@ -38,7 +38,7 @@ describe("Faults", () => {
     Effect.sync(() => {
       let active = 0
       for (let seed = 0; seed < 400; seed++) {
-        const faults = Faults.make({ seed, activation: 0.5, probability: 1 })
+        const faults = Faults.unsafeMake({ seed, activation: 0.5, probability: 1 })
         if (faults.decide("point")) active++
       }
       assert.isAbove(active, 140)
@@ -57,6 +57,32 @@ describe("Faults", () => {
         { point: "link.parts", active: false, evaluated: 1, fired: 0 }
       ])
     }).pipe(Effect.provide(Faults.layer({ seed: 1, only: true, points: { "store.*": 1 } }))))
+
+  it.effect("lists the points that are named and that nothing evaluates", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults.make({ seed: 1, only: true, points: { "store.*": 1, "link.prats": 1, "kv.*": 0 } })
+      faults.decide("store.append.fails")
+      assert.deepStrictEqual(yield* faults.report, [
+        { point: "store.append.fails", active: true, evaluated: 1, fired: 1 },
+        { point: "link.prats", active: true, evaluated: 0, fired: 0 },
+        { point: "kv.*", active: false, evaluated: 0, fired: 0 }
+      ])
+    }))
+
+  it.effect("refuses what is no probability", () =>
+    Effect.gen(function*() {
+      const refusal = (options: Faults.Options) =>
+        Effect.map(Effect.flip(Effect.scoped(Layer.build(Faults.layer(options)))), (error) => error.message)
+      assert.strictEqual(
+        yield* refusal({ points: { "kv.set.fails": 20 } }),
+        "Faults.points[\"kv.set.fails\"] is 20: expected a probability from 0 to 1"
+      )
+      assert.strictEqual(
+        yield* refusal({ activation: -1 }),
+        "Faults.activation is -1: expected a probability from 0 to 1"
+      )
+      assert.strictEqual(yield* refusal({ seed: Number.NaN }), "Faults.seed is NaN: expected a whole number")
+    }))
 
   it.effect("fails before, fails after, crashes, stalls and hangs", () =>
     Effect.gen(function*() {

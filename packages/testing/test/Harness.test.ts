@@ -149,6 +149,16 @@ describe("Harness", () => {
       assert.deepStrictEqual(sent, ["hi"])
     }))
 
+  it.scoped("refuses a swap for a layer that the app does not have", () =>
+    Effect.gen(function*() {
+      const another = () => Layer.succeed(Mail, { send: () => Effect.succeed("kept") })
+      const swap = [Harness.replace(realMail, another()), Harness.replace(another(), another())]
+      const error = yield* Effect.flip(Harness.make(app, { swap }))
+      assert.deepStrictEqual(error, new Harness.UnusedSwap({ index: 1 }))
+      assert.include(error.message, "swap[1] has replaced nothing")
+      yield* Harness.make(app, { swap: [Harness.replace(another(), another(), { optional: true })] })
+    }))
+
   it.scoped("decorates a layer with itself", () =>
     Effect.gen(function*() {
       const louder = Layer.effect(Greeting, Effect.map(Greeting, ({ text }) => ({ text: text.toUpperCase() })))

@@ -104,24 +104,3 @@ describe("LeakCheck.check", () => {
       assert.deepStrictEqual(counts, [0, 1, 0, 1, 0])
     }))
 })
-
-describe("the setup file", () => {
-  it.effect.fails("fails a test that leaves a fiber", () => Effect.forkDaemon(Effect.never))
-
-  it.fails("fails a plain test that leaves a timer", () => {
-    setInterval(() => {}, 60_000)
-  })
-
-  it.effect.fails("fails a test that changes the environment", () =>
-    Effect.sync(() => {
-      process.env.HOLDFAST_TEST_LEAK = String(Math.random())
-    }))
-})
-
-const sleep = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
-
-describe.concurrent("the setup file, with tests at the same time", () => {
-  for (const n of [1, 2]) it.effect(`does not blame clean test ${n}`, () => sleep(60))
-
-  it.effect.fails("blames the one that leaks", () => Effect.zipRight(Effect.forkDaemon(Effect.never), sleep(20)))
-})

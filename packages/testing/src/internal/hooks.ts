@@ -15,6 +15,7 @@
 import { Effect, Effectable, FiberRef, Scope } from "effect"
 import type { Exit, Fiber, FiberId } from "effect"
 import { globalValue } from "effect/GlobalValue"
+import type { Place } from "./place.js"
 
 /** The parts of the fiber's runtime that the hooks read. */
 export interface RawFiber extends Fiber.RuntimeFiber<unknown, unknown> {
@@ -30,11 +31,6 @@ export interface RawScope extends Scope.CloseableScope {
   readonly state: { readonly _tag: "Open"; readonly finalizers: Map<object, unknown> } | { readonly _tag: "Closed" }
 }
 
-/** Where a piece of user code was: formatted only when somebody reads it. */
-export interface Place {
-  readonly stack?: string
-}
-
 export interface Listener {
   /** a fiber was made by `parent` (undefined: from plain JavaScript); it has not run yet */
   readonly onFiber?: (fiber: RawFiber, parent: RawFiber | undefined) => void
@@ -42,6 +38,10 @@ export interface Listener {
   /** a scope got its first known finalizer */
   readonly onScopeOpen?: (scope: RawScope, fiber: RawFiber | undefined) => void
   readonly onScopeClose?: (scope: RawScope) => void
+  /** the fiber is at a `yield*`; only while places are noted */
+  readonly onPlace?: (fiber: RawFiber, place: Place) => void
+  /** a fault point was named (not evaluated yet), or evaluated */
+  readonly onFault?: (point: string, evaluated: boolean, fires: boolean) => void
 }
 
 interface State {
@@ -110,16 +110,6 @@ interface Simulated {
 /** The last `yield*` of the fiber that is known. */
 export const placeOf = (fiber: object): Place | undefined => state.places.get(fiber)
 
-/** The stack of here. */
-export const placeHere = (frames: number): Place => {
-  const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = frames
-  const place: Place = {}
-  Error.captureStackTrace(place, placeHere)
-  Error.stackTraceLimit = limit
-  return place
-}
-
 /** Starts to note, for every fiber, the line of its last `yield*`. Call the result to stop. */
 export const notePlaces = (): () => void => {
   state.placing++
@@ -141,6 +131,13 @@ export const listen = (listener: Listener): () => void => {
   }
 }
 
+/** Tells whoever listens of a fault point. */
+export const tellFault = (point: string, evaluated: boolean, fires: boolean): void => {
+  for (const listener of state.listeners) {
+    listener.onFault?.(point, evaluated, fires)
+  }
+}
+
 const patchIterator = (prototype: Record<PropertyKey, unknown>) => {
   const original = prototype[Symbol.iterator] as (this: unknown) => Iterator<unknown>
   const iterator = function(this: unknown) {
@@ -153,6 +150,9 @@ const patchIterator = (prototype: Record<PropertyKey, unknown>) => {
         Error.captureStackTrace(place, iterator)
         Error.stackTraceLimit = limit
         state.places.set(fiber, place)
+        for (const listener of state.listeners) {
+          listener.onPlace?.(fiber, place)
+        }
       }
     }
     return original.call(this)
@@ -264,30 +264,3 @@ export const globalRoots = (): Set<RawFiber> =>
 /** The counter that numbers fibers; a simulation keeps its own value of it, so that ids are the same in every replay. */
 export const fiberCounter = (): { current: number } =>
   globalValue(Symbol.for("effect/Fiber/Id/_fiberCounter"), () => ({ current: 0 }))
-
-const root = `${process.cwd().replaceAll("\\", "/")}/`
-
-/** `file:line` of the first frame of user code, relative to the working directory; else of the first frame at all. */
-export const showPlace = (place: Place | undefined): string | undefined => {
-  const frames = framesOf(place)
-  return frames.find((frame) => frame.user)?.shown ?? frames[0]?.shown
-}
-
-/** The first of several places that is in user code; else the first at all. */
-export const showFirst = (places: ReadonlyArray<Place | undefined>): string | undefined => {
-  const frames = places.flatMap(framesOf)
-  return frames.find((frame) => frame.user)?.shown ?? frames[0]?.shown
-}
-
-const framesOf = (place: Place | undefined): ReadonlyArray<{ readonly shown: string; readonly user: boolean }> =>
-  (place?.stack ?? "").split("\n").flatMap((line) => {
-    const match = /(?:^|[ (])((?:file:\/\/|\/|[A-Za-z]:[\\/])[^()]*?):(\d+)(?::\d+)?\)?$/.exec(line.trim())
-    if (match === null) return []
-    const file = match[1]!.replace(/^file:\/\//, "").replace(/\?.*$/, "").replaceAll("\\", "/")
-    if (/\/packages\/testing\/(src|dist)\//.test(file)) return []
-    const user = !file.includes("/node_modules/")
-    const shown = user
-      ? file.startsWith(root) ? file.slice(root.length) : file
-      : file.replace(/^.*\/node_modules\//, "")
-    return [{ shown: `${shown}:${match[2]}`, user }]
-  })

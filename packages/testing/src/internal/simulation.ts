@@ -6,7 +6,6 @@
 import {
   Clock,
   Context,
-  Duration,
   Effect,
   Exit,
   Fiber,
@@ -24,7 +23,10 @@ import {
 import * as DefaultServices from "effect/DefaultServices"
 import * as Globals from "./globals.js"
 import * as Hooks from "./hooks.js"
+import * as Place from "./place.js"
 import * as Prng from "./prng.js"
+import * as Timers from "./timers.js"
+import { VirtualClock } from "./virtualClock.js"
 
 export type Strategy =
   | { readonly _tag: "Random"; readonly preemption: number }
@@ -43,7 +45,12 @@ export interface Settings {
   readonly refs: ReadonlyArray<readonly [FiberRef.FiberRef<Option.Option<number>>, Option.Option<number>]>
 }
 
-export type Kind = "run" | "preempt" | "fork" | "exit" | "clock" | "log" | "escape"
+/**
+ * `run`: the fiber goes on · `line`: it is at a `yield*` · `preempt`: another one may come between · `fork`, `exit`: of
+ * fibers · `clock`: virtual time passes · `log`: a log line · `fault`: an injected fault fires · `escape`: something left
+ * the simulation.
+ */
+export type Kind = "run" | "line" | "preempt" | "fork" | "exit" | "clock" | "log" | "fault" | "escape"
 
 export interface Event {
   readonly step: number
@@ -53,6 +60,13 @@ export interface Event {
   /** number of the fiber in order of birth; the program is 0; -1 for what no fiber does */
   readonly fiber: number
   readonly detail: string
+  /** `file:line` of a line and of a fork, when known */
+  readonly place: string | undefined
+}
+
+export interface FaultCount {
+  readonly evaluated: number
+  readonly fired: number
 }
 
 export type Verdict = "done" | "blocked" | "livelock" | "leaked"
@@ -65,8 +79,12 @@ export interface Result<A, E> {
   readonly millis: number
   readonly fingerprint: string
   readonly events: ReadonlyArray<Event>
+  /** names of the fibers of a replay, by number, as far as they have one */
+  readonly names: ReadonlyMap<number, string>
+  readonly faults: ReadonlyMap<string, FaultCount>
   readonly escapes: ReadonlyArray<string>
   readonly dump: ReadonlyArray<string>
+  readonly places: ReadonlyArray<string>
 }
 
 /** The moment at which every simulation starts. */
@@ -82,18 +100,10 @@ interface FiberState {
   readonly raw: Hooks.RawFiber
   readonly index: number
   readonly parent: number
-  readonly forkedAt: Hooks.Place | undefined
+  readonly forkedAt: Place.Place | undefined
   priority: number
   /** operations that run before the next preemption: those of the forced yield itself */
   skip: number
-}
-
-interface Timer {
-  readonly at: number
-  readonly sequence: number
-  readonly fire: () => void
-  /** a timer can be cancelled until it has fired, also when it is due already */
-  cancelled: boolean
 }
 
 const drainEvery = 4_096
@@ -105,8 +115,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   private readonly chooser: Prng.Prng
   readonly random: Prng.Prng
   private readonly ready: Array<Task> = []
-  private readonly timers: Array<Timer> = []
-  private sequence = 0
+  private readonly timers = new Timers.Timers()
   private millis = 0
   private steps = 0
   private operations = 0
@@ -117,6 +126,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   private references = new Map<string, unknown>()
   private hash = 0x811c9dc5
   private readonly events: Array<Event> = []
+  private readonly names = new Map<number, string>()
+  private readonly faults = new Map<string, FaultCount>()
   private readonly escapes: Array<string> = []
   private readonly fibers = new Map<Hooks.RawFiber, FiberState>()
   /** fibers that have ended may still be told something: an interrupt that came too late, a question */
@@ -157,29 +168,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
 
   now = (): number => epoch + this.millis
 
-  after = (millis: number, task: () => void): () => void => {
-    if (millis >= Globals.never) return () => {}
-    const timer: Timer = {
-      at: this.millis + Math.max(0, millis),
-      sequence: this.sequence++,
-      fire: task,
-      cancelled: false
-    }
-    let low = 0
-    let high = this.timers.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      // the earliest is last
-      if (this.timers[middle]!.at >= timer.at) low = middle + 1
-      else high = middle
-    }
-    this.timers.splice(low, 0, timer)
-    return () => {
-      timer.cancelled = true
-      const index = this.timers.indexOf(timer)
-      if (index >= 0) this.timers.splice(index, 1)
-    }
-  }
+  after = (millis: number, task: () => void): () => void =>
+    millis >= Globals.never ? () => {} : this.timers.add(this.millis + Math.max(0, millis), task)
 
   // ---- Scheduler
 
@@ -224,7 +214,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       return false
     }
     fiber.skip = 2
-    this.note("preempt", fiber.index, fiber.raw)
+    this.note("preempt", fiber.index)
     return yieldPlain
   }
 
@@ -245,7 +235,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       index: this.born++,
       parent: parent === undefined ? -1 : this.fibers.get(parent)?.index ?? -1,
       forkedAt: this.settings.full
-        ? parent === undefined ? Hooks.placeHere(14) : Hooks.placeOf(parent)
+        ? parent === undefined ? Place.here(14) : Hooks.placeOf(parent)
         : undefined,
       priority: this.pct ? 1 + this.chooser.float() : 0,
       skip: 0
@@ -265,17 +255,17 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       this.escape(`a fiber was started on the default runtime`, raw)
       raw.setFiberRef(FiberRef.currentScheduler, this)
       raw.setFiberRef(DefaultServices.currentServices, this.merge(raw.currentDefaultServices))
-      this.note("fork", fiber.parent, undefined, `#${fiber.index}`)
+      this.note("fork", fiber.parent, `#${fiber.index}`)
     } else if (raw.currentScheduler === this as unknown as Scheduler.Scheduler) {
       const fiber = this.adopt(raw, parent)
-      this.note("fork", fiber.parent, parent, `#${fiber.index}`)
+      this.note("fork", fiber.parent, `#${fiber.index}`, parent)
     }
   }
 
   private onFiberEnd = (raw: Hooks.RawFiber, exit: Exit.Exit<unknown, unknown>): void => {
     const fiber = this.fibers.get(raw)
     if (fiber === undefined) return
-    this.note("exit", fiber.index, undefined, exit._tag)
+    this.note("exit", fiber.index, exit._tag)
     this.fibers.delete(raw)
     this.over.set(raw, fiber)
     if (this.lastRaw === raw) this.lastRaw = undefined
@@ -294,28 +284,45 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private escape(what: string, raw?: Hooks.RawFiber) {
-    const place = Hooks.showPlace(raw === undefined ? undefined : Hooks.placeHere(30))
+    const place = Place.show(raw === undefined ? undefined : Place.here(30))
     const text = place === undefined ? what : `${what} at ${place}`
     if (!this.escapes.includes(text)) {
       this.escapes.push(text)
-      this.note("escape", -1, undefined, text)
+      this.note("escape", -1, text)
     }
   }
 
-  private note(kind: Kind, fiber: number, raw: Hooks.RawFiber | undefined, detail = "") {
+  private note(kind: Kind, fiber: number, detail = "", placed?: Hooks.RawFiber) {
     let h = Math.imul(this.hash ^ (fiber + 1), 0x01000193)
     h = Math.imul(h ^ kind.charCodeAt(0), 0x01000193)
     this.hash = Math.imul(h ^ (this.millis | 0), 0x01000193)
     if (this.settings.full) {
-      const place = raw === undefined ? undefined : Hooks.showPlace(Hooks.placeOf(raw))
-      this.events.push({
-        step: this.steps,
-        at: this.millis,
-        kind,
-        fiber,
-        detail: place === undefined ? detail : detail === "" ? place : `${detail} at ${place}`
-      })
+      const place = placed === undefined ? undefined : Place.show(Hooks.placeOf(placed))
+      this.events.push({ step: this.steps, at: this.millis, kind, fiber, detail, place })
     }
+  }
+
+  /** Not part of the fingerprint, which is the same when nobody asks for lines. */
+  private onPlace = (raw: Hooks.RawFiber, at: Place.Place): void => {
+    if (!this.settings.full || this.phase !== "driving") return
+    const fiber = this.fibers.get(raw)
+    const place = Place.showUser(at)
+    if (fiber === undefined || place === undefined) return
+    const name = Hooks.nameOf(raw)
+    if (name !== undefined) this.names.set(fiber.index, name)
+    this.events.push({ step: this.steps, at: this.millis, kind: "line", fiber: fiber.index, detail: "", place })
+  }
+
+  private onFault = (point: string, evaluated: boolean, fires: boolean): void => {
+    if (this.phase !== "driving") return
+    const count = this.faults.get(point)
+    this.faults.set(point, {
+      evaluated: (count?.evaluated ?? 0) + (evaluated ? 1 : 0),
+      fired: (count?.fired ?? 0) + (fires ? 1 : 0)
+    })
+    if (!fires) return
+    const raw = Hooks.currentFiber()
+    this.note("fault", raw === undefined ? -1 : this.fibers.get(raw)?.index ?? -1, point)
   }
 
   // ---- driving
@@ -353,7 +360,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
         const task = this.choose()
         this.steps++
         this.spent++
-        this.note("run", task.fiber?.index ?? -1, task.fiber?.raw)
+        this.note("run", task.fiber?.index ?? -1)
         task.run()
       }
     } finally {
@@ -378,15 +385,11 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
   }
 
   private advance(limit: number): boolean {
-    const next = this.timers[this.timers.length - 1]
-    if (next === undefined || next.at > limit) return false
-    this.millis = Math.max(this.millis, next.at)
-    this.note("clock", -1, undefined)
-    while (this.timers.length > 0 && this.timers[this.timers.length - 1]!.at <= this.millis) {
-      const timer = this.timers.pop()!
-      const run = () => {
-        if (!timer.cancelled) timer.fire()
-      }
+    const next = this.timers.next()
+    if (next === undefined || next > limit) return false
+    this.millis = Math.max(this.millis, next)
+    this.note("clock", -1)
+    for (const run of this.timers.due(this.millis)) {
       this.push({ run, fiber: undefined, priority: this.pct ? 3 : 0 })
     }
     return true
@@ -397,12 +400,13 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       onFiber: this.onFiber,
       onFiberEnd: this.onFiberEnd,
       onScopeOpen: this.onScopeOpen,
-      onScopeClose: this.onScopeClose
+      onScopeClose: this.onScopeClose,
+      onPlace: this.onPlace,
+      onFault: this.onFault
     })
     const stopPlaces = this.settings.full ? Hooks.notePlaces() : () => {}
     let exit: Exit.Exit<A, E> | undefined = undefined
     let verdict: Verdict = "done"
-    let dump: ReadonlyArray<string> = []
     try {
       const start = () => {
         const root = Runtime.runFork(Runtime.defaultRuntime)(Effect.scoped(effect), {
@@ -424,7 +428,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
           break
         }
         if (this.advance(this.settings.maxMillis)) continue
-        if (this.timers.length > 0) {
+        if (this.timers.next() !== undefined) {
           verdict = "livelock"
           break
         }
@@ -438,7 +442,6 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
         while (!this.exhausted && this.live().length > 0 && this.advance(limit))
         if (this.live().length > 0 || this.openScopes().length > 0) verdict = "leaked"
       }
-      if (verdict !== "done") dump = this.dump()
       const result: Result<A, E> = {
         verdict,
         exit,
@@ -447,8 +450,11 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
         millis: this.millis,
         fingerprint: (this.hash >>> 0).toString(16).padStart(8, "0"),
         events: this.events.slice(),
+        names: this.names,
+        faults: this.faults,
         escapes: this.escapes.slice(),
-        dump
+        dump: verdict === "done" ? [] : this.dump(),
+        places: verdict === "done" ? [] : this.live().flatMap(placesOf)
       }
       await this.dispose()
       return result
@@ -483,7 +489,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       at: this.millis,
       kind: "log",
       fiber: index,
-      detail: `${logLevel.label} ${text}`
+      detail: `${logLevel.label} ${text}`,
+      place: undefined
     })
   })
 
@@ -516,8 +523,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
       const state = this.ready.some((task) => task.fiber === fiber)
         ? "ready"
         : `waits${waits?._tag === "Runtime" ? this.shownId(waits) : ""}`
-      const at = Hooks.showPlace(Hooks.placeOf(fiber.raw))
-      const forked = Hooks.showPlace(fiber.forkedAt)
+      const at = Place.show(Hooks.placeOf(fiber.raw))
+      const forked = Place.show(fiber.forkedAt)
       return `#${fiber.index}${nameOf(fiber.raw)} ${state}${at === undefined ? "" : ` at ${at}`}${
         fiber.parent < 0 ? "" : `, forked by #${fiber.parent}${forked === undefined ? "" : ` at ${forked}`}`
       }`
@@ -557,7 +564,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
     const roots = Hooks.globalRoots()
     for (const raw of this.fibers.keys()) roots.delete(raw)
     this.ready.length = 0
-    this.timers.length = 0
+    this.timers.clear()
   }
 }
 
@@ -565,26 +572,10 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host {
 const yieldPlain = undefined as unknown as number
 const half = 0x8000_0000
 
+const placesOf = ({ forkedAt, raw }: FiberState): ReadonlyArray<string> =>
+  Option.toArray(Option.fromNullable(Place.show(Hooks.placeOf(raw), forkedAt)))
+
 const nameOf = (raw: Hooks.RawFiber): string => {
   const name = Hooks.nameOf(raw)
   return name === undefined ? "" : ` ${name}`
-}
-
-class VirtualClock implements Clock.Clock {
-  readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
-  constructor(private readonly host: Globals.Host) {}
-  unsafeCurrentTimeMillis(): number {
-    return this.host.now()
-  }
-  unsafeCurrentTimeNanos(): bigint {
-    return BigInt(Math.round(this.host.now() * 1_000_000))
-  }
-  readonly currentTimeMillis = Effect.sync(() => this.unsafeCurrentTimeMillis())
-  readonly currentTimeNanos = Effect.sync(() => this.unsafeCurrentTimeNanos())
-  sleep(duration: Duration.Duration): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      const cancel = this.host.after(Duration.toMillis(duration), () => resume(Effect.void))
-      return Effect.sync(cancel)
-    })
-  }
 }

@@ -1,0 +1,107 @@
+/** A run as text: which fiber was at which line, in what order. */
+import * as Place from "./place.js"
+import type { Event } from "./simulation.js"
+
+interface Row {
+  readonly step: number
+  readonly at: number
+  readonly fiber: number
+  readonly text: string
+  times: number
+}
+
+const maxSource = 72
+
+const showFork = (event: Event) =>
+  `${event.fiber < 0 ? "start of" : "forks"} ${event.detail}${event.place === undefined ? "" : ` at ${event.place}`}`
+
+const show = (event: Event): string => {
+  switch (event.kind) {
+    case "run":
+      return event.fiber < 0 ? "a timer or callback" : "runs"
+    case "line":
+      return event.place!
+    case "preempt":
+      return "is preempted"
+    case "fork":
+      return showFork(event)
+    case "exit":
+      return `ends, ${event.detail}`
+    case "clock":
+      return "the clock moves"
+    case "log":
+      return `logs ${event.detail}`
+    case "fault":
+      return `fault ${event.detail} fires`
+    case "escape":
+      return event.detail
+  }
+}
+
+/** One event, to tell it from another. */
+export const showEvent = (event: Event): string =>
+  `${stamp(event)}${event.fiber < 0 ? "" : `#${event.fiber} `}${show(event)}`
+
+const stamp = ({ at, step }: { readonly step: number; readonly at: number }) =>
+  `${String(step).padStart(6)} ${String(Math.round(at)).padStart(8)} ms  `
+
+/**
+ * The moves of the fibers, with the source of the lines that they are at. Turns are shown only for a program that has no
+ * lines, being all pipes: otherwise the lines tell who goes on.
+ */
+const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
+  const hasLines = events.some(({ kind }) => kind === "line")
+  const source = Place.makeReader()
+  const lines = new Map<number, string>()
+  const rows: Array<Row> = []
+  const add = ({ at, fiber, step }: Event, text: string) => {
+    const last = rows.at(-1)
+    if (last !== undefined && last.fiber === fiber && last.text === text) last.times++
+    else rows.push({ step, at, fiber, text, times: 1 })
+  }
+  for (const event of events) {
+    switch (event.kind) {
+      case "line": {
+        const place = event.place!
+        const text = source(place)
+        lines.set(event.fiber, place)
+        add(event, `${place}  ${text.length > maxSource ? `${text.slice(0, maxSource - 1)}…` : text}`.trimEnd())
+        break
+      }
+      case "fork":
+        // the line is known already
+        add(event, lines.get(event.fiber) === event.place ? showFork({ ...event, place: undefined }) : showFork(event))
+        break
+      case "run":
+        if (!hasLines && event.fiber >= 0) add(event, show(event))
+        break
+      case "preempt":
+      case "clock":
+        break
+      default:
+        add(event, show(event))
+    }
+  }
+  return rows
+}
+
+/** The last `count` rows, under a heading that says how many there are. */
+export const render = (
+  events: ReadonlyArray<Event>,
+  names: ReadonlyMap<number, string>,
+  count: number
+): ReadonlyArray<string> => {
+  const rows = rowsOf(events)
+  const shown = rows.slice(-count)
+  const label = (fiber: number) => {
+    const name = names.get(fiber)
+    return fiber < 0 ? "" : name === undefined ? `#${fiber}` : `#${fiber} ${name}`
+  }
+  const width = Math.min(32, Math.max(0, ...shown.map(({ fiber }) => label(fiber).length)))
+  return [
+    shown.length < rows.length ? `the last ${shown.length} of ${rows.length} moves:` : "moves:",
+    ...shown.map((row) =>
+      `${stamp(row)}${label(row.fiber).padEnd(width)}  ${row.text}${row.times === 1 ? "" : ` (${row.times} times)`}`
+    )
+  ]
+}

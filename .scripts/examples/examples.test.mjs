@@ -1,15 +1,27 @@
 // Every ```ts block of the README and of docs/ is typechecked and run as a module of its own, as a reader would run it:
 // against the built packages, in a fresh process. A block marked ```ts no-run is typechecked only.
+import { assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import { execFile } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { promisify } from "node:util"
-import { assert, beforeAll, describe, it } from "vitest"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const out = join(root, ".cache", "examples")
-const exec = promisify(execFile)
+
+/** What a program prints; its error says what it printed instead. */
+const exec = (file, args, options) =>
+  Effect.async((resume) => {
+    const child = execFile(
+      file,
+      args,
+      options,
+      (error, stdout, stderr) =>
+        resume(error === null ? Effect.succeed(stdout) : Effect.fail(new Error(`${stdout}${stderr}`, { cause: error })))
+    )
+    return Effect.sync(() => child.kill())
+  })
 
 const documents = [
   "README.md",
@@ -27,7 +39,7 @@ const examples = documents.flatMap((document) => {
 })
 
 describe("examples", () => {
-  beforeAll(async () => {
+  beforeAll(() => {
     rmSync(out, { recursive: true, force: true })
     mkdirSync(out, { recursive: true })
     for (const { code, file } of examples) writeFileSync(join(out, `${file}.ts`), `${code}export {}\n`)
@@ -50,16 +62,9 @@ describe("examples", () => {
     )
   })
 
-  it("typecheck", async () => {
-    const result = await exec(join(root, "node_modules", ".bin", "tsc"), ["-p", out], { cwd: root }).catch((error) =>
-      error
-    )
-    assert.strictEqual(result.stdout, "")
-  })
+  it.effect("typecheck", () => exec(join(root, "node_modules", ".bin", "tsc"), ["-p", out], { cwd: root }))
 
   for (const { file, name } of examples.filter((example) => example.run)) {
-    it(name, async () => {
-      await exec(process.execPath, [join(out, "dist", `${file}.js`)], { cwd: out, timeout: 30_000 })
-    })
+    it.effect(name, () => exec(process.execPath, [join(out, "dist", `${file}.js`)], { cwd: out, timeout: 30_000 }))
   }
 })

@@ -1,5 +1,7 @@
-import { defineProject } from "vitest/config"
+import { defineConfig, mergeConfig } from "vitest/config"
+import { project } from "../vitest.project.js"
 
-export default defineProject({
-  test: { name: "examples", include: ["*.test.mjs"], testTimeout: 60_000, hookTimeout: 120_000 }
-})
+export default mergeConfig(
+  project("examples"),
+  defineConfig({ test: { include: ["*.test.mjs"], testTimeout: 60_000, hookTimeout: 120_000 } })
+)

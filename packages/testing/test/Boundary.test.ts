@@ -14,6 +14,9 @@ class Shared extends Context.Reference<Shared>()("@holdfast/testing/test/Shared"
 const ref = FiberRef.unsafeMake(0)
 
 describe("Boundary", () => {
+  const found = (source: string, file = "a.test.ts") =>
+    Boundary.scan(file, source).map(({ kind, line }) => [kind, line])
+
   it("finds what runs outside the harness, and respects the marker", () => {
     const source = `import { it } from "x"
 it("a", async () => {
@@ -24,21 +27,58 @@ it("a", async () => {
 })
 it.effect("b", () => Effect.promise(async () => {}))
 `
-    assert.deepStrictEqual(
-      Boundary.scan("a.test.ts", source).map(({ kind, line }) => [kind, line]),
-      [["async", 2], ["run", 3]]
-    )
-    assert.deepStrictEqual(Boundary.scan("a.test.ts", `// edge: about the runtime\n${source}`), [])
+    assert.deepStrictEqual(found(source), [["async", 2], ["run", 3]])
+    assert.deepStrictEqual(found(`// edge: about the runtime\n${source}`), [])
+    // a marker that gives no reason is none
+    assert.strictEqual(found(`// edge:\n${source}`).length, 2)
+  })
+
+  it("knows every way to run an effect, under every name", () => {
+    for (
+      const [source, line] of [
+        [`import { Effect as Fx } from "effect"\nFx.runSync(program)`, 2],
+        [`import * as E from "effect"\nE.Effect.runSyncExit(program)`, 2],
+        [`import { runPromise as go } from "effect/Effect"\ngo(program)`, 1],
+        [`const { runFork: start } = Effect`, 1],
+        [`Effect["runPromiseExit"](program)`, 1],
+        [`const exit = await program.pipe(\n  Effect.timeout("1 second"),\n  Effect.runPromise\n)`, 3],
+        ["const text = `${Effect.runSync(program)}`", 1],
+        [`const quote = /"/\nRuntime.runCallback(runtime)(program) // "`, 2],
+        [`runtime.runPromise(program)`, 1],
+        [`import { ManagedRuntime as M } from "effect"\nM.make(layer)`, 2],
+        [`import * as Managed from "effect/ManagedRuntime"\nManaged.make(layer)`, 2]
+      ] as const
+    ) {
+      assert.deepStrictEqual(found(source), [["run", line]], source)
+    }
+  })
+
+  it("knows async tests and hooks, whatever they are called with", () => {
+    for (
+      const source of [
+        `it("a", async () => {})`,
+        `test.skip("a", { timeout: 5 }, async function() {})`,
+        `it.each([1, 2])("a %i", async (n) => {})`,
+        `it.effect("a", async () => {})`,
+        `beforeAll(async () => {})`
+      ]
+    ) {
+      assert.deepStrictEqual(found(source), [["async", 1]], source)
+      assert.deepStrictEqual(found(source, "a.test.mjs"), [["async", 1]], source)
+    }
+    for (const source of [`it("a", () => {})`, `describe("async", () => {})`, `const it = async () => {}`]) {
+      assert.deepStrictEqual(found(source), [], source)
+    }
   })
 
   it("finds none in this repository", () => {
     const directories = ["packages", "apps"].flatMap((group) =>
       readdirSync(join(root, group)).map((name) => join(root, group, name, "test")).filter((path) => existsSync(path))
     )
-    const escapes = Boundary.scanFiles(directories).map((escape) => ({
-      ...escape,
-      file: escape.file.slice(root.length)
-    }))
+    const escapes = [
+      ...Boundary.scanFiles(directories, ".ts"),
+      ...Boundary.scanFiles([join(root, ".scripts")], ".test.mjs")
+    ].map((escape) => ({ ...escape, file: escape.file.slice(root.length) }))
     assert.strictEqual(Boundary.render(escapes), "")
   })
 })

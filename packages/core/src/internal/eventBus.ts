@@ -226,22 +226,28 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
     const saturated = handling?.active === true ? this.saturated(drafts) : undefined
     if (saturated !== undefined) return this.refuse(saturated)
-    return Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
-      const request: Request<A> = { drafts, payloads, clock, resume, done: false }
-      if (this.state === "closed") {
-        this.turnAway(request)
-        return
-      }
-      this.admit(request, handling?.active !== true)
-      return Effect.sync(() => {
-        if (request.done) return
-        request.done = true
-        for (const mailbox of this.mailboxes) {
-          const index = mailbox.waiting.indexOf(request)
-          if (index >= 0) mailbox.waiting.splice(index, 1)
-        }
+    return Effect.uninterruptibleMask((restore) => {
+      let request: Request<A> | undefined
+      const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
+        request = { drafts, payloads, clock, resume, done: false }
+        if (this.state === "closed") this.turnAway(request)
+        else this.admit(request, handling?.active !== true)
       })
+      // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
+      return Effect.onInterrupt(restore(accepted), () =>
+        Effect.sync(() => {
+          if (request !== undefined) this.withdraw(request)
+        }))
     })
+  }
+
+  private withdraw(request: Request<A>) {
+    if (request.done) return
+    request.done = true
+    for (const mailbox of this.mailboxes) {
+      const index = mailbox.waiting.indexOf(request)
+      if (index >= 0) mailbox.waiting.splice(index, 1)
+    }
   }
 
   private admit(request: Request<A>, patient: boolean) {

@@ -474,14 +474,15 @@ export class Bus<A extends Event, I> implements Host<A> {
   }
 
   readonly drain = (budget: Duration.DurationInput): Effect.Effect<DrainReport> =>
-    Effect.clockWith((clock) => {
-      if (this.drained !== undefined) return Deferred.await(this.drained)
-      const drained = this.drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
-      const startedAt = clock.unsafeCurrentTimeMillis()
-      if (this.state === "open") this.state = "draining"
-      const turnedAway = this.turnAllAway()
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.exit(restore(Race.timeoutOption(this.awaitIdle, budget))), () => {
+    // uninterruptible from the first look: a drain that has been announced ends, or those who wait for it never do
+    Effect.uninterruptibleMask((restore) =>
+      Effect.clockWith((clock) => {
+        if (this.drained !== undefined) return restore(Deferred.await(this.drained))
+        const drained = this.drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
+        const startedAt = clock.unsafeCurrentTimeMillis()
+        if (this.state === "open") this.state = "draining"
+        const turnedAway = this.turnAllAway()
+        return Effect.flatMap(Effect.exit(restore(Race.timeoutOption(this.awaitIdle, budget))), () => {
           const undelivered = this.finish("drained")
           const report: DrainReport = {
             bus: this.name,
@@ -496,8 +497,8 @@ export class Bus<A extends Event, I> implements Host<A> {
             report
           )
         })
-      )
-    })
+      })
+    )
 
   private finish(reason: "drained" | "closed"): ReadonlyArray<Undelivered> {
     this.state = "closed"

@@ -396,21 +396,27 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
         return { sessions: all.length, millis: now() - start }
       })
 
-    let drained: Deferred.Deferred<DrainReport> | undefined
+    let drained: Deferred.Deferred<DrainReport | undefined> | undefined
     const drain = (given?: DrainOptions): Effect.Effect<DrainReport> =>
-      Effect.suspend(() => {
-        if (drained !== undefined) {
-          return Deferred.await(drained)
-        }
-        const deferred = drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
-        return Effect.onExit(drainOnce(given), (exit) =>
-          Effect.suspend(() => {
-            if (exit._tag === "Failure") {
-              drained = undefined
-            }
-            return Deferred.done(deferred, exit)
-          }))
-      })
+      Effect.uninterruptibleMask((restore) =>
+        Effect.suspend(() => {
+          if (drained !== undefined) {
+            // whoever waits for a drain that is interrupted goes on with it
+            return restore(Effect.flatMap(
+              Deferred.await(drained),
+              (report) => report === undefined ? drain(given) : Effect.succeed(report)
+            ))
+          }
+          const deferred = drained = Deferred.unsafeMake<DrainReport | undefined>(FiberId.none)
+          return Effect.onExit(restore(drainOnce(given)), (exit) =>
+            Effect.sync(() => {
+              if (exit._tag === "Failure") {
+                drained = undefined
+              }
+              Deferred.unsafeDone(deferred, Effect.succeed(exit._tag === "Success" ? exit.value : undefined))
+            }))
+        })
+      )
 
     yield* Effect.addFinalizer(() => drain({ perSecond: Infinity }))
     const lifecycle = yield* Effect.serviceOption(Lifecycle)

@@ -163,9 +163,8 @@ export class Bus<A extends Event, I> implements Host<A> {
     handling: Handling | undefined,
     fiber: Fiber.RuntimeFiber<unknown, unknown>
   ): Draft<A> | Exclude<PublishError, EventLogStore.StoreError> {
-    // what is accepted may have consequences while the bus drains
-    if (this.state !== "open" && !(this.state === "draining" && handling?.active === true)) {
-      return new BusClosed({ bus: this.name, state: this.state })
+    if (!this.accepts(handling)) {
+      return this.busClosed()
     }
     if (this.isValid !== undefined && !this.isValid(event)) {
       return this.invalid(event, Either.getOrThrow(Either.flip(this.explain(event))))
@@ -187,6 +186,15 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
     const span = fiber.currentSpan
     return { id: 0, at: 0, topic, event, causationId, depth, trace: span === undefined ? undefined : traceOf(span) }
+  }
+
+  /** What was accepted may have consequences while the bus drains. */
+  private accepts(handling: Handling | undefined): boolean {
+    return this.state === "open" || (this.state === "draining" && handling?.active === true)
+  }
+
+  private busClosed(): BusClosed {
+    return new BusClosed({ bus: this.name, state: this.state === "closed" ? "closed" : "draining" })
   }
 
   private invalid(input: unknown, error: ParseResult.ParseError): InvalidEvent {
@@ -230,8 +238,9 @@ export class Bus<A extends Event, I> implements Host<A> {
       let request: Request<A> | undefined
       const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
         request = { drafts, payloads, clock, resume, done: false }
-        if (this.state === "closed") this.turnAway(request)
-        else this.admit(request, handling?.active !== true)
+        // again: a drain that began since the first look may have found everything idle already
+        if (this.accepts(handling)) this.admit(request, handling?.active !== true)
+        else this.turnAway(request)
       })
       // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
       return Effect.onInterrupt(restore(accepted), () =>
@@ -464,7 +473,7 @@ export class Bus<A extends Event, I> implements Host<A> {
     request.done = true
     this.refused += request.drafts.length
     this.metrics.refused.unsafeUpdate(request.drafts.length, Metrics.noTags)
-    request.resume(new BusClosed({ bus: this.name, state: this.state === "closed" ? "closed" : "draining" }))
+    request.resume(this.busClosed())
   }
 
   private turnAllAway(): number {

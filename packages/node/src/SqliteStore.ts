@@ -183,22 +183,29 @@ export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenE
      * told that it did not happen when it does.
      */
     const submit = <A>(write: boolean, run: () => A | PromiseLike<A>): Effect.Effect<A, Failure> =>
-      Effect.async((resume) => {
-        let settled: (() => void) | undefined
-        const takeBack = connection.submit(write, run, (value, failure) => {
-          resume(
-            failure === undefined
-              ? Effect.succeed(value as A)
-              : isDriverFailure(failure)
-              ? Effect.fail(failureOf(failure))
-              : Effect.die(failure)
-          )
-          settled?.()
+      Effect.suspend(() => {
+        let over = false
+        let onOver = () => {}
+        let takeBack = () => true
+        const result = Effect.async<A, Failure>((resume) => {
+          takeBack = connection.submit(write, run, (value, failure) => {
+            resume(
+              failure === undefined
+                ? Effect.succeed(value as A)
+                : isDriverFailure(failure)
+                ? Effect.fail(failureOf(failure))
+                : Effect.die(failure)
+            )
+            over = true
+            onOver()
+          })
         })
-        return Effect.async<void>((done) => {
-          settled = () => done(Effect.void)
-          if (takeBack()) done(Effect.void)
-        })
+        // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
+        return Effect.onInterrupt(result, () =>
+          Effect.async<void>((done) => {
+            onOver = () => done(Effect.void)
+            if (over || takeBack()) done(Effect.void)
+          }))
       })
 
     const { bounds, events } = yield* Effect.tryPromise({

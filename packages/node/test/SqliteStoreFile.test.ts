@@ -316,6 +316,26 @@ describe("SqliteStore", () => {
       assert.isBelow(commits, 30)
     }))
 
+  it.scopedLive("writes nothing for who was interrupted, whenever that happens", () =>
+    Effect.gen(function*() {
+      const { events } = yield* SqliteStore.make({ path: join(yield* scratch, "store.db") })
+      let takenBack = 0
+      // the scheduler lets the interrupt come after each number of operations
+      for (let operations = 10; operations < 60; operations++) {
+        const { last } = yield* events.bounds
+        const append = events.append(rows(last + 1, last + 1))
+        const writer = yield* Effect.fork(Effect.withMaxOpsBeforeYield(append, operations))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(writer)
+        const kept = (yield* events.bounds).last
+        // behind whatever is still queued
+        yield* events.trim(0)
+        assert.strictEqual((yield* events.bounds).last, kept, `interrupted after ${operations} operations`)
+        if (kept === last) takenBack++
+      }
+      assert.isAbove(takenBack, 0)
+    }))
+
   it.scopedLive("takes an interrupted write back, or waits for it", () =>
     Effect.gen(function*() {
       const store = yield* SqliteStore.make({ path: join(yield* scratch, "store.db") })

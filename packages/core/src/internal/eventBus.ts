@@ -234,20 +234,18 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
     const saturated = handling?.active === true ? this.saturated(drafts) : undefined
     if (saturated !== undefined) return this.refuse(saturated)
-    return Effect.uninterruptibleMask((restore) => {
-      let request: Request<A> | undefined
-      const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
-        request = { drafts, payloads, clock, resume, done: false }
-        // again: a drain that began since the first look may have found everything idle already
-        if (this.accepts(handling)) this.admit(request, handling?.active !== true)
-        else this.turnAway(request)
-      })
-      // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
-      return Effect.onInterrupt(restore(accepted), () =>
-        Effect.sync(() => {
-          if (request !== undefined) this.withdraw(request)
-        }))
+    let request: Request<A> | undefined
+    const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
+      request = { drafts, payloads, clock, resume, done: false }
+      // again: a drain that began since the first look may have found everything idle already
+      if (this.accepts(handling)) this.admit(request, handling?.active !== true)
+      else this.turnAway(request)
     })
+    // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
+    return Effect.onInterrupt(accepted, () =>
+      Effect.sync(() => {
+        if (request !== undefined) this.withdraw(request)
+      }))
   }
 
   private withdraw(request: Request<A>) {

@@ -1,0 +1,15 @@
+import * as Explore from "@holdfast/testing/Explore"
+import { Effect, Random } from "effect"
+
+export const seeds = Explore.sized(1_000, 100_000)
+export const timeout = Explore.sized(180_000, 7_200_000)
+
+export const ensure = (condition: boolean, message: () => string) =>
+  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
+
+/** Comes in the middle of what the others do. A sleep would not: time passes when nobody has anything left to do. */
+export const soon = (most = 20) =>
+  Effect.flatMap(
+    Random.nextIntBetween(0, most + 1),
+    (turns) => turns === 0 ? Effect.void : Effect.repeatN(Effect.yieldNow(), turns - 1)
+  )

@@ -1,135 +1,49 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as EventBus from "@holdfast/core/EventBus"
-import type { Format, Payload, Sink, SinkHandlers } from "@holdfast/http/SessionSink"
-import type { Envelope } from "@holdfast/http/SseFormat"
-import * as SseHub from "@holdfast/http/SseHub"
 import * as Explore from "@holdfast/testing/Explore"
-import { Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, Random, Scope } from "effect"
+import { ensure, seeds, soon, timeout } from "./support/explore.js"
+import { format, make, MemorySink } from "./support/hub.js"
 
-const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(180_000, 7_200_000)
-
-const Said = Schema.TaggedStruct("Said", { room: Schema.String })
-type Said = typeof Said.Type
-
-const ensure = (condition: boolean, message: () => string) =>
-  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
-
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-const line = (value: unknown) => encoder.encode(`${JSON.stringify(value)}\n`)
-
-type Heard =
-  | { readonly is: "event"; readonly id: number; readonly at: number; readonly topic: string }
-  | { readonly is: "gap"; readonly firstId: number; readonly lastId: number }
-  | { readonly is: "opening" | "farewell" | "heartbeat" }
-
-const format: Format<Envelope<unknown>> = {
-  name: "test",
-  event: ({ id, topic }, at) => line({ is: "event", id, at, topic }),
-  opening: () => line({ is: "opening" }),
-  gap: ({ firstId, lastId }) => line({ is: "gap", firstId, lastId }),
-  farewell: () => line({ is: "farewell" }),
-  heartbeat: () => undefined
+/** Takes what there is, and again while what was waiting for room goes on. */
+const reading = (sink: MemorySink) => {
+  const take = Effect.sync(() => sink.take())
+  return Effect.forever(Effect.zipRight(Effect.sleep("1 millis"), Effect.all([take, soon(10), take, soon(10), take])))
 }
-
-/** A connection in memory. `slow` ones take one payload at a time, and have room again when `take` is called. */
-class MemorySink implements Sink {
-  readonly heard: Array<Heard> = []
-  state: "new" | "open" | "ended" | "destroyed" = "new"
-  starts = 0
-  ends = 0
-  private held: Array<Payload> = []
-  private handlers: SinkHandlers | undefined
-  constructor(readonly slow: boolean) {}
-  start(handlers: SinkHandlers) {
-    this.starts++
-    this.state = "open"
-    this.handlers = handlers
-  }
-  write(payload: Payload) {
-    if (this.state === "new") throw new Error("written before it began")
-    if (this.state !== "open") return true
-    this.held.push(payload)
-    if (!this.slow) this.flush()
-    return !this.slow
-  }
-  buffered() {
-    return this.held.reduce((n, { byteLength }) => n + byteLength, 0)
-  }
-  end() {
-    this.ends++
-    if (this.state === "new") throw new Error("ended before it began")
-    this.flush()
-    if (this.state === "open") this.state = "ended"
-  }
-  destroy() {
-    this.held = []
-    if (this.state === "open") this.state = "destroyed"
-  }
-  private flush() {
-    for (const { bytes } of this.held) {
-      for (const text of decoder.decode(bytes).trim().split("\n")) this.heard.push(JSON.parse(text))
-    }
-    this.held = []
-  }
-  take() {
-    this.flush()
-    if (this.state === "open") this.handlers?.onReady()
-  }
-  leave() {
-    this.handlers?.onClose("client-left")
-  }
-  get ids() {
-    return this.heard.flatMap((heard) => heard.is === "event" ? [heard.id] : [])
-  }
-}
-
-const make = Effect.gen(function*() {
-  const bus = yield* EventBus.make({ name: "bus", schema: Said, topic: ({ room }) => room })
-  const hub = yield* SseHub.make({
-    source: {
-      subscribe: bus.subscribe({ name: "hub" }),
-      lastId: bus.lastId,
-      history: { after: (id, options) => bus.log.after(id, options) }
-    },
-    recent: 2
-  })
-  const publish = (room: string) => Effect.map(bus.publish({ _tag: "Said", room }), ({ id }) => id)
-  /** waits until the hub has fanned out all that was published */
-  const settled = Effect.gen(function*() {
-    const last = yield* bus.lastId
-    while ((yield* hub.stats).position < last) yield* Effect.sleep("1 millis")
-    yield* Effect.sleep("10 millis")
-  })
-  return { bus, hub, publish, settled }
-})
 
 describe("the hub under every interleaving", () => {
   it.effect("resume and live: each event of its topic once, in order", () =>
     Explore.check(
       Effect.gen(function*() {
-        const { hub, publish, settled } = yield* make
-        for (const room of ["a", "b", "a", "a"]) yield* publish(room)
-        const lastEventId = yield* Random.nextIntBetween(0, 5)
-        const fast = new MemorySink(false)
-        const slow = new MemorySink(true)
-        const open = (sink: MemorySink) => hub.open({ sink, format, following: [{ topic: "a" }], lastEventId })
-        const reader = yield* Effect.fork(Effect.forever(Effect.zipRight(
-          Effect.sleep("1 millis"),
-          Effect.sync(() => slow.take())
-        )))
-        const [, , ids] = yield* Effect.all([
-          open(fast),
-          open(slow),
-          Effect.forEach(["a", "b", "a"], (room) => Effect.map(publish(room), (id) => [room, id] as const))
+        const { hub, publish, settled } = yield* make((yield* Random.nextIntBetween(0, 2)) === 0)
+        const before = yield* Effect.forEach(["a", "b", "a", "a", "b", "a"], (room) =>
+          Effect.map(publish(room), (id) => [room, id] as const))
+        const lastEventId = yield* Random.nextIntBetween(0, 7)
+        const sinks = {
+          resumed: new MemorySink(false),
+          // its window begins before what the client has seen
+          slow: new MemorySink(true),
+          // it has seen nothing: the window says where it begins
+          windowed: new MemorySink(false)
+        }
+        const reader = yield* Effect.fork(reading(sinks.slow))
+        const [, , , ids] = yield* Effect.all([
+          hub.open({ sink: sinks.resumed, format, following: [{ topic: "a" }], lastEventId }),
+          hub.open({ sink: sinks.slow, format, following: [{ topic: "a", after: 0 }], lastEventId }),
+          hub.open({ sink: sinks.windowed, format, following: [{ topic: "a", after: lastEventId }] }),
+          Effect.forEach(["a", "a", "b", "a"], (room) =>
+            Effect.zipRight(
+              soon(5),
+              Effect.map(publish(room), (id) =>
+                [room, id] as const)
+            ))
         ], { concurrency: "unbounded" })
         yield* settled
         yield* Fiber.interrupt(reader)
-        slow.take()
-        const expected = [1, 3, 4, ...ids.filter(([room]) => room === "a").map(([, id]) => id)]
-          .filter((id) => id > lastEventId)
-        for (const [name, sink] of [["fast", fast], ["slow", slow]] as const) {
+        sinks.slow.take()
+        const expected = [...before, ...ids].filter(([room, id]) => room === "a" && id > lastEventId).map(([, id]) =>
+          id
+        )
+        for (const [name, sink] of Object.entries(sinks)) {
           yield* ensure(
             sink.ids.join() === expected.join(),
             () => `after ${lastEventId} the ${name} one heard ${JSON.stringify(sink.heard)}, not ${expected.join()}`
@@ -139,10 +53,43 @@ describe("the hub under every interleaving", () => {
       { seeds }
     ), timeout)
 
+  it.effect("follow while it catches up: each event of either topic once", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const { hub, publish, settled } = yield* make((yield* Random.nextIntBetween(0, 2)) === 0)
+        for (const room of ["a", "b", "a", "b", "a"]) yield* publish(room)
+        const after = yield* Random.nextIntBetween(0, 5)
+        const sinks = [new MemorySink(false), new MemorySink(true)]
+        const reader = yield* Effect.fork(reading(sinks[1]!))
+        const join = (sink: MemorySink) =>
+          Effect.gen(function*() {
+            const session = yield* hub.open({ sink, format, following: [{ topic: "a" }], lastEventId: 0 })
+            yield* soon()
+            yield* session.follow({ topic: "b", after })
+          })
+        const [, , ids] = yield* Effect.all([
+          join(sinks[0]!),
+          join(sinks[1]!),
+          Effect.forEach(["b", "a"], (room) => Effect.zipRight(soon(), publish(room)))
+        ], { concurrency: "unbounded" })
+        yield* settled
+        yield* Fiber.interrupt(reader)
+        sinks[1]!.take()
+        const expected = [1, 3, 5, ...[2, 4].filter((id) => id > after), ...ids].sort((a, b) => a - b)
+        for (const sink of sinks) {
+          yield* ensure(
+            sink.ids.toSorted((a, b) => a - b).join() === expected.join(),
+            () => `b after ${after}: heard ${JSON.stringify(sink.heard)}, not ${expected.join()}`
+          )
+        }
+      }),
+      { seeds }
+    ), timeout)
+
   it.effect("follow and unfollow, exactly to the event", () =>
     Explore.check(
       Effect.gen(function*() {
-        const { bus, hub, publish, settled } = yield* make
+        const { bus, hub, publish, settled } = yield* make()
         const sink = new MemorySink(false)
         yield* hub.open({ sink, format, following: [{ topic: "a" }], principal: "ann" })
         // the player walks from a to b between two events, while others talk in both rooms
@@ -178,7 +125,7 @@ describe("the hub under every interleaving", () => {
     () =>
       Explore.check(
         Effect.gen(function*() {
-          const { hub, publish } = yield* make
+          const { hub, publish } = yield* make()
           const sinks = [0, 1, 2, 3].map((n) => new MemorySink(n % 2 === 1))
           const clients = yield* Effect.forEach(sinks, (sink, n) =>
             Effect.fork(Effect.exit(Effect.scoped(Effect.flatMap(
@@ -187,12 +134,11 @@ describe("the hub under every interleaving", () => {
             )))))
           yield* Effect.all([
             Effect.forEach(["a", "a"], publish),
-            Effect.zipRight(Effect.sleep(yield* Random.nextIntBetween(0, 2)), Effect.sync(() => sinks[0]!.leave())),
-            hub.kick("p1"),
-            Fiber.interrupt(clients[2]!)
+            Effect.zipRight(soon(), Effect.sync(() => sinks[0]!.leave())),
+            Effect.zipRight(soon(), hub.kick("p1")),
+            Effect.zipRight(soon(), Fiber.interrupt(clients[2]!)),
+            Effect.zipRight(soon(40), Effect.all([hub.drain(), hub.drain()], { concurrency: 2 }))
           ], { concurrency: "unbounded" })
-          yield* Effect.sleep(yield* Random.nextIntBetween(0, 3))
-          yield* Effect.all([hub.drain(), hub.drain()], { concurrency: 2 })
           const ends = yield* Effect.forEach(clients, Fiber.await)
           yield* ensure(ends.length === 4, () => "a client waits for ever")
           const stats = yield* hub.stats
@@ -200,7 +146,22 @@ describe("the hub under every interleaving", () => {
           yield* ensure(stats.open === 0, () => `${stats.open} sessions are still open`)
           yield* ensure(stats.opened === ended, () => `${stats.opened} sessions began, ${ended} ended`)
           yield* ensure((yield* hub.sessions).length === 0, () => "a session is still listed")
+          yield* ensure(
+            (yield* hub.kick("p0")) + (yield* hub.kick("p1")) === 0,
+            () => "a principal still has a session"
+          )
           yield* ensure(sinks.every(({ starts }) => starts <= 1), () => "a sink was started twice")
+          const touched = sinks.filter(({ state }) => state !== "new").length
+          yield* ensure(touched === stats.opened, () => `${stats.opened} sessions, ${touched} connections that ended`)
+          for (const { heard, state } of sinks) {
+            const told = heard.flatMap(({ is }, at) => is === "farewell" ? [at] : [])
+            yield* ensure(
+              state === "ended"
+                ? told.join() === `${heard.length - 1}` && heard[0]!.is === "opening"
+                : told.length === 0,
+              () => `an ${state} connection heard ${JSON.stringify(heard)}`
+            )
+          }
           yield* ensure(sinks.every(({ state }) => state !== "open"), () => "a connection is still open")
           const late = yield* Effect.exit(
             Effect.scoped(hub.open({ sink: new MemorySink(false), format, following: [] }))
@@ -212,11 +173,29 @@ describe("the hub under every interleaving", () => {
     timeout
   )
 
+  it.effect("a drain that is interrupted: whoever else waits for it ends every session", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const { hub } = yield* make()
+        const sinks = [0, 1, 2].map(() => new MemorySink(false))
+        yield* Effect.forEach(sinks, (sink) => hub.open({ sink, format, following: [{ topic: "a" }] }))
+        // one farewell at a time
+        const drains = yield* Effect.forEach([1, 2], () => Effect.fork(hub.drain({ perSecond: 20 })))
+        yield* Effect.sleep((yield* Random.nextIntBetween(0, 3)) * 50)
+        yield* soon()
+        yield* Fiber.interrupt(drains[0]!)
+        const exit = yield* Fiber.await(drains[1]!)
+        yield* ensure(Exit.isSuccess(exit), () => `the other drain: ${exit}`)
+        yield* ensure(sinks.every(({ state }) => state === "ended"), () => "a session has not ended")
+      }),
+      { seeds }
+    ), timeout)
+
   it.effect("the end of the hub's scope ends everything", () =>
     Explore.check(
       Effect.gen(function*() {
         const scope = yield* Scope.make()
-        const { hub, publish } = yield* Scope.extend(make, scope)
+        const { hub, publish } = yield* Scope.extend(make(), scope)
         const sink = new MemorySink(false)
         const client = yield* Effect.fork(Effect.exit(Effect.scoped(Effect.flatMap(
           hub.open({ sink, format, following: [{ topic: "*" }] }),
@@ -232,7 +211,7 @@ describe("the hub under every interleaving", () => {
   it.effect("is deterministic", () =>
     Effect.gen(function*() {
       const report = yield* Explore.checkDeterminism(Effect.gen(function*() {
-        const { hub, publish, settled } = yield* make
+        const { hub, publish, settled } = yield* make()
         yield* hub.open({ sink: new MemorySink(false), format, following: [{ topic: "*" }] })
         yield* publish("a")
         yield* settled

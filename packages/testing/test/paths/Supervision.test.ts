@@ -2,13 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
 import * as Explore from "@holdfast/testing/Explore"
-import { Effect, Exit, Random, Schedule, Scope } from "effect"
-
-const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(180_000, 7_200_000)
-
-const ensure = (condition: boolean, message: () => string) =>
-  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
+import { Effect, Exit, Fiber, Random, Schedule, Scope } from "effect"
+import { ensure, seeds, soon, timeout } from "./support/explore.js"
 
 /** Children that count themselves: never two incarnations of one at a time. */
 const makeChildren = () => {
@@ -54,6 +49,7 @@ describe("supervision under every interleaving", () => {
             name: "top",
             strategy: (["one_for_one", "one_for_all", "rest_for_one"] as const)[yield* Random.nextIntBetween(0, 3)]!,
             intensity: 3,
+            ...((yield* Random.nextBoolean) ? { backoff: Schedule.spaced("5 seconds") } : {}),
             children: [
               spec("steady", Effect.never),
               spec("crashing", crash(Effect.sleep("1 second"))),
@@ -71,9 +67,19 @@ describe("supervision under every interleaving", () => {
           Effect.sleep(yield* Random.nextIntBetween(0, 3_000))
         ], { concurrency: "unbounded" })
         yield* supervisor.children
+        // in the middle of other commands: each of them gets an answer
+        const command = (run: Effect.Effect<void, unknown>) => Effect.fork(Effect.exit(Effect.zipRight(soon(10), run)))
+        const commands = [
+          yield* command(supervisor.startChild(spec("twin", Effect.never))),
+          yield* command(supervisor.startChild(spec("twin", Effect.never))),
+          yield* command(supervisor.restartChild("steady")),
+          yield* command(supervisor.stopChild("crashing"))
+        ]
+        yield* soon(30)
         yield* Scope.close(scope, Exit.void)
+        yield* Effect.forEach(commands, Fiber.join)
         yield* ensure(overlap() === "", () => `two incarnations of ${overlap()} at a time`)
-        for (const name of ["steady", "crashing", "worker", "late"]) {
+        for (const name of ["steady", "crashing", "worker", "late", "twin"]) {
           yield* ensure(alive(name) === 0, () => `${name} outlived its supervisor`)
         }
         const registry = yield* FiberRegistry.FiberRegistry

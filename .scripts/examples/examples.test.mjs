@@ -1,6 +1,6 @@
 // Every ```ts block of the README and of docs/ is typechecked and run as a module of its own, as a reader would run it:
 // against the built packages, in a fresh process. A block marked ```ts no-run is typechecked only.
-import { assert, beforeAll, describe, it } from "@effect/vitest"
+import { beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { execFile } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"

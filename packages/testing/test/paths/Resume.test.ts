@@ -2,15 +2,14 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import { describe, it } from "@effect/vitest"
 import * as EventBus from "@holdfast/core/EventBus"
+import * as Race from "@holdfast/core/Race"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import * as Explore from "@holdfast/testing/Explore"
 import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
 import * as Harness from "@holdfast/testing/Harness"
 import { Context, Effect, Exit, Layer, Random, Schema } from "effect"
-
-const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(180_000, 7_200_000)
+import { ensure, seeds, soon, timeout } from "./support/explore.js"
 
 const Said = Schema.TaggedStruct("Said", { n: Schema.Number })
 class Bus extends EventBus.Tag("test/ResumeBus")<Bus, typeof Said.Type>() {}
@@ -47,14 +46,13 @@ const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
         }
       })
       const patience = yield* Random.nextIntBetween(0, 40)
-      yield* Effect.raceFirst(Effect.exit(Effect.scoped(read)), Effect.sleep(patience))
+      // in the middle of what happens then
+      const cut = Effect.zipRight(Effect.sleep(patience), soon(40))
+      yield* Race.first(Effect.exit(Effect.scoped(read)), cut)
       yield* Effect.sleep("1 millis")
     }
     return got
   })
-
-const ensure = (condition: boolean, message: () => string) =>
-  condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))
 
 const program = (clients: boolean) =>
   Effect.gen(function*() {

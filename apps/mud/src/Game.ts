@@ -203,13 +203,15 @@ const make = Effect.gen(function*() {
       }
       // Folded once more: the state takes the ids and instants that the log gave.
       let after = before.world
-      for (const { data: shape, done, events: { length }, from, reply } of decided) {
+      const answers = decided.map(({ data: shape, done, events: { length }, from, reply }) => {
         const facts = published.value.slice(from, from + length)
         after = facts.reduce(World.evolve, after)
-        yield* Deferred.succeed(done, { reply, facts, data: shape, world: after })
-      }
+        return Deferred.succeed(done, { reply, facts, data: shape, world: after })
+      })
       ahead = after
       yield* Ref.set(state, { data, world: after })
+      // Only now: who is answered looks at the state next.
+      yield* Effect.all(answers, { discard: true })
       batches += 1
       transactions += decided.length
       if (after.lastId - saved >= snapshotEvery) {

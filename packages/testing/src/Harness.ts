@@ -355,7 +355,8 @@ const connect = (
   options: Parameters<Harness<never>["sse"]>[1] = {}
 ): ReturnType<Harness<never>["sse"]> =>
   Effect.gen(function*() {
-    const response = yield* http.get(path, {
+    // with the scope: a stream that nobody has begun to read ends, too
+    const response = yield* HttpClient.withScope(http).get(path, {
       headers: {
         accept: Sse.contentType,
         ...(options.lastEventId === undefined ? {} : { "last-event-id": options.lastEventId }),

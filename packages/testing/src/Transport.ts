@@ -22,7 +22,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { Cause, Context, Data, Deferred, Effect, Fiber, Layer, Mailbox, Ref, Runtime, Stream } from "effect"
+import { Cause, Context, Data, Deferred, Effect, Fiber, Layer, Mailbox, Option, Ref, Runtime, Stream } from "effect"
 import type { Scope } from "effect"
 import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
@@ -117,7 +117,10 @@ export const layer = (
           const exchange = exchanges.get(request.source as object)
           return exchange === undefined ? Effect.void : send(exchange, request, response, capacity)
         }
-        const handled = HttpApp.toHandled(app, respond, middleware)
+        // a request that its client has left was interrupted, and is no crash
+        const handled = Effect.uninterruptibleMask((restore) =>
+          Effect.catchAllCause(restore(HttpApp.toHandled(app, respond, middleware)), withoutResponse)
+        )
         const handler: Handler = (request, exchange) => {
           exchanges.set(request.source as object, exchange)
           const task = Effect.acquireUseRelease(
@@ -155,17 +158,21 @@ export const layer = (
     const abort = (fiber: Fiber.RuntimeFiber<void>) => fiber.interruptAsFork(HttpServerError.clientAbortFiberId)
 
     const client = HttpClient.make((request, url, signal) =>
-      Effect.gen(function*() {
-        const { exchange, fiber } = yield* start(request, url, undefined)
-        const onAbort = () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
-        signal.addEventListener("abort", onAbort, { once: true })
-        const answer = yield* Deferred.await(exchange.answer).pipe(Effect.onInterrupt(() => abort(fiber)))
-        if (answer._tag === "Upgraded") return yield* gone(request, "upgraded without being asked")
-        const body = answer.body === undefined || answer.body instanceof Uint8Array
-          ? answer.body
-          : Stream.ensuring(answer.body, abort(fiber))
-        return new MemoryResponse(request, answer.response, request.method === "HEAD" ? undefined : body)
-      })
+      // a request that has begun is answered, or aborted
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const { exchange, fiber } = yield* start(request, url, undefined)
+          const onAbort = () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+          if (signal.aborted) onAbort()
+          else signal.addEventListener("abort", onAbort, { once: true })
+          const answer = yield* restore(Deferred.await(exchange.answer)).pipe(Effect.onInterrupt(() => abort(fiber)))
+          if (answer._tag === "Upgraded") return yield* gone(request, "upgraded without being asked")
+          const body = answer.body === undefined || answer.body instanceof Uint8Array
+            ? answer.body
+            : Stream.ensuring(answer.body, abort(fiber))
+          return new MemoryResponse(request, answer.response, request.method === "HEAD" ? undefined : body)
+        })
+      )
     ).pipe(
       HttpClient.mapRequest((request) =>
         request.url.startsWith("/") ? HttpClientRequest.setUrl(request, `${base}${request.url}`) : request
@@ -250,6 +257,12 @@ const send = (
       })
     }
   }
+}
+
+/** The platform puts the response that it sent into the cause. */
+const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {
+  const [, stripped] = HttpServerError.causeResponseStripped(cause)
+  return Option.isSome(stripped) && !Cause.isEmpty(stripped.value) ? Effect.failCause(stripped.value) : Effect.void
 }
 
 const encoder = new TextEncoder()

@@ -305,6 +305,21 @@ describe("clients of the harness", () => {
       yield* Scope.close(client, Exit.void)
     }))
 
+  it.effect("leaves no request behind, and calls none a crash, whenever a client goes away", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const { crashes, openRequests, sse } = yield* Harness.make(app)
+        const client = yield* Effect.fork(Effect.scoped(Effect.flatMap(sse("/events"), ({ next }) => next)))
+        yield* Effect.repeatN(Effect.yieldNow(), yield* Random.nextIntBetween(0, 80))
+        yield* Fiber.interrupt(client)
+        yield* Effect.sleep("10 seconds")
+        const left = yield* openRequests
+        if (left > 0) return yield* Effect.dieMessage(`${left} requests are open`)
+        if ((yield* crashes).length > 0) return yield* Effect.dieMessage("a request crashed")
+      }),
+      { seeds: Explore.sized(300, 20_000), settle: "1 minute" }
+    ), 600_000)
+
   it.effect("is explored like any other program", () =>
     Effect.gen(function*() {
       // two buyers, one ticket: check, then act over two requests at once

@@ -499,10 +499,19 @@ const firstDifference = (a: Run<unknown, unknown>, b: Run<unknown, unknown>): re
   return [shownExit(a), shownExit(b)]
 }
 
+/** The message, which may have several lines, without the stack. */
+const shownCause = (cause: Cause.Cause<unknown>): string => {
+  const lines = Cause.pretty(cause).split("\n")
+  const stack = lines.findIndex((line) => /^ +at /.test(line))
+  return lines.slice(0, stack === -1 ? maxCause : Math.min(stack, maxCause)).join("\n")
+}
+
+const maxCause = 12
+
 const shownExit = (run: Run<unknown, unknown>): string =>
   Option.match(run.exit, {
     onNone: () => "no result",
-    onSome: (exit) => Exit.isSuccess(exit) ? "success" : Cause.pretty(exit.cause).split("\n")[0]!
+    onSome: (exit) => Exit.isSuccess(exit) ? "success" : shownCause(exit.cause)
   })
 
 /** What the program failed with, defect or error. */
@@ -518,7 +527,7 @@ const placesOf = (run: Run<unknown, unknown>): ReadonlyArray<string> => {
 
 const heads: { readonly [verdict in Exclude<Verdict, "failed">]: string } = {
   blocked: "everything is blocked: no fiber can run, and no timer is left to wake one",
-  livelock: "the program does not end: the limit of operations or of virtual time was reached",
+  livelock: "the program does not end: the limit of operations or of virtual time was reached (maxOperations, maxTime)",
   leaked: "the program ended, and left behind:",
   ok: "the program ended well"
 }

@@ -71,11 +71,13 @@ export const caller = (place: Place | undefined): string | undefined => {
   return first === undefined ? undefined : first.dependency ?? "user"
 }
 
+const maxFrames = 3
+
 /** A stack, for an error, that leads to places as `show` gives them: reporters print the code around its first line. */
 export const stackTo = (header: string, shown: ReadonlyArray<string>): string =>
   [
     header,
-    ...shown.flatMap((place) => {
+    ...shown.slice(0, maxFrames).flatMap((place) => {
       const [, file, line] = /^(.*):(\d+)$/.exec(place) ?? []
       const path = file === undefined ? "" : resolve(root, file)
       return file !== undefined && existsSync(path) ? [`    at ${path}:${line}:1`] : []

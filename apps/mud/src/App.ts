@@ -1,0 +1,38 @@
+/**
+ * The application: this list is what runs. What it stands on is left open for `main.ts`, and for tests, to provide: a
+ * server, files, and where the state is kept.
+ *
+ * @since 0.1.0
+ */
+import { Layer } from "effect"
+import * as Banner from "./Banner.js"
+import * as Characters from "./Characters.js"
+import * as Game from "./Game.js"
+import * as Housekeeping from "./Housekeeping.js"
+import * as OperatorFeed from "./OperatorFeed.js"
+import * as Players from "./Players.js"
+import * as PlayerStreams from "./PlayerStreams.js"
+import * as Reshape from "./Reshape.js"
+import type { Settings } from "./Settings.js"
+import * as Sky from "./Sky.js"
+import * as Tokens from "./Tokens.js"
+import * as Web from "./Web.js"
+import * as CurrentWorldData from "./world/CurrentWorldData.js"
+import * as WorldBus from "./WorldBus.js"
+import * as WorldTicker from "./WorldTicker.js"
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (settings: Settings) =>
+  Banner.layer(settings).pipe(
+    // what acts: requests, the sky, characters, sleepers, new data
+    Layer.provide([Web.layer(settings), Sky.layer, Characters.layer, Housekeeping.layer, Reshape.layer]),
+    Layer.provide([OperatorFeed.layer(settings), Players.layer(settings)]),
+    // the world: one writer, the streams that show it, the clock that moves it
+    Layer.provide([Game.layer, Tokens.layer, WorldTicker.layer(settings)]),
+    Layer.provide([PlayerStreams.layer, CurrentWorldData.layer(settings.world)]),
+    // everything that happens goes over the bus, and into its log first
+    Layer.provide(WorldBus.layer)
+  )

@@ -3,6 +3,11 @@ import * as Race from "@holdfast/core/Race"
 import * as Explore from "@holdfast/testing/Explore"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
 import { Deferred, Effect, Exit, Fiber, FiberRef, Option, Ref, TestClock } from "effect"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const packages = fileURLToPath(new URL("../..", import.meta.url))
 
 /** Interrupts a race after each number of operations at which the scheduler lets others go on. */
 const hangs = (race: Effect.Effect<unknown>) =>
@@ -33,6 +38,19 @@ describe("Race", () => {
       const found = yield* LeakCheck.background(hangs(Effect.raceFirst(Effect.never, Effect.never)))
       assert.isAbove(found.length, 0, "effect has mended its races: Race can go")
     }))
+
+  it("is what the library uses, and nothing else", () => {
+    const files = readdirSync(packages).flatMap((name) =>
+      readdirSync(join(packages, name, "src"), { recursive: true, encoding: "utf8" })
+        .filter((file) => file.endsWith(".ts"))
+        .map((file) => join(packages, name, "src", file))
+    )
+    const uses = files.filter((file) =>
+      /^(?!\s*(?:\*|\/\/)).*Effect\.(?:race|timeout)/m.test(readFileSync(file, "utf8"))
+    )
+    assert.isAbove(files.length, 80)
+    assert.deepStrictEqual(uses, [])
+  })
 
   it.effect("ends whenever it is interrupted, and leaves nothing", () =>
     Explore.check(

@@ -550,7 +550,7 @@ export const render = (run: Run<unknown, unknown>, tried?: number, lines = 40): 
     }: ${run.steps} steps, ${run.operations} operations, ${run.millis} ms of virtual time, fingerprint ${run.fingerprint}`,
     `replay with Explore.replay(program, ${run.seed}) or HOLDFAST_SEED=${run.seed}`,
     ...run.escapes.map((escape) => `not governed by the seed: ${escape}`),
-    ...Trace.render(run.events, run.names, lines)
+    ...Trace.render(run.events, run.names, run.verdict === "failed", lines)
   ].join("\n")
 }
 

@@ -17,19 +17,20 @@ export * from "@effect/vitest"
  * @since 0.1.0
  * @category models
  */
+export type Variants<F> = F & { readonly skip: F; readonly only: F; readonly fails: F }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface Methods extends EffectVitest.Vitest.Methods {
   /**
    * A scoped test that fails when it leaves a fiber, scope, socket, timer or listener behind. With the setup file every
    * test is checked so; this one is checked without it, too.
    */
-  readonly leakFree: LeakFree
+  readonly leakFree: Variants<LeakFree>
   /** Tries the Effect under many seeds: see `Explore.check`. */
-  readonly explore: (
-    name: string,
-    options: Explore.Options,
-    self: () => Effect.Effect<unknown, unknown, Scope.Scope>,
-    timeout?: number | TestOptions
-  ) => void
+  readonly explore: Variants<ExploreTest>
 }
 
 /**
@@ -49,8 +50,32 @@ export interface LeakFree {
   ): void
 }
 
-const leakFree: LeakFree = (name, self, options) =>
-  EffectVitest.it.effect(
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExploreTest {
+  (
+    name: string,
+    options: Explore.Options,
+    self: () => Effect.Effect<unknown, unknown, Scope.Scope>,
+    timeout?: number | TestOptions
+  ): void
+}
+
+type Register = EffectVitest.Vitest.Test<TestServices.TestServices>
+
+const variants = <F extends object>(make: (register: Register) => F): Variants<F> => {
+  const { effect } = EffectVitest.it
+  return Object.assign(make(effect), {
+    skip: make(effect.skip),
+    only: make(effect.only),
+    fails: make(effect.fails)
+  })
+}
+
+const leakFree = variants((register): LeakFree => (name, self, options) =>
+  register(
     name,
     (context) =>
       LeakCheck.check(Effect.scoped(Effect.suspend(() => self(context))), {
@@ -59,9 +84,11 @@ const leakFree: LeakFree = (name, self, options) =>
       }),
     options
   )
+)
 
-const explore: Methods["explore"] = (name, options, self, timeout) =>
-  EffectVitest.it.effect(name, () => Explore.check(Effect.suspend(self), options), timeout)
+const explore = variants((register): ExploreTest => (name, options, self, timeout) =>
+  register(name, () => Explore.check(Effect.suspend(self), options), timeout)
+)
 
 /**
  * @since 0.1.0

@@ -20,6 +20,16 @@ describe("it", () => {
       assert.strictEqual(yield* Ref.get(n), 2)
     }))
 
+  it.leakFree.fails("fails a test that leaks", () => Effect.forkDaemon(Effect.never), { grace: "10 millis" })
+
+  it.explore.fails("fails a program that some seed breaks", { seeds: 100 }, () =>
+    Effect.gen(function*() {
+      const n = yield* Ref.make(0)
+      const add = Effect.flatMap(Ref.get(n), (before) => Ref.set(n, before + 1))
+      yield* Effect.all([add, add], { concurrency: 2 })
+      assert.strictEqual(yield* Ref.get(n), 2)
+    }))
+
   it.effect("names the owner path of what was left", () =>
     Effect.gen(function*() {
       const leaky = Effect.gen(function*() {

@@ -7,6 +7,7 @@ interface Row {
   readonly at: number
   readonly fiber: number
   readonly text: string
+  readonly place: string | undefined
   times: number
 }
 
@@ -54,10 +55,10 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
   const source = Place.makeReader()
   const lines = new Map<number, string>()
   const rows: Array<Row> = []
-  const add = ({ at, fiber, step }: Event, text: string) => {
+  const add = ({ at, fiber, kind, place, step }: Event, text: string) => {
     const last = rows.at(-1)
     if (last !== undefined && last.fiber === fiber && last.text === text) last.times++
-    else rows.push({ step, at, fiber, text, times: 1 })
+    else rows.push({ step, at, fiber, text, place: kind === "line" ? place : undefined, times: 1 })
   }
   for (const event of events) {
     switch (event.kind) {
@@ -85,23 +86,35 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
   return rows
 }
 
-/** The last `count` rows, under a heading that says how many there are. */
+const fileOf = (place: string | undefined) => place?.replace(/:\d+$/, "")
+
+/** What a program that failed did after the last line of its own file is clean-up. */
+const endOf = (rows: ReadonlyArray<Row>): number => {
+  const program = fileOf(rows.find(({ place }) => place !== undefined)?.place)
+  const last = rows.findLastIndex(({ place }) => place !== undefined && fileOf(place) === program)
+  return last === -1 ? rows.length : last + 1
+}
+
+/** The last `count` rows, those before the failure if there was one, under a heading that says how many there are. */
 export const render = (
   events: ReadonlyArray<Event>,
   names: ReadonlyMap<number, string>,
+  failed: boolean,
   count: number
 ): ReadonlyArray<string> => {
   const rows = rowsOf(events)
-  const shown = rows.slice(-count)
+  const end = failed ? endOf(rows) : rows.length
+  const shown = rows.slice(Math.max(0, end - count), end)
   const label = (fiber: number) => {
     const name = names.get(fiber)
     return fiber < 0 ? "" : name === undefined ? `#${fiber}` : `#${fiber} ${name}`
   }
   const width = Math.min(32, Math.max(0, ...shown.map(({ fiber }) => label(fiber).length)))
   return [
-    shown.length < rows.length ? `the last ${shown.length} of ${rows.length} moves:` : "moves:",
+    shown.length < end ? `the last ${shown.length} of ${end} moves:` : "moves:",
     ...shown.map((row) =>
       `${stamp(row)}${label(row.fiber).padEnd(width)}  ${row.text}${row.times === 1 ? "" : ` (${row.times} times)`}`
-    )
+    ),
+    ...(end < rows.length ? [`and ${rows.length - end} more, of fibers that end`] : [])
   ]
 }

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Boundary from "@holdfast/testing/Boundary"
 import { Context, Effect, FiberRef } from "effect"
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -80,6 +80,22 @@ it.effect("b", () => Effect.promise(async () => {}))
       ...Boundary.scanFiles([join(root, ".scripts")], ".test.mjs")
     ].map((escape) => ({ ...escape, file: escape.file.slice(root.length) }))
     assert.strictEqual(Boundary.render(escapes), "")
+  })
+})
+
+describe("every project of the workspace", () => {
+  it("runs its tests leak-checked", () => {
+    const shared = readFileSync(join(root, ".scripts/vitest.project.js"), "utf8")
+    assert.match(shared, /setupFiles: \[`\$\{root\}packages\/testing\/src\/setup\.ts`\]/)
+    const configs = ["packages", "apps"].flatMap((group) =>
+      readdirSync(join(root, group)).map((name) => join(root, group, name, "vitest.config.ts"))
+    ).concat(join(root, ".scripts/examples/vitest.config.js"))
+    assert.isAbove(configs.length, 6)
+    for (const config of configs) {
+      const text = readFileSync(config, "utf8")
+      assert.match(text, /from "[^"]*\/vitest\.project\.js"/, config)
+      assert.notInclude(text, "setupFiles", config)
+    }
   })
 })
 

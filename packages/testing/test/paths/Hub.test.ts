@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Random, Scope } from "effect"
 import { ensure, seeds, soon, timeout } from "./support/explore.js"
-import { format, make, MemorySink } from "./support/hub.js"
+import { format, make, makeBus, makeHub, MemorySink } from "./support/hub.js"
 
 /** Takes what there is, and again while what was waiting for room goes on. */
 const reading = (sink: MemorySink) => {
@@ -49,6 +49,33 @@ describe("the hub under every interleaving", () => {
             () => `after ${lastEventId} the ${name} one heard ${JSON.stringify(sink.heard)}, not ${expected.join()}`
           )
         }
+      }),
+      { seeds }
+    ), timeout)
+
+  it.effect("a hub that begins while others publish misses nothing", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const bus = yield* makeBus
+        const publish = Effect.zipRight(soon(5), bus.publish({ _tag: "Said", room: "a" }))
+        const begin = Effect.gen(function*() {
+          yield* soon()
+          const hub = yield* makeHub(bus, yield* Random.nextBoolean)
+          const fresh = new MemorySink(false)
+          yield* hub.open({ sink: fresh, format, following: [{ topic: "a" }], lastEventId: 0 })
+          yield* soon()
+          const resumed = new MemorySink(false)
+          const seen = yield* bus.lastId
+          yield* hub.open({ sink: resumed, format, following: [{ topic: "a" }], lastEventId: seen })
+          return { fresh, resumed, seen }
+        })
+        const [{ fresh, resumed, seen }] = yield* Effect.all([begin, Effect.replicateEffect(publish, 6)], {
+          concurrency: 2
+        })
+        yield* Effect.sleep("10 millis")
+        yield* ensure(fresh.ids.join() === "1,2,3,4,5,6", () => `the first one heard ${fresh.ids.join()}`)
+        const rest = [1, 2, 3, 4, 5, 6].filter((id) => id > seen)
+        yield* ensure(resumed.ids.join() === rest.join(), () => `after ${seen} it heard ${resumed.ids.join()}`)
       }),
       { seeds }
     ), timeout)

@@ -55,8 +55,8 @@ describe("shutdown under every interleaving", () => {
         const jobs = yield* Effect.replicateEffect(Effect.fork(job), yield* Random.nextIntBetween(0, 4))
         yield* Effect.sleep(yield* Random.nextIntBetween(0, 2_000))
         const before = yield* Clock.currentTimeMillis
-        // admitted, refused or interrupted: it must not matter when it comes
-        jobs.push(yield* Effect.fork(job))
+        // admitted, refused or interrupted: it must not matter when they come
+        jobs.push(...(yield* Effect.replicateEffect(Effect.fork(job), 4)))
         const [one, two] = yield* Effect.all([
           lifecycle.shutdown(reason),
           lifecycle.shutdown(reason),

@@ -25,13 +25,14 @@ export const format: Format<Envelope<unknown>> = {
   heartbeat: () => undefined
 }
 
-/** A connection in memory. `slow` ones take one payload at a time, and have room again when `take` is called. */
+/** A connection in memory. `slow` ones are full after each payload, and say once that they have room, when `take` is called. */
 export class MemorySink implements Sink {
   readonly heard: Array<Heard> = []
   state: "new" | "open" | "ended" | "destroyed" = "new"
   starts = 0
   ends = 0
   private held: Array<Payload> = []
+  private full = false
   private handlers: SinkHandlers | undefined
   constructor(readonly slow: boolean) {}
   start(handlers: SinkHandlers) {
@@ -45,7 +46,8 @@ export class MemorySink implements Sink {
     if (this.state !== "open") return true
     this.held.push(payload)
     if (!this.slow) this.flush()
-    return !this.slow
+    this.full = this.slow
+    return !this.full
   }
   buffered() {
     return this.held.reduce((n, { byteLength }) => n + byteLength, 0)
@@ -68,7 +70,9 @@ export class MemorySink implements Sink {
   }
   take() {
     this.flush()
-    if (this.state === "open") this.handlers?.onReady()
+    if (this.state !== "open" || !this.full) return
+    this.full = false
+    this.handlers?.onReady()
   }
   leave() {
     this.handlers?.onClose("client-left")
@@ -78,14 +82,21 @@ export class MemorySink implements Sink {
   }
 }
 
+export const makeBus = EventBus.make({ name: "bus", schema: Said, topic: ({ room }) => room })
+
 /** `lossy`: the hub loses events when it is behind, as that of `SseHub.fromBus` does, and must fetch them. */
+export const makeHub = (bus: EventBus.EventBus<Said>, lossy = false) =>
+  SseHub.make({
+    source: lossy
+      ? SseHub.fromBus(bus, { capacity: 1 })
+      : { ...SseHub.fromBus(bus), subscribe: bus.subscribe({ name: "hub" }) },
+    recent: 2
+  })
+
 export const make = (lossy = false) =>
   Effect.gen(function*() {
-    const bus = yield* EventBus.make({ name: "bus", schema: Said, topic: ({ room }) => room })
-    const source = lossy
-      ? SseHub.fromBus(bus, { capacity: 1 })
-      : { ...SseHub.fromBus(bus), subscribe: bus.subscribe({ name: "hub" }) }
-    const hub = yield* SseHub.make({ source, recent: 2 })
+    const bus = yield* makeBus
+    const hub = yield* makeHub(bus, lossy)
     const publish = (room: string) => Effect.map(bus.publish({ _tag: "Said", room }), ({ id }) => id)
     /** waits until the hub has fanned out all that was published */
     const settled = Effect.gen(function*() {

@@ -15,10 +15,18 @@ const Said = Schema.TaggedStruct("Said", { n: Schema.Number })
 class Bus extends EventBus.Tag("test/ResumeBus")<Bus, typeof Said.Type>() {}
 class Hub extends Context.Tag("test/ResumeHub")<Hub, SseHub.Service>() {}
 
-const authorize = () => Effect.succeed({ following: [{ topic: "Said" }] })
-
-const app = (bus: Layer.Layer<Bus>) =>
-  HttpRouter.empty.pipe(
+/** `present` counts those who have arrived and not left, as an application would. */
+const app = (bus: Layer.Layer<Bus>, present: Set<object>) => {
+  const authorize = () =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const who = {}
+        present.add(who)
+        return who
+      }),
+      (who) => Effect.sync(() => present.delete(who))
+    ).pipe(Effect.zipRight(soon(5)), Effect.as({ following: [{ topic: "Said" }] }))
+  return HttpRouter.empty.pipe(
     (router) =>
       Layer.unwrapEffect(
         Effect.map(Hub, (hub) => HttpServer.serve(SseRoute.mount("/events", { hub, authorize })(router)))
@@ -29,6 +37,7 @@ const app = (bus: Layer.Layer<Bus>) =>
     )),
     Layer.provideMerge(bus)
   )
+}
 
 /** A page that reads, loses its connection at any moment, and comes back with the last id that it has seen. */
 const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
@@ -57,8 +66,10 @@ const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
 const program = (clients: boolean) =>
   Effect.gen(function*() {
     const bus = Bus.layer({ schema: Said })
+    const present = new Set<object>()
+    const whole = app(bus, present)
     const harness = yield* Harness.make(
-      clients ? app(bus).pipe(Layer.provide(FaultyPorts.clients)) : app(bus),
+      clients ? Layer.provide(whole, FaultyPorts.clients) : whole,
       { faults: { only: true, points: { "client.stalls": 0.1 } } }
     )
     const publish = harness.run(Effect.flatMap(Bus, (bus) =>
@@ -73,6 +84,7 @@ const program = (clients: boolean) =>
     // who has gone has gone at once; who stalls is given up in time
     yield* Effect.sleep(clients ? "2 minutes" : "10 millis")
     const { open } = yield* hub.stats
+    yield* ensure(present.size === 0, () => `${present.size} who went away are still there`)
     yield* ensure(open === 0, () => `${open} sessions are left of pages that went away`)
     yield* ensure((yield* harness.openRequests) === 0, () => "a request is still open")
     yield* ensure(Exit.isSuccess(yield* Effect.exit(harness.shutdown)), () => "the shutdown failed")

@@ -82,6 +82,24 @@ describe("shutdown under every interleaving", () => {
       { seeds, settle: "1 minute" }
     ), timeout)
 
+  it.effect("waits for work that comes as it begins, or refuses it", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const lifecycle = yield* Lifecycle.make({ log: false })
+        let atWork = 0
+        const work = Effect.acquireUseRelease(
+          Effect.sync(() => atWork++),
+          () => Effect.sleep("1 second"),
+          () => Effect.sync(() => atWork--)
+        )
+        const coming = yield* Effect.fork(Effect.exit(lifecycle.admit("work", work)))
+        yield* lifecycle.shutdown(reason)
+        yield* ensure(atWork === 0, () => "the shutdown was over before the work was")
+        yield* Fiber.join(coming)
+      }),
+      { seeds, settle: "1 minute" }
+    ), timeout)
+
   it.effect("ends within its time when hooks, fibers and finalizers hang or die", () =>
     Explore.check(
       Effect.gen(function*() {

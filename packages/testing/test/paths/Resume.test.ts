@@ -54,9 +54,11 @@ const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
           lastEventId = id!
         }
       })
+      // while it is being opened, or in the middle of what happens later
       const patience = yield* Random.nextIntBetween(0, 40)
-      // in the middle of what happens then
-      const cut = Effect.zipRight(Effect.sleep(patience), soon(40))
+      const cut = (yield* Random.nextIntBetween(0, 3)) === 0
+        ? soon(120)
+        : Effect.zipRight(Effect.sleep(patience), soon(40))
       yield* Race.first(Effect.exit(Effect.scoped(read)), cut)
       yield* Effect.sleep("1 millis")
     }

@@ -18,13 +18,13 @@ import { dual } from "effect/Function"
 
 type Running<A, E> = Fiber.RuntimeFiber<A, E>
 
-const firstOf = <A, E, A2, E2>(
+const winnerFirst = <A, E, A2, E2>(
   left: Running<A, E>,
   right: Running<A2, E2>
-): Effect.Effect<Running<A, E> | Running<A2, E2>> =>
+): Effect.Effect<readonly [winner: Running<A | A2, E | E2>, loser: Running<unknown, unknown>]> =>
   Effect.async((resume) => {
-    const onLeft = () => resume(Effect.succeed(left))
-    const onRight = () => resume(Effect.succeed(right))
+    const onLeft = () => resume(Effect.succeed([left, right]))
+    const onRight = () => resume(Effect.succeed([right, left]))
     left.addObserver(onLeft)
     right.addObserver(onRight)
     return Effect.sync(() => {
@@ -56,9 +56,9 @@ export const first: {
       Effect.fork(restore(self)),
       (left) =>
         Effect.flatMap(Effect.fork(restore(that)), (right) =>
-          restore(firstOf(left, right)).pipe(
-            Effect.ensuring(Fiber.interruptAll([left, right])),
-            Effect.flatMap((winner) => Fiber.join<A | A2, E | E2>(winner))
+          Effect.flatMap(
+            Effect.onInterrupt(restore(winnerFirst(left, right)), () => Fiber.interruptAll([left, right])),
+            ([winner, loser]) => Effect.zipRight(Fiber.interrupt(loser), Fiber.join(winner))
           ))
     )
   ))

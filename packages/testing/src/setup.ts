@@ -1,6 +1,6 @@
 /**
  * The vitest setup file: every test of the project runs leak-checked, whichever `it` it uses, and with its own default
- * values of the project's `Context.Reference`s.
+ * values of `Context.Reference`s.
  *
  * ```ts no-run
  * // vitest.config.ts

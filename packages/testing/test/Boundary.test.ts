@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 
-class Shared extends Context.Reference<Shared>()("@holdfast/testing/test/Shared", {
+class Shared extends Context.Reference<Shared>()("app/Shared", {
   defaultValue: () => ({ count: 0 })
 }) {}
 

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
-import { Clock, Deferred, Effect, Fiber, Option, Random, Ref } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Option, Random, Ref } from "effect"
 import { readFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
+
+class Visits extends Context.Reference<Visits>()("app/Visits", { defaultValue: () => ({ count: 0 }) }) {}
 
 const source = readFileSync(new URL(import.meta.url), "utf8").split("\n")
 
@@ -211,6 +213,14 @@ describe("Explore", () => {
       const program = Effect.suspend(() => ++runs % 2 === 0 ? Effect.yieldNow() : Effect.void)
       const error = yield* Effect.flip(Explore.checkDeterminism(program, { seeds: 3 }))
       assert.strictEqual(error._tag, "NotDeterministic")
+    }))
+
+  it.effect("gives each run default values of references of its own", () =>
+    Effect.gen(function*() {
+      const program = Effect.map(Visits, (visits) => ++visits.count)
+      const run = Explore.replay(program, 1)
+      const exits = yield* Effect.replicateEffect(Effect.map(run, ({ exit }) => exit), 3)
+      assert.deepStrictEqual(exits, [1, 1, 1].map((count) => Option.some(Exit.succeed(count))))
     }))
 
   it.effect("finds a program that waits for the world outside", () =>

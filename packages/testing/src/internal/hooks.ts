@@ -235,20 +235,19 @@ const install = () => {
   }
 }
 
-const isOwn = (key: string) => key.startsWith("@holdfast/")
+const isOfEffect = (key: string) => /^@?effect\//.test(key)
 
 const references = () => globalValue("effect/Context/defaultValueCache", () => new Map<string, unknown>())
 
 /**
- * Takes away the default values that `Context.Reference`s of this project have made so far, and puts `other` in their
- * place: a test, or a simulation, has its own. Those of other packages are left alone, since they may have been captured
- * at import.
+ * Takes away the default values that `Context.Reference`s have made so far, and puts `other` in their place: a test, or a
+ * simulation, has its own. Those of effect and of its packages are left alone: they were captured at import.
  */
 export const swapReferences = (other: ReadonlyMap<string, unknown>): Map<string, unknown> => {
   const cache = references()
   const taken = new Map<string, unknown>()
   for (const [key, value] of cache) {
-    if (isOwn(key)) {
+    if (!isOfEffect(key)) {
       taken.set(key, value)
       cache.delete(key)
     }

@@ -49,7 +49,10 @@ export type Strategy =
  * @category models
  */
 export interface Options {
-  /** the first seed; the following ones count up from it. Default 1. `HOLDFAST_SEED` in the environment overrides. */
+  /**
+   * the first seed; the following ones count up from it. Default 1. `HOLDFAST_SEED` in the environment overrides, and
+   * tries that one alone unless `HOLDFAST_SEEDS` says how many.
+   */
   readonly seed?: number
   /** how many seeds are tried. Default 100. `HOLDFAST_SEEDS` in the environment overrides. */
   readonly seeds?: number
@@ -269,7 +272,7 @@ const fromEnvironment = (plan: Plan): Effect.Effect<Plan, InvalidOption.InvalidO
   return Effect.zipWith(
     read("HOLDFAST_SEED"),
     read("HOLDFAST_SEEDS", 1),
-    (seed, seeds) => seed === undefined ? { ...plan, seeds: seeds ?? plan.seeds } : { ...plan, seed, seeds: 1 }
+    (seed, seeds) => seed === undefined ? { ...plan, seeds: seeds ?? plan.seeds } : { ...plan, seed, seeds: seeds ?? 1 }
   )
 }
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
-import { Clock, Context, Deferred, Effect, Exit, Fiber, Option, Random, Ref } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, FiberRef, Option, Random, Ref } from "effect"
 import { readFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 
@@ -22,6 +22,23 @@ const lostUpdate = Effect.gen(function*() {
   yield* Effect.all([add, add], { concurrency: 2 })
   if ((yield* Ref.get(counter)) !== 2) return yield* Effect.die(new Error("lost update")) // check
 })
+
+const withEnvironment = <A, E>(variables: { readonly [name: string]: string }, self: Effect.Effect<A, E>) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const before = { ...process.env }
+      Object.assign(process.env, variables)
+      return before
+    }),
+    () => self,
+    (before) =>
+      Effect.sync(() => {
+        for (const name of Object.keys(variables)) {
+          if (before[name] === undefined) delete process.env[name]
+          else process.env[name] = before[name]
+        }
+      })
+  )
 
 describe("Explore", () => {
   it.effect("finds a lost update and replays it", () =>
@@ -90,29 +107,31 @@ describe("Explore", () => {
       assert.include(byHand.message, "expected a whole number")
     }))
 
-  it.effect("refuses a seed from the environment that is none", () =>
+  it.effect("takes the first seed and their number from the environment, and refuses what is none", () =>
     Effect.gen(function*() {
-      const refusals: Array<string> = []
-      for (const [name, value] of [["HOLDFAST_SEED", "first"], ["HOLDFAST_SEEDS", "0"]] as const) {
-        const error = yield* Effect.acquireUseRelease(
-          Effect.sync(() => {
-            const before = process.env[name]
-            process.env[name] = value
-            return before
-          }),
-          () => Effect.flip(Explore.check(lostUpdate)),
-          (before) =>
-            Effect.sync(() => {
-              if (before === undefined) delete process.env[name]
-              else process.env[name] = before
-            })
-        )
-        refusals.push(error.message)
-      }
-      assert.deepStrictEqual(refusals, [
-        "HOLDFAST_SEED is \"first\": expected a whole number",
+      const counting = (seeds: Array<number>) =>
+        Effect.map(FiberRef.get(Explore.currentSeed), (seed) => seeds.push(Option.getOrElse(seed, () => -1)))
+      const tried = (variables: { readonly [name: string]: string }) =>
+        Effect.gen(function*() {
+          const seeds: Array<number> = []
+          yield* withEnvironment(variables, Explore.check(counting(seeds), { seeds: 3 }))
+          // without the one that measures the program
+          return seeds.slice(1)
+        })
+      assert.deepStrictEqual(yield* tried({}), [1, 2, 3])
+      assert.deepStrictEqual(yield* tried({ HOLDFAST_SEEDS: "2" }), [1, 2])
+      assert.deepStrictEqual(yield* tried({ HOLDFAST_SEED: "26" }), [26])
+      assert.deepStrictEqual(yield* tried({ HOLDFAST_SEED: "26", HOLDFAST_SEEDS: "2" }), [26, 27])
+      const refusal = (variables: { readonly [name: string]: string }) =>
+        Effect.map(Effect.flip(withEnvironment(variables, Explore.check(lostUpdate))), ({ message }) => message)
+      assert.strictEqual(
+        yield* refusal({ HOLDFAST_SEED: "first" }),
+        "HOLDFAST_SEED is \"first\": expected a whole number"
+      )
+      assert.strictEqual(
+        yield* refusal({ HOLDFAST_SEEDS: "0" }),
         "HOLDFAST_SEEDS is \"0\": expected a whole number of at least 1"
-      ])
+      )
     }))
 
   it.effect("shows which faults fired, and counts those that never did", () =>

@@ -46,7 +46,7 @@ describe("Race", () => {
         .map((file) => join(packages, name, "src", file))
     )
     const uses = files.filter((file) =>
-      /^(?!\s*(?:\*|\/\/)).*Effect\.(?:race|timeout)/m.test(readFileSync(file, "utf8"))
+      /^(?!\s*(?:\*|\/\/)).*(?:Effect|Stream)\.(?:race|timeout)/m.test(readFileSync(file, "utf8"))
     )
     assert.isAbove(files.length, 80)
     assert.deepStrictEqual(uses, [])

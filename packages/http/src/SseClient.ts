@@ -24,6 +24,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as ParseResult from "effect/ParseResult"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -213,11 +214,7 @@ const connected = (
 
     const read = (response: HttpClientResponse.HttpClientResponse) => {
       const bytes = Stream.mapError(response.stream, (cause) => new Disconnected({ reason: "Transport", cause }))
-      return (options.idleTimeout === undefined ? bytes : Stream.timeoutFail(
-        bytes,
-        () => new Disconnected({ reason: "Idle" }),
-        options.idleTimeout
-      )).pipe(
+      return (options.idleTimeout === undefined ? bytes : within(bytes, options.idleTimeout)).pipe(
         Sse.decode({ lastEventId, maxFrameLength: options.maxFrameLength }),
         Stream.runForEachChunk((incoming) => {
           const messages: Array<Sse.Message> = []
@@ -287,6 +284,16 @@ const connected = (
       retryAfter = 0
     }
   })
+
+/** Fails when nothing arrives for so long. */
+const within = (
+  bytes: Stream.Stream<Uint8Array, Disconnected>,
+  duration: Duration.DurationInput
+): Stream.Stream<Uint8Array, Disconnected> =>
+  Stream.fromPull(Effect.map(
+    Stream.toPull(bytes),
+    Race.timeoutFail({ duration, onTimeout: () => Option.some(new Disconnected({ reason: "Idle" })) })
+  ))
 
 /** A date is not honoured: clocks differ, and the schedule has a delay of its own. */
 const secondsOf = (header: string | undefined): number => /^\d{1,6}$/.test(header ?? "") ? Number(header) : 0

@@ -2,6 +2,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
 import * as Race from "@holdfast/core/Race"
+import * as ShutdownReport from "@holdfast/core/ShutdownReport"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Harness from "@holdfast/testing/Harness"
@@ -127,4 +128,38 @@ describe("the whole world in memory", () => {
       })
       assert.deepStrictEqual(report.escapes, [])
     }), 600_000)
+
+  it.effect(
+    "shuts down in the middle of what happens: everybody hears the farewell, and nothing is left",
+    () =>
+      Effect.gen(function*() {
+        const program = Effect.gen(function*() {
+          const { crashes, join, openRequests, shutdown } = yield* open
+          const ada = yield* join("Ada")
+          const bo = yield* join("Bo")
+          const streams = [yield* ada.events(), yield* bo.events()]
+          const talking = yield* Effect.fork(Effect.exit(Effect.forEach(["one", "two", "three"], bo.say)))
+          const late = yield* Effect.fork(Effect.exit(join("Cy")))
+          yield* Effect.repeatN(Effect.yieldNow(), yield* Random.nextIntBetween(0, 400))
+          const report = yield* shutdown
+          if (report.verdict !== "clean") return yield* Effect.dieMessage(ShutdownReport.render(report))
+          for (const { rest } of streams) {
+            const last = (yield* rest).filter((incoming) => incoming._tag === "Message").at(-1)
+            if (last?.event !== "farewell") return yield* Effect.dieMessage(`the last message was ${last?.event}`)
+          }
+          // answered, refused or cut off, but not left waiting
+          yield* Effect.all([Fiber.join(talking), Fiber.join(late)])
+          if ((yield* openRequests) > 0) return yield* Effect.dieMessage("a request is still open")
+          for (const { cause, name } of yield* crashes) {
+            return yield* Effect.dieMessage(`${name} crashed: ${cause === undefined ? "" : Cause.pretty(cause)}`)
+          }
+        })
+        yield* Explore.check(program, {
+          seeds: Explore.sized(25, 2_000),
+          maxOperations: 2_000_000,
+          settle: "1 minute"
+        })
+      }),
+    600_000
+  )
 })

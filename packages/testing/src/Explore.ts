@@ -509,7 +509,7 @@ const shownCause = (cause: Cause.Cause<unknown>): string => {
   return lines.slice(0, stack === -1 ? maxCause : Math.min(stack, maxCause)).join("\n")
 }
 
-const maxCause = 12
+const maxCause = 40
 
 const shownExit = (run: Run<unknown, unknown>): string =>
   Option.match(run.exit, {

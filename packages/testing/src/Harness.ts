@@ -275,11 +275,12 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
       HttpServer.layerContext,
       EventLogStore.layerStoreMemory,
       Ticker.layerStoreMemory,
-      KeyValueStore.layerMemory,
-      Lifecycle.layer({ log: false })
+      KeyValueStore.layerMemory
     )
     // each layer wins over those below it
-    const whole = [app, options.provide, defaults, services].filter((layer) => layer !== undefined)
+    const whole = [app, options.provide, defaults, Lifecycle.layer({ log: false }), services].filter((layer) =>
+      layer !== undefined
+    )
       .reduceRight<AnyLayer>(
         (below, layer) => Layer.provideMerge(layer as AnyLayer, below),
         Layer.empty as AnyLayer

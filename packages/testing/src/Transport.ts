@@ -6,8 +6,9 @@
  *
  * **Not for** what is about bytes on a wire: header parsing, keep-alive, malformed input. Those are tested on a real port.
  *
- * **Guarantees.** Under `Explore`, a request takes part in the interleaving like any other fiber. When the serving scope
- * closes, every request is interrupted, and clients see their streams end with an error.
+ * **Guarantees.** Under `Explore`, a request takes part in the interleaving like any other fiber. When the scope of the
+ * layer closes, or the `Lifecycle` that it is built with drains, new requests are refused, those in flight may finish for
+ * `drainBudget`, and what is left is interrupted, with as long to clean up: clients see their streams end with an error.
  *
  * @since 0.1.0
  */
@@ -22,7 +23,24 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { Cause, Context, Data, Deferred, Effect, Fiber, Layer, Mailbox, Option, Ref, Runtime, Stream } from "effect"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Race from "@holdfast/core/Race"
+import {
+  Cause,
+  Context,
+  Data,
+  Deferred,
+  Duration,
+  Effect,
+  Fiber,
+  FiberId,
+  Layer,
+  Mailbox,
+  Option,
+  Ref,
+  Runtime,
+  Stream
+} from "effect"
 import type { Scope } from "effect"
 import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
@@ -36,13 +54,15 @@ export interface Options {
   readonly capacity?: number
   /** the address that clients seem to have. Default `127.0.0.1`. */
   readonly remoteAddress?: string
+  /** time that requests have to finish when the server drains, by the `Clock`. Default 1 second. */
+  readonly drainBudget?: Duration.DurationInput
 }
 
 /**
  * @since 0.1.0
  * @category options
  */
-export const defaults = { capacity: 16, remoteAddress: "127.0.0.1" } as const
+export const defaults = { capacity: 16, remoteAddress: "127.0.0.1", drainBudget: Duration.seconds(1) } as const
 
 /**
  * The server answered an upgrade with an ordinary response.
@@ -99,10 +119,37 @@ const base = "http://127.0.0.1:80"
 export const layer = (
   options: Options = {}
 ): Layer.Layer<HttpServer.HttpServer | HttpClient.HttpClient | Transport> =>
-  Layer.effectContext(Effect.gen(function*() {
-    const { capacity = defaults.capacity, remoteAddress = defaults.remoteAddress } = options
+  Layer.scopedContext(Effect.gen(function*() {
+    const {
+      capacity = defaults.capacity,
+      drainBudget = defaults.drainBudget,
+      remoteAddress = defaults.remoteAddress
+    } = options
     const handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
-    const open = yield* Ref.make(0)
+    const requests = new Set<object>()
+    const fibers = new Set<Fiber.RuntimeFiber<void>>()
+    const idle = yield* Effect.makeLatch(true)
+    let draining = false
+    const began = (request: object) =>
+      Effect.suspend(() => {
+        requests.add(request)
+        return idle.close
+      })
+    const ended = (request: object) =>
+      Effect.suspend(() => {
+        requests.delete(request)
+        return requests.size === 0 ? idle.open : Effect.void
+      })
+    const settled = Race.timeoutOption(Effect.interruptible(idle.await), drainBudget)
+    const drain = Effect.uninterruptible(Effect.gen(function*() {
+      draining = true
+      yield* settled
+      yield* Effect.forEach(fibers, (fiber) => fiber.interruptAsFork(FiberId.none), { discard: true })
+      yield* settled
+    }))
+    yield* Effect.addFinalizer(() => drain)
+    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
+    if (Option.isSome(lifecycle)) yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
     const exchanges = new WeakMap<object, Exchange>()
 
     const serve: Parameters<typeof HttpServer.make>[0]["serve"] = (app, middleware) =>
@@ -124,16 +171,21 @@ export const layer = (
         const handler: Handler = (request, exchange) => {
           exchanges.set(request.source as object, exchange)
           const task = Effect.acquireUseRelease(
-            Ref.update(open, (n) => n + 1),
+            began(exchange),
             () => Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request),
             () =>
               Effect.zipRight(
-                Ref.update(open, (n) => n - 1),
+                ended(exchange),
                 Deferred.fail(exchange.answer, gone(request.client, "the server ended without an answer"))
               )
           )
           const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
-          return Effect.sync(() => Runtime.runFork(runtime)(tracked, { scope, immediate: false }))
+          return Effect.sync(() => {
+            const fiber = Runtime.runFork(runtime)(tracked, { scope, immediate: false })
+            fibers.add(fiber)
+            fiber.addObserver(() => fibers.delete(fiber))
+            return fiber
+          })
         }
         yield* Effect.acquireRelease(
           Ref.update(handlers, (all) => [handler, ...all]),
@@ -149,6 +201,7 @@ export const layer = (
       Effect.gen(function*() {
         const [handler] = yield* Ref.get(handlers)
         if (handler === undefined) return yield* gone(request, "nobody serves")
+        if (draining) return yield* gone(request, "the server drains")
         const exchange: Exchange = { answer: yield* Deferred.make<Answer, HttpClientError.HttpClientError>() }
         const incoming = new MemoryRequest(request, url, remoteAddress, upgrade?.(exchange))
         const fiber = yield* handler(incoming, exchange)
@@ -208,7 +261,7 @@ export const layer = (
       HttpServer.make({ serve, address: { _tag: "TcpAddress", hostname: "127.0.0.1", port: 80 } })
     ).pipe(
       Context.add(HttpClient.HttpClient, client),
-      Context.add(Transport, { webSocket, open: Ref.get(open) })
+      Context.add(Transport, { webSocket, open: Effect.sync(() => requests.size) })
     )
   }))
 

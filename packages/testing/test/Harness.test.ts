@@ -221,6 +221,26 @@ describe("Harness", () => {
       assert.deepStrictEqual(messages.map(({ event }) => event), ["farewell"])
     }))
 
+  it.scoped("finishes what is in flight, refuses what comes, and cuts off what stays", () =>
+    Effect.gen(function*() {
+      const { http, openRequests, shutdown } = yield* Harness.make(HttpServer.serve(HttpRouter.empty.pipe(
+        HttpRouter.get("/half", Effect.delay(Effect.succeed(HttpServerResponse.text("done")), "500 millis")),
+        HttpRouter.get("/never", Effect.never)
+      )))
+      const half = yield* Effect.fork(http.get("/half"))
+      const never = yield* Effect.fork(Effect.exit(http.get("/never")))
+      yield* Effect.repeatN(Effect.yieldNow(), 20)
+      const stopping = yield* Effect.fork(shutdown)
+      yield* Effect.repeatN(Effect.yieldNow(), 20)
+      const refused = yield* Effect.flip(http.get("/half"))
+      assert.include(refused.message, "the server drains")
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(yield* Effect.flatMap(Fiber.join(half), ({ text }) => text), "done")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.join(never)), "answered with 503, as one that is interrupted is")
+      assert.strictEqual((yield* Fiber.join(stopping)).verdict, "clean")
+      assert.strictEqual(yield* openRequests, 0)
+    }))
+
   it.scoped("reports crashes with their owner", () =>
     Effect.gen(function*() {
       const crash = Layer.scopedDiscard(FiberRegistry.forkScoped(Effect.dieMessage("boom"), { name: "fragile" }))

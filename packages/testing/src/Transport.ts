@@ -106,7 +106,7 @@ type Body = Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
 type Handler = (
   request: MemoryRequest,
   exchange: Exchange
-) => Effect.Effect<Fiber.RuntimeFiber<void>>
+) => Effect.Effect<Fiber.RuntimeFiber<void>, HttpClientError.RequestError>
 
 const base = "http://127.0.0.1:80"
 
@@ -126,25 +126,21 @@ export const layer = (
       remoteAddress = defaults.remoteAddress
     } = options
     const handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
-    const requests = new Set<object>()
-    const fibers = new Set<Fiber.RuntimeFiber<void>>()
-    const idle = yield* Effect.makeLatch(true)
+    /** those that have not ended */
+    const requests = new Set<Fiber.RuntimeFiber<void>>()
+    const wakeWhenIdle = new Set<() => void>()
     let draining = false
-    const began = (request: object) =>
-      Effect.suspend(() => {
-        requests.add(request)
-        return idle.close
-      })
-    const ended = (request: object) =>
-      Effect.suspend(() => {
-        requests.delete(request)
-        return requests.size === 0 ? idle.open : Effect.void
-      })
-    const settled = Race.timeoutOption(Effect.interruptible(idle.await), drainBudget)
+    const idle = Effect.async<void>((resume) => {
+      if (requests.size === 0) return resume(Effect.void)
+      const wake = () => resume(Effect.void)
+      wakeWhenIdle.add(wake)
+      return Effect.sync(() => wakeWhenIdle.delete(wake))
+    })
+    const settled = Race.timeoutOption(Effect.interruptible(idle), drainBudget)
     const drain = Effect.uninterruptible(Effect.gen(function*() {
       draining = true
       yield* settled
-      yield* Effect.forEach(fibers, (fiber) => fiber.interruptAsFork(FiberId.none), { discard: true })
+      for (const fiber of requests) fiber.unsafeInterruptAsFork(FiberId.none)
       yield* settled
     }))
     yield* Effect.addFinalizer(() => drain)
@@ -170,21 +166,22 @@ export const layer = (
         )
         const handler: Handler = (request, exchange) => {
           exchanges.set(request.source as object, exchange)
-          const task = Effect.acquireUseRelease(
-            began(exchange),
-            () => Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request),
-            () =>
-              Effect.zipRight(
-                ended(exchange),
-                Deferred.fail(exchange.answer, gone(request.client, "the server ended without an answer"))
-              )
-          )
+          const task = Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request)
           const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
-          return Effect.sync(() => {
+          // admitted and counted in one step; and answered even when it is interrupted before it begins
+          return Effect.suspend(() => {
+            if (draining) return gone(request.client, "the server drains")
             const fiber = Runtime.runFork(runtime)(tracked, { scope, immediate: false })
-            fibers.add(fiber)
-            fiber.addObserver(() => fibers.delete(fiber))
-            return fiber
+            requests.add(fiber)
+            fiber.addObserver(() => {
+              requests.delete(fiber)
+              Deferred.unsafeDone(exchange.answer, gone(request.client, "the server ended without an answer"))
+              if (requests.size === 0) {
+                for (const wake of wakeWhenIdle) wake()
+                wakeWhenIdle.clear()
+              }
+            })
+            return Effect.succeed(fiber)
           })
         }
         yield* Effect.acquireRelease(
@@ -201,7 +198,6 @@ export const layer = (
       Effect.gen(function*() {
         const [handler] = yield* Ref.get(handlers)
         if (handler === undefined) return yield* gone(request, "nobody serves")
-        if (draining) return yield* gone(request, "the server drains")
         const exchange: Exchange = { answer: yield* Deferred.make<Answer, HttpClientError.HttpClientError>() }
         const incoming = new MemoryRequest(request, url, remoteAddress, upgrade?.(exchange))
         const fiber = yield* handler(incoming, exchange)

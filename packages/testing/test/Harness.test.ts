@@ -340,6 +340,28 @@ describe("clients of the harness", () => {
       { seeds: Explore.sized(300, 20_000), settle: "1 minute" }
     ), 600_000)
 
+  it.effect("answers everybody when it shuts down, whenever they come", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const { http, openRequests, shutdown } = yield* Harness.make(HttpServer.serve(HttpRouter.empty.pipe(
+          HttpRouter.get("/half", Effect.delay(Effect.succeed(HttpServerResponse.empty()), "500 millis"))
+        )))
+        const come = Effect.flatMap(Random.nextIntBetween(0, 60), (turns) => Effect.repeatN(Effect.yieldNow(), turns))
+        const clients = yield* Effect.forEach(
+          [1, 2, 3],
+          () => Effect.fork(Effect.exit(Effect.zipRight(come, http.get("/half"))))
+        )
+        yield* come
+        const { verdict } = yield* shutdown
+        const answers = yield* Effect.forEach(clients, Fiber.join)
+        const served = answers.flatMap((answer) => Exit.isSuccess(answer) ? [answer.value.status] : [])
+        if (verdict !== "clean") return yield* Effect.dieMessage(`the shutdown was ${verdict}`)
+        if (served.some((status) => status !== 204)) return yield* Effect.dieMessage(`answered ${served.join()}`)
+        if ((yield* openRequests) > 0) return yield* Effect.dieMessage("a request is open")
+      }),
+      { seeds: Explore.sized(300, 20_000), settle: "1 minute" }
+    ), 600_000)
+
   it.effect("is explored like any other program", () =>
     Effect.gen(function*() {
       // two buyers, one ticket: check, then act over two requests at once

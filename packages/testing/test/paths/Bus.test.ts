@@ -123,6 +123,21 @@ describe("the bus under every interleaving", () => {
       { seeds }
     ), timeout)
 
+  it.effect("an event that comes as its handlers begin to wait is handled at once", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const bus = yield* makeBus()
+        let handled = 0
+        yield* bus.handle({ name: "pair", concurrency: 2 }, () => Effect.sync(() => handled++))
+        yield* soon(12)
+        yield* bus.publish(said(1, 1))
+        const report = yield* bus.drain("1 minute")
+        yield* ensure(handled === 1, () => `it was handled ${handled} times`)
+        yield* ensure(report.elapsedMillis === 0, () => `it took ${report.elapsedMillis} ms`)
+      }),
+      { seeds }
+    ), timeout)
+
   it.effect("is deterministic", () =>
     Effect.gen(function*() {
       const report = yield* Explore.checkDeterminism(Effect.gen(function*() {

@@ -4,10 +4,13 @@ import { Effect, Exit, Fiber, Random, Scope } from "effect"
 import { ensure, seeds, soon, timeout } from "./support/explore.js"
 import { format, make, makeBus, makeHub, MemorySink } from "./support/hub.js"
 
-/** Takes what there is, and again while what was waiting for room goes on. */
+/** Takes what there is while it is being written, and again while what was waiting for room goes on. */
 const reading = (sink: MemorySink) => {
   const take = Effect.sync(() => sink.take())
-  return Effect.forever(Effect.zipRight(Effect.sleep("1 millis"), Effect.all([take, soon(10), take, soon(10), take])))
+  return Effect.zipRight(
+    Effect.repeatN(Effect.zipRight(soon(15), take), 10),
+    Effect.forever(Effect.zipRight(Effect.sleep("1 millis"), Effect.all([take, soon(10), take, soon(10), take])))
+  )
 }
 
 describe("the hub under every interleaving", () => {

@@ -381,7 +381,7 @@ describe("clients of the harness", () => {
           const statuses = yield* Effect.all([buyer, buyer], { concurrency: 2 })
           if (statuses.toSorted().join() !== "200,409") return yield* Effect.dieMessage(statuses.join())
         })
-      const found = yield* Effect.flatten(Explore.find(program(false), { seeds: 100 }))
+      const found = yield* Effect.flatten(Explore.find(program(false), { seeds: 1_000 }))
       assert.include(found.message, "200,200")
       const report = yield* Explore.check(program(true), { seeds: 100 })
       assert.deepStrictEqual(report.escapes, [])

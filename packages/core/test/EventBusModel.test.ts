@@ -273,8 +273,12 @@ const agrees = (durable: boolean, sequence: ReadonlyArray<Command>) =>
       for (const { reference, subscription, takers } of subscribers) {
         const real = yield* subscription.stats
         if (real.closed === "cut-off" && reference.closed === undefined) {
-          // how much of what was accepted at the same instant came before the cut, the queue tells
-          while (eventsIn(reference.backlog.concat(reference.queue)) < real.queued) {
+          // how much of what was accepted meanwhile came before the cut, the queue tells, and what was waited for
+          const taken = takers.flatMap((taker) => {
+            const exit = taker.unsafePoll()
+            return exit !== null && Exit.isSuccess(exit) ? show(exit.value) : []
+          })
+          while (eventsIn(reference.backlog.concat(reference.queue)) < real.queued + eventsIn(taken)) {
             assert.isBelow(reference.fedTo, accepted.length)
             reference.feed(accepted[reference.fedTo])
           }

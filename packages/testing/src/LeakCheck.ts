@@ -375,7 +375,7 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
     if (type === "Timeout") {
       const caller = Place.caller(place)
       // vitest's own, or a fiber that sleeps or waits: then the fiber is the leak
-      if (caller === undefined || runners.has(caller) || (caller === "effect" && leaks.length > 0)) continue
+      if (caller === undefined || Place.runners.has(caller) || (caller === "effect" && leaks.length > 0)) continue
     }
     add(Handles.kinds[type]!, Handles.describe(type, resource), place)
   }
@@ -398,8 +398,6 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
     )
   )
 }
-
-const runners = new Set(["vitest", "@vitest/runner", "vite-node", "tinypool"])
 
 /**
  * @since 0.1.0

@@ -35,7 +35,9 @@ const root = `${slashes(process.cwd())}/`
 const own = slashes(fileURLToPath(new URL("../..", import.meta.url)))
 const ownFolders = [`${own}src/`, `${own}dist/`]
 
-const machinery = new Set(["effect", "@effect/vitest", "vitest", "@vitest/runner", "vite-node", "tinypool"])
+/** What runs the tests: nothing that it makes is theirs. */
+export const runners: ReadonlySet<string> = new Set(["vitest", "@vitest/runner", "vite-node", "tinypool"])
+const machinery = new Set(["effect", "@effect/vitest", ...runners])
 
 const framesOf = (place: Place | undefined): ReadonlyArray<Frame> =>
   (place?.stack ?? "").split("\n").flatMap((line) => {

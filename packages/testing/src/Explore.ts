@@ -21,11 +21,12 @@
 import { Cause, Data, Duration, Effect, Exit, FiberRef, Option } from "effect"
 import type { Scope } from "effect"
 import { globalValue } from "effect/GlobalValue"
+import * as Check from "./internal/options.js"
 import * as Place from "./internal/place.js"
 import * as Prng from "./internal/prng.js"
 import * as Simulation from "./internal/simulation.js"
 import * as Trace from "./internal/trace.js"
-import * as InvalidOption from "./InvalidOption.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * How the next fiber is chosen.
@@ -239,35 +240,35 @@ interface Plan {
   readonly isBug: (exit: Exit.Exit<unknown, unknown>) => boolean
 }
 
-const plan = (options: Options, seeds: number): Effect.Effect<Plan, InvalidOption.InvalidOption> =>
+const plan = (options: Options, seeds: number): Effect.Effect<Plan, InvalidOption> =>
   Effect.gen(function*() {
     const { strategy = defaults.strategy } = options
     if (strategy !== "mixed") {
-      if (strategy._tag === "pct") yield* InvalidOption.whole("Explore.strategy.depth", strategy.depth, 1)
-      else yield* InvalidOption.probability("Explore.strategy.preemption", strategy.preemption)
+      if (strategy._tag === "pct") yield* Check.whole("Explore.strategy.depth", strategy.depth, 1)
+      else yield* Check.probability("Explore.strategy.preemption", strategy.preemption)
     }
     return {
-      seed: yield* InvalidOption.whole("Explore.seed", options.seed ?? defaults.seed),
-      seeds: yield* InvalidOption.whole("Explore.seeds", options.seeds ?? seeds, 1),
+      seed: yield* Check.whole("Explore.seed", options.seed ?? defaults.seed),
+      seeds: yield* Check.whole("Explore.seeds", options.seeds ?? seeds, 1),
       strategy,
-      maxOperations: yield* InvalidOption.whole(
+      maxOperations: yield* Check.whole(
         "Explore.maxOperations",
         options.maxOperations ?? defaults.maxOperations,
         1
       ),
-      maxMillis: yield* InvalidOption.finite("Explore.maxTime", options.maxTime ?? defaults.maxTime),
+      maxMillis: yield* Check.finite("Explore.maxTime", options.maxTime ?? defaults.maxTime),
       leaks: options.leaks ?? defaults.leaks,
-      settleMillis: yield* InvalidOption.finite("Explore.settle", options.settle ?? defaults.settle),
+      settleMillis: yield* Check.finite("Explore.settle", options.settle ?? defaults.settle),
       external: options.external ?? defaults.external,
       isBug: options.isBug ?? Exit.isFailure
     }
   })
 
 /** What the environment asks for, in the place of what the test asks for. */
-const fromEnvironment = (plan: Plan): Effect.Effect<Plan, InvalidOption.InvalidOption> => {
+const fromEnvironment = (plan: Plan): Effect.Effect<Plan, InvalidOption> => {
   const read = (name: string, atLeast?: number) => {
     const text = process.env[name] ?? ""
-    return text === "" ? Effect.succeed(undefined) : InvalidOption.whole(name, Number(text), atLeast, text)
+    return text === "" ? Effect.succeed(undefined) : Check.whole(name, Number(text), atLeast, text)
   }
   return Effect.zipWith(
     read("HOLDFAST_SEED"),
@@ -334,7 +335,7 @@ export const replay = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   seed: number,
   options: Options = {}
-): Effect.Effect<Run<A, E>, InvalidOption.InvalidOption> =>
+): Effect.Effect<Run<A, E>, InvalidOption> =>
   Effect.flatMap(plan({ ...options, seed }, 1), (plan) => replayed(effect, seed, plan))
 
 interface Searched {
@@ -403,7 +404,7 @@ const search = async <A, E>(
 export const check = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
+): Effect.Effect<Report, Found | InvalidOption> =>
   Effect.gen(function*() {
     const planned = yield* Effect.flatMap(plan(options, defaults.seeds), fromEnvironment)
     const searched = yield* Effect.promise((signal) => search(effect, planned, signal))
@@ -429,7 +430,7 @@ export const check = <A, E>(
 export const checkRandom = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 0.3. */ readonly preemption?: number } = {}
-): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
+): Effect.Effect<Report, Found | InvalidOption> =>
   check(effect, { ...options, strategy: { _tag: "random", preemption: options.preemption ?? 0.3 } })
 
 /**
@@ -441,7 +442,7 @@ export const checkRandom = <A, E>(
 export const checkPct = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 3. */ readonly depth?: number } = {}
-): Effect.Effect<Report, Found | InvalidOption.InvalidOption> =>
+): Effect.Effect<Report, Found | InvalidOption> =>
   check(effect, { ...options, strategy: { _tag: "pct", depth: options.depth ?? 3 } })
 
 /**
@@ -453,7 +454,7 @@ export const checkPct = <A, E>(
 export const find = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Option.Option<Found>, InvalidOption.InvalidOption> =>
+): Effect.Effect<Option.Option<Found>, InvalidOption> =>
   check(effect, options).pipe(
     Effect.as(Option.none()),
     Effect.catchTag("Found", (found) => Effect.succeedSome(found))
@@ -469,7 +470,7 @@ export const find = <A, E>(
 export const checkDeterminism = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Report, NotDeterministic | InvalidOption.InvalidOption> =>
+): Effect.Effect<Report, NotDeterministic | InvalidOption> =>
   Effect.gen(function*() {
     const planned = yield* plan(options, 10)
     const fingerprints = new Set<string>()

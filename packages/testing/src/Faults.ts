@@ -18,8 +18,9 @@
 import { Context, Data, Duration, Effect, FiberRef, Layer, Option, Random } from "effect"
 import * as Explore from "./Explore.js"
 import * as Hooks from "./internal/hooks.js"
+import * as Check from "./internal/options.js"
 import * as Prng from "./internal/prng.js"
-import * as InvalidOption from "./InvalidOption.js"
+import type { InvalidOption } from "./InvalidOption.js"
 import * as LeakCheck from "./LeakCheck.js"
 
 /**
@@ -115,13 +116,13 @@ export class Injected extends Data.TaggedError("Injected")<{ readonly point: str
   }
 }
 
-const checked = (options: Options): Effect.Effect<Options, InvalidOption.InvalidOption> =>
+const checked = (options: Options): Effect.Effect<Options, InvalidOption> =>
   Effect.gen(function*() {
-    if (options.seed !== undefined) yield* InvalidOption.whole("Faults.seed", options.seed)
-    if (options.activation !== undefined) yield* InvalidOption.probability("Faults.activation", options.activation)
-    if (options.probability !== undefined) yield* InvalidOption.probability("Faults.probability", options.probability)
+    if (options.seed !== undefined) yield* Check.whole("Faults.seed", options.seed)
+    if (options.activation !== undefined) yield* Check.probability("Faults.activation", options.activation)
+    if (options.probability !== undefined) yield* Check.probability("Faults.probability", options.probability)
     for (const [point, probability] of Object.entries(options.points ?? {})) {
-      yield* InvalidOption.probability(`Faults.points["${point}"]`, probability)
+      yield* Check.probability(`Faults.points["${point}"]`, probability)
     }
     return options
   })
@@ -137,7 +138,7 @@ const matches = (pattern: string, point: string) =>
  */
 export const make = (
   options: Options & { readonly seed: number }
-): Effect.Effect<Service, InvalidOption.InvalidOption> => Effect.map(checked(options), () => unsafeMake(options))
+): Effect.Effect<Service, InvalidOption> => Effect.map(checked(options), () => unsafeMake(options))
 
 /**
  * Faults of one seed, whose options nobody has checked.
@@ -199,7 +200,7 @@ export const unsafeMake = (options: Options & { readonly seed: number }): Servic
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<never, InvalidOption.InvalidOption> =>
+export const layer = (options: Options = {}): Layer.Layer<never, InvalidOption> =>
   Layer.effectContext(Effect.gen(function*() {
     const seed = options.seed ??
       Option.getOrUndefined(yield* FiberRef.get(Explore.currentSeed)) ??

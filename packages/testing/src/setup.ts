@@ -18,12 +18,12 @@ import { afterAll, beforeEach } from "vitest"
 import type { RunnerTestCase } from "vitest"
 import { getFn, setFn } from "vitest/suite"
 import * as Hooks from "./internal/hooks.js"
-import * as InvalidOption from "./InvalidOption.js"
+import * as Check from "./internal/options.js"
 import * as LeakCheck from "./LeakCheck.js"
 
 const given = process.env.HOLDFAST_GRACE as Duration.DurationInput | undefined
 const grace = given === undefined ? LeakCheck.defaults.grace : Effect.runSync(
-  InvalidOption.finite("HOLDFAST_GRACE", given)
+  Check.finite("HOLDFAST_GRACE", given)
 )
 
 const wrapped = new WeakSet<object>()

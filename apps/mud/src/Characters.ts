@@ -9,12 +9,12 @@ import { isEnvelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
 import { Clock, Effect, Layer, Random, Schedule } from "effect"
+import { type Character, phaseAt } from "./data/WorldData.js"
 import { decideCharacter } from "./domain/Decide.js"
 import { fold } from "./domain/Words.js"
 import { characterRoom, knownExits } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
 import { Game } from "./Game.js"
-import { type Character, phaseAt } from "./world/WorldData.js"
 import { WorldBus } from "./WorldBus.js"
 
 /** A player is greeted once in this time by the same character. */

@@ -5,8 +5,8 @@
  */
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Effect, Layer, Stream } from "effect"
+import { CurrentWorldData } from "./data/CurrentWorldData.js"
 import { Game } from "./Game.js"
-import { CurrentWorldData } from "./world/CurrentWorldData.js"
 
 /**
  * @since 0.1.0

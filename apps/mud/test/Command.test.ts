@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Either } from "effect"
 import * as fc from "fast-check"
+import { Direction } from "../src/data/WorldData.js"
 import * as Command from "../src/domain/Command.js"
 import { clean, distance, find, suggest } from "../src/domain/Words.js"
-import { Direction } from "../src/world/WorldData.js"
 
 const parsed = (line: string) => {
   const result = Command.parse(line)

@@ -4,12 +4,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Layer, Schema } from "effect"
 import * as fc from "fast-check"
 import { fileURLToPath } from "node:url"
+import type { WorldData } from "../src/data/WorldData.js"
+import * as WorldLoader from "../src/data/WorldLoader.js"
 import * as Command from "../src/domain/Command.js"
 import * as Decide from "../src/domain/Decide.js"
 import * as World from "../src/domain/World.js"
 import { topicOf, WorldEvent } from "../src/domain/WorldEvent.js"
-import type { WorldData } from "../src/world/WorldData.js"
-import * as WorldLoader from "../src/world/WorldLoader.js"
 
 const loaded = WorldLoader.load(fileURLToPath(new URL("../world", import.meta.url))).pipe(
   Effect.provide(Layer.merge(NodeFileSystem.layer, NodePath.layer))

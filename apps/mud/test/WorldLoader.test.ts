@@ -3,8 +3,8 @@ import * as NodePath from "@effect/platform-node/NodePath"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Layer } from "effect"
 import { fileURLToPath } from "node:url"
-import { exitsOf, phaseAt } from "../src/world/WorldData.js"
-import * as WorldLoader from "../src/world/WorldLoader.js"
+import { exitsOf, phaseAt } from "../src/data/WorldData.js"
+import * as WorldLoader from "../src/data/WorldLoader.js"
 
 const folder = fileURLToPath(new URL("../world", import.meta.url))
 const files = Layer.merge(NodeFileSystem.layer, NodePath.layer)

@@ -44,7 +44,7 @@ import type * as EventLog from "./EventLog.js"
 import * as EventLogStore from "./EventLogStore.js"
 import type * as EventSubscription from "./EventSubscription.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { Bus } from "./internal/eventBus.js"
+import { Bus } from "./internal/bus/bus.js"
 import * as Lifecycle from "./Lifecycle.js"
 import type { PublishError, PublishOptions } from "./Publishing.js"
 

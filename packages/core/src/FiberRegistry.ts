@@ -38,8 +38,8 @@ import type {
   RenderOptions,
   Status
 } from "./FiberCensus.js"
-import { logCrash } from "./internal/crashLog.js"
 import * as Feed from "./internal/feed.js"
+import { logCrash } from "./internal/fibers/crashLog.js"
 import {
   childrenOf,
   fiberName,
@@ -49,7 +49,7 @@ import {
   spanOf,
   statusOf,
   waitingFor
-} from "./internal/fiberState.js"
+} from "./internal/fibers/fiberState.js"
 
 export type {
   /** @since 0.1.0 */

@@ -51,8 +51,8 @@ import {
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import type { Waiting } from "./internal/shutdownRecord.js"
-import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/shutdownRecord.js"
+import type { Waiting } from "./internal/lifecycle/record.js"
+import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
 import * as Report from "./ShutdownReport.js"
 
 /**

@@ -56,7 +56,7 @@ import {
   Slots,
   type State,
   type Tick
-} from "./internal/ticker.js"
+} from "./internal/ticker/slots.js"
 
 export type {
   /** @since 0.1.0 */

@@ -29,7 +29,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
-import * as NodeWebSocket from "./NodeWebSocket.js"
+import * as NodeWebSocket from "./internal/server/webSocket.js"
 
 /**
  * What the server keeps of one request until its fiber has ended and its response is flushed or lost.

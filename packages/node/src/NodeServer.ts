@@ -47,14 +47,14 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
+import * as NodeRefusal from "./internal/server/refusal.js"
+import { respond } from "./internal/server/response.js"
+import * as NodeServerStats from "./internal/server/stats.js"
 import type { ListenError } from "./NodeListen.js"
 import { listen } from "./NodeListen.js"
-import * as NodeRefusal from "./NodeRefusal.js"
 import { Exchange, NodeRequest } from "./NodeRequest.js"
-import { respond } from "./NodeResponse.js"
 import type { Options } from "./NodeServerOptions.js"
 import { settingsOf } from "./NodeServerOptions.js"
-import * as NodeServerStats from "./NodeServerStats.js"
 
 export {
   /**

@@ -77,7 +77,7 @@ it.effect("b", () => Effect.promise(async () => {}))
     )
     const escapes = [
       ...Boundary.scanFiles(directories, ".ts"),
-      ...Boundary.scanFiles([join(root, ".scripts")], ".test.mjs")
+      ...Boundary.scanFiles([join(root, "scripts")], ".test.mjs")
     ].map((escape) => ({ ...escape, file: escape.file.slice(root.length) }))
     assert.strictEqual(Boundary.render(escapes), "")
   })
@@ -85,11 +85,11 @@ it.effect("b", () => Effect.promise(async () => {}))
 
 describe("every project of the workspace", () => {
   it("runs its tests leak-checked", () => {
-    const shared = readFileSync(join(root, ".scripts/vitest.project.js"), "utf8")
+    const shared = readFileSync(join(root, "scripts/vitest.project.js"), "utf8")
     assert.match(shared, /setupFiles: \[`\$\{root\}packages\/testing\/src\/setup\.ts`\]/)
     const configs = ["packages", "apps"].flatMap((group) =>
       readdirSync(join(root, group)).map((name) => join(root, group, name, "vitest.config.ts"))
-    ).concat(join(root, ".scripts/examples/vitest.config.js"))
+    ).concat(join(root, "scripts/examples/vitest.config.js"))
     assert.isAbove(configs.length, 6)
     for (const config of configs) {
       const text = readFileSync(config, "utf8")

@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import { Either, Schema } from "effect"
-import { Direction } from "../world/WorldData.js"
+import { Direction } from "../data/WorldData.js"
 import { MissingWords, type Refusal, UnknownCommand } from "./Refusal.js"
 import { clean, fold, suggest } from "./Words.js"
 

@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import { Either, HashMap, Option } from "effect"
-import { clockOf, type Direction, minuteOfDay, phaseAt, type Use, type WorldData } from "../world/WorldData.js"
+import { clockOf, type Direction, minuteOfDay, phaseAt, type Use, type WorldData } from "../data/WorldData.js"
 import { type Command, usageOf, usages, verbNames } from "./Command.js"
 import {
   Asleep,

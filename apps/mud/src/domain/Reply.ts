@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import { Schema } from "effect"
-import { Phase } from "../world/WorldData.js"
+import { Phase } from "../data/WorldData.js"
 import { RoomView } from "./WorldEvent.js"
 
 /** It happened; the events tell. */

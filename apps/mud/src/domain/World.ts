@@ -19,7 +19,7 @@ import {
   type Thing,
   type When,
   type WorldData
-} from "../world/WorldData.js"
+} from "../data/WorldData.js"
 import { fold } from "./Words.js"
 import {
   type Actor,

@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 import { Schema } from "effect"
-import { Direction, Phase } from "../world/WorldData.js"
+import { Direction, Phase } from "../data/WorldData.js"
 
 /**
  * Who did it.

@@ -3,9 +3,9 @@
  */
 import { Cause } from "effect"
 import type { Fiber } from "effect"
-import * as Cleanup from "../Cleanup.js"
-import type * as FiberRegistry from "../FiberRegistry.js"
-import * as Report from "../ShutdownReport.js"
+import * as Cleanup from "../../Cleanup.js"
+import type * as FiberRegistry from "../../FiberRegistry.js"
+import * as Report from "../../ShutdownReport.js"
 
 /** One thing that a phase waits for. It ends by itself or by its own timer, whichever comes first. */
 export interface Waiting {

@@ -3,7 +3,7 @@
  */
 import { FiberId } from "effect"
 import type { Fiber, FiberRef, Scope } from "effect"
-import type { Entry, Status } from "../FiberCensus.js"
+import type { Entry, Status } from "../../FiberCensus.js"
 
 interface Internals {
   readonly _children?: ReadonlySet<Fiber.RuntimeFiber<unknown, unknown>> | null

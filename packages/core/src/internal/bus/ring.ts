@@ -1,5 +1,5 @@
-import type { Envelope } from "../Envelope.js"
-import { Gap } from "../Envelope.js"
+import type { Envelope } from "../../Envelope.js"
+import { Gap } from "../../Envelope.js"
 
 /** The limits of a ring. Whichever is reached first evicts the oldest event. */
 export interface Limits<A> {

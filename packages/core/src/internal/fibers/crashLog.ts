@@ -1,6 +1,6 @@
 import { Clock, Context, FiberRef, HashMap, LogLevel } from "effect"
 import type { Fiber, Logger } from "effect"
-import type { CrashReport } from "../FiberCensus.js"
+import type { CrashReport } from "../../FiberCensus.js"
 
 /**
  * Hands a crash to the loggers of the fiber that crashed. An observer runs outside every fiber, so the loggers are

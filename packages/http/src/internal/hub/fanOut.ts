@@ -12,12 +12,12 @@
  *
  * @since 0.1.0
  */
-import * as Following from "./Following.js"
-import { Multimap } from "./internal/multimap.js"
-import type { Format, Frame } from "./SessionSink.js"
-import { Payload } from "./SessionSink.js"
-import type { Envelope } from "./SseFormat.js"
-import type { SessionState } from "./SseSession.js"
+import * as Following from "../../Following.js"
+import type { Format, Frame } from "../../SessionSink.js"
+import { Payload } from "../../SessionSink.js"
+import type { Envelope } from "../../SseFormat.js"
+import type { SessionState } from "../../SseSession.js"
+import { Multimap } from "./multimap.js"
 
 /**
  * @since 0.1.0

@@ -5,7 +5,7 @@
  * @since 0.1.0
  */
 import type * as Metrics from "@holdfast/http/Metrics"
-import type { Exchange } from "./NodeRequest.js"
+import type { Exchange } from "../../NodeRequest.js"
 
 /**
  * @since 0.1.0

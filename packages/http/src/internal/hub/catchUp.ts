@@ -9,14 +9,14 @@
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { FanOut } from "./FanOut.js"
-import * as Following from "./Following.js"
-import type { History } from "./HubSource.js"
-import { isGap } from "./HubSource.js"
-import type { Frame } from "./SessionSink.js"
-import { Payload } from "./SessionSink.js"
-import type { LiveSession } from "./SessionTable.js"
-import type { Envelope } from "./SseFormat.js"
+import * as Following from "../../Following.js"
+import type { History } from "../../HubSource.js"
+import { isGap } from "../../HubSource.js"
+import type { Frame } from "../../SessionSink.js"
+import { Payload } from "../../SessionSink.js"
+import type { Envelope } from "../../SseFormat.js"
+import type { FanOut } from "./fanOut.js"
+import type { LiveSession } from "./sessionTable.js"
 
 const pageSize = 256
 const pageBytes = 64 * 1024

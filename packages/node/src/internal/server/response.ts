@@ -20,8 +20,8 @@ import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
-import { declaresBody } from "./NodeRefusal.js"
-import type { Exchange, NodeRequest } from "./NodeRequest.js"
+import type { Exchange, NodeRequest } from "../../NodeRequest.js"
+import { declaresBody } from "./refusal.js"
 
 /**
  * Writes a response and waits until it is flushed or the connection is gone.

@@ -15,7 +15,7 @@ import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
-import * as Race from "../Race.js"
+import * as Race from "../../Race.js"
 
 /**
  * One slot of a ticker, as one handler gets it.

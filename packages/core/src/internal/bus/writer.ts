@@ -1,10 +1,10 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type { Envelope, Event } from "../Envelope.js"
-import type { Store, Stored } from "../EventLogStore.js"
-import { StoreError } from "../EventLogStore.js"
-import type { Codec, EventHistory } from "./eventHistory.js"
+import type { Envelope, Event } from "../../Envelope.js"
+import type { Store, Stored } from "../../EventLogStore.js"
+import { StoreError } from "../../EventLogStore.js"
+import type { Codec, EventHistory } from "./history.js"
 import type { Draft, Request } from "./mailbox.js"
 
 /** Rows that are appended at once, unless one publish has more. */

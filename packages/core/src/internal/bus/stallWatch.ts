@@ -1,7 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Race from "../Race.js"
+import * as Race from "../../Race.js"
 import type { Mailbox } from "./mailbox.js"
 
 /** One fiber per bus, which cuts off the subscribers that keep publishers waiting for too long. It sleeps otherwise. */

@@ -58,6 +58,8 @@ export class Bus<A extends Event, I> implements Host<A> {
   private state: Stats["state"] = "open"
   private readonly mailboxes = new Set<Mailbox<A>>()
   private readonly index = new TopicIndex<Mailbox<A>>()
+  /** What the fan-out looks at, used again for each event. */
+  private readonly found: Array<ReadonlyArray<Mailbox<A>>> = []
   private readonly history: EventHistory<A, I>
   private readonly codec: Codec<A, I>
   private readonly isValid: ((event: A) => boolean) | undefined
@@ -307,7 +309,7 @@ export class Bus<A extends Event, I> implements Host<A> {
     draft.at = at
     this.history.ring.push(draft)
     const tag = draft.event._tag
-    const lists = this.index.lookup(draft.topic, tag)
+    const lists = this.index.lookup(draft.topic, tag, this.found)
     for (let i = 0; i < lists.length; i++) {
       const list = lists[i]
       for (let j = 0; j < list.length; j++) {

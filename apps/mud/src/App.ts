@@ -13,12 +13,12 @@ import * as Housekeeping from "./Housekeeping.js"
 import * as OperatorFeed from "./OperatorFeed.js"
 import * as Players from "./Players.js"
 import * as PlayerStreams from "./PlayerStreams.js"
-import * as Reshape from "./Reshape.js"
 import type { Settings } from "./Settings.js"
-import * as Sky from "./Sky.js"
+import * as TimeAndWeather from "./TimeAndWeather.js"
 import * as Tokens from "./Tokens.js"
 import * as Web from "./Web.js"
 import * as WorldBus from "./WorldBus.js"
+import * as WorldReload from "./WorldReload.js"
 import * as WorldTicker from "./WorldTicker.js"
 
 /**
@@ -28,7 +28,7 @@ import * as WorldTicker from "./WorldTicker.js"
 export const layer = (settings: Settings) =>
   Banner.layer(settings).pipe(
     // what acts: requests, the sky, characters, sleepers, new data
-    Layer.provide([Web.layer(settings), Sky.layer, Characters.layer, Housekeeping.layer, Reshape.layer]),
+    Layer.provide([Web.layer(settings), TimeAndWeather.layer, Characters.layer, Housekeeping.layer, WorldReload.layer]),
     Layer.provide([OperatorFeed.layer(settings), Players.layer(settings)]),
     // the world: one writer, the streams that show it, the clock that moves it
     Layer.provide([Game.layer, Tokens.layer, WorldTicker.layer(settings)]),

@@ -40,7 +40,7 @@ const behaviour = (id: string) =>
     let answered = 0
 
     const act = (command: Parameters<typeof decideCharacter>[3]) =>
-      game.happen((data, world) => decideCharacter(data, world, id, command))
+      game.publish((data, world) => decideCharacter(data, world, id, command))
 
     const step = (self: Character) =>
       Effect.gen(function*() {

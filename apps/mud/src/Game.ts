@@ -25,6 +25,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Context, Deferred, Effect, Either, Exit, FiberId, Layer, Option, Queue, Ref, Schema } from "effect"
 import { CurrentWorldData } from "./data/CurrentWorldData.js"
 import type { WorldData } from "./data/WorldData.js"
+import type * as Consequence from "./domain/Consequence.js"
 import * as Decide from "./domain/Decide.js"
 import type { Reply } from "./domain/Reply.js"
 import * as World from "./domain/World.js"
@@ -75,7 +76,7 @@ export interface Outcome {
   readonly world: World.World
 }
 
-type Transaction<E> = (data: WorldData, world: World.World) => Either.Either<Decide.Decision, E>
+type Transaction<E> = (data: WorldData, world: World.World) => Either.Either<Consequence.Decision, E>
 
 /**
  * @since 0.1.0
@@ -85,11 +86,11 @@ export class Game extends Context.Tag("@holdfast/mud/Game")<Game, {
   /** Decides on the state at its turn, publishes what was decided, and answers when that is in the log. */
   readonly transact: <E>(decide: Transaction<E>) => Effect.Effect<Outcome, E | Unavailable>
   /** As `transact`, for what cannot be refused; without events nothing is published. */
-  readonly happen: (
+  readonly publish: (
     decide: (data: WorldData, world: World.World) => ReadonlyArray<WorldEvent>
   ) => Effect.Effect<Outcome, Unavailable>
   /** Puts new data in place of the old, in the order of the commands. */
-  readonly reshape: (data: WorldData) => Effect.Effect<Outcome, Unavailable>
+  readonly reload: (data: WorldData) => Effect.Effect<Outcome, Unavailable>
   /** Data and state after the last transaction. */
   readonly now: Effect.Effect<{ readonly data: WorldData; readonly world: World.World }>
   /**
@@ -107,13 +108,13 @@ interface Waiting {
   readonly done: Deferred.Deferred<Outcome, unknown>
 }
 
-interface Decided extends Waiting, Decide.Decision {
+interface Decided extends Waiting, Consequence.Decision {
   readonly data: WorldData
   /** Where its events begin in the batch. */
   readonly from: number
 }
 
-const asleep = new Unavailable({
+const unavailable = new Unavailable({
   message: "The world is going to sleep. Try again in a moment.",
   expected: "a world that is awake"
 })
@@ -198,7 +199,7 @@ const make = Effect.gen(function*() {
         ahead = before.world
         yield* Effect.forEach(travellers, streams.reset, { discard: true })
         yield* Effect.logWarning("Nothing can be published", published.cause)
-        yield* Effect.forEach(decided, ({ done }) => Deferred.fail(done, asleep), { discard: true })
+        yield* Effect.forEach(decided, ({ done }) => Deferred.fail(done, unavailable), { discard: true })
         return
       }
       // Folded once more: the state takes the ids and instants that the log gave.
@@ -227,7 +228,7 @@ const make = Effect.gen(function*() {
     closed = true
     return Effect.flatMap(
       Queue.takeAll(queue),
-      Effect.forEach(({ done }) => Deferred.fail(done, asleep), { discard: true })
+      Effect.forEach(({ done }) => Deferred.fail(done, unavailable), { discard: true })
     )
   })
 
@@ -239,7 +240,7 @@ const make = Effect.gen(function*() {
 
   const transact = <E>(decide: Transaction<E>, data?: WorldData): Effect.Effect<Outcome, E | Unavailable> =>
     Effect.suspend(() => {
-      if (closed) return asleep
+      if (closed) return unavailable
       const done = Deferred.unsafeMake<Outcome, E | Unavailable>(FiberId.none)
       return Effect.zipRight(
         Queue.offer(queue, {
@@ -252,15 +253,15 @@ const make = Effect.gen(function*() {
       )
     })
 
-  const happen = (decide: (data: WorldData, world: World.World) => ReadonlyArray<WorldEvent>, data?: WorldData) =>
+  const publish = (decide: (data: WorldData, world: World.World) => ReadonlyArray<WorldEvent>, data?: WorldData) =>
     transact<never>((data, world) => Either.right({ events: decide(data, world), reply: { _tag: "Done" } }), data)
 
   return Game.of({
     transact: (decide) => transact(decide),
-    happen: (decide) => happen(decide),
-    reshape: (data) => happen(Decide.reshape, data),
+    publish: (decide) => publish(decide),
+    reload: (data) => publish(Decide.reload, data),
     now: Ref.get(state),
-    windows: (player) => Effect.sync(() => Decide.windowsOf(ahead, player)),
+    windows: (player) => Effect.sync(() => World.windowsOf(ahead, player)),
     stats: Effect.map(Queue.size(queue), (waiting) => ({ waiting: Math.max(0, waiting), batches, transactions }))
   })
 })

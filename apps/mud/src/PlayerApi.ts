@@ -8,6 +8,7 @@
  * | `POST /api/move` | `{ direction }` |
  * | `POST /api/say` | `{ text }` |
  * | `POST /api/look` | `{ target? }` |
+ * | `GET /events` | a stream of what happens, after `Last-Event-ID` |
  *
  * The token goes into `Authorization: Bearer …`, or into the body as `token`.
  *
@@ -17,11 +18,13 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
-import { Effect, Either, Option, Schema } from "effect"
+import * as SseRoute from "@holdfast/http/SseRoute"
+import { Effect, Either, Option, Schema, type Scope } from "effect"
 import * as Command from "./domain/Command.js"
-import type { Refusal } from "./domain/Refusal.js"
-import type { Unavailable } from "./Game.js"
+import { isRefusal, type Refusal } from "./domain/Refusal.js"
+import { Game, Unavailable } from "./Game.js"
 import { Players } from "./Players.js"
+import * as PlayerStreams from "./PlayerStreams.js"
 
 const Text = Schema.String.pipe(Schema.maxLength(2_000))
 const token = { token: Schema.optional(Schema.String) }
@@ -49,24 +52,13 @@ export const tokenOf = (
       : Effect.succeed(found)
   })
 
-const statuses: Partial<Record<string, number>> = {
-  NotAllowed: 403,
-  Asleep: 409,
-  NameTaken: 409,
-  NoSuchPlayer: 404,
-  NotHere: 404,
-  NoExit: 409,
-  NotHeld: 409,
-  NotPossible: 409
-}
-
 /** A refusal of the world as an answer: its own tag and fields, and the status that fits best. */
 const asProblem = (refusal: Refusal): HttpErrors.HttpError =>
   HttpErrors.make(refusal._tag, refusal.message, {
     field: refusal.field,
     expected: refusal.expected,
-    ...("suggestion" in refusal && refusal.suggestion !== undefined ? { suggestion: refusal.suggestion } : {})
-  }, { status: statuses[refusal._tag] ?? 400 })
+    ...(refusal.suggestion === undefined ? {} : { suggestion: refusal.suggestion })
+  }, { status: refusal.status })
 
 const JoinBody = Schema.Struct({
   name: Schema.optional(Text),
@@ -141,35 +133,51 @@ export const router = HttpRouter.empty.pipe(
 )
 
 /**
+ * Adds `GET /events`: what a player may see, from where it left off. `faults` runs in the scope of each stream.
+ *
+ * @since 0.1.0
+ * @category routes
+ */
+export const events = (faults: Effect.Effect<void, never, Scope.Scope>) =>
+  Effect.gen(function*() {
+    const players = yield* Players
+    const game = yield* Game
+    const { hub } = yield* PlayerStreams.PlayerStreams
+    return SseRoute.mount("/events", {
+      hub,
+      format: PlayerStreams.format,
+      authorize: ({ lastEventId }) =>
+        Effect.gen(function*() {
+          const claim = yield* Effect.flatMap(tokenOf(), players.authorize)
+          yield* faults
+          yield* players.arrive(claim)
+          const { world } = yield* game.now
+          const windows = yield* game.windows(claim.player)
+          // Without an id to begin after, it begins now.
+          const following = lastEventId === undefined
+            ? windows.filter(({ upTo }) => upTo === undefined).map((window) => ({
+              ...window,
+              after: Math.max(window.after, world.lastId)
+            }))
+            : windows
+          return { principal: claim.player, following }
+        })
+    })
+  })
+
+/**
  * The problem of anything that a player's request fails with.
  *
  * @since 0.1.0
  * @category requests
  */
 export const problem = (error: unknown): Option.Option<HttpErrors.Problem> => {
-  const refusal = error as Refusal | Unavailable
-  if (refusal._tag === "Unavailable") {
-    return Option.some(
-      HttpErrors.make("Unavailable", refusal.message, { expected: refusal.expected }, {
-        status: 503,
-        headers: { "retry-after": "2" }
-      }).problem
-    )
-  }
-  return refusals.has(refusal._tag) ? Option.some(asProblem(refusal).problem) : Option.none()
+  if (isRefusal(error)) return Option.some(asProblem(error).problem)
+  if (!(error instanceof Unavailable)) return Option.none()
+  return Option.some(
+    HttpErrors.make("Unavailable", error.message, { expected: error.expected }, {
+      status: 503,
+      headers: { "retry-after": "2" }
+    }).problem
+  )
 }
-
-const refusals: ReadonlySet<string> = new Set([
-  "UnknownCommand",
-  "MissingWords",
-  "NoExit",
-  "NotHere",
-  "NotHeld",
-  "NotPossible",
-  "NoSuchPlayer",
-  "TooLong",
-  "BadName",
-  "NameTaken",
-  "NotAllowed",
-  "Asleep"
-])

@@ -11,6 +11,7 @@ import * as HttpErrors from "@holdfast/http/HttpErrors"
 import { Clock, Context, Duration, Effect, Either, Layer, Option } from "effect"
 import type { Command } from "./domain/Command.js"
 import * as Decide from "./domain/Decide.js"
+import * as Joining from "./domain/Joining.js"
 import * as Refusals from "./domain/Refusal.js"
 import type { Reply } from "./domain/Reply.js"
 import * as World from "./domain/World.js"
@@ -116,7 +117,7 @@ const make = (settings: Settings) =>
 
     const wake = (id: string) =>
       game.transact((data, world) =>
-        Either.map(room(world), () => ({ events: Decide.wake(data, world, id), reply: { _tag: "Done" as const } }))
+        Either.map(room(world), () => ({ events: Joining.wake(data, world, id), reply: { _tag: "Done" as const } }))
       )
 
     const authorize = (token: string) =>
@@ -140,7 +141,7 @@ const make = (settings: Settings) =>
           yield* game.transact((data, world) =>
             Either.flatMap(
               room(world) as Either.Either<undefined, Failure>,
-              () => Decide.join(data, world, { id, name })
+              () => Joining.join(data, world, { id, name })
             )
           )
           return yield* welcome({ player: id, admin })
@@ -194,9 +195,9 @@ const make = (settings: Settings) =>
           const ids = new Set(awake.map(({ id }) => id))
           for (const map of [active, seen]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id)
           if (tired.length === 0 && World.count(world) - awake.length <= sleepers) return
-          yield* game.happen((data, at) => [
-            ...tired.flatMap(({ id, reason }) => Decide.sleep(at, id, reason)),
-            ...Decide.forget(data, at, sleepers)
+          yield* game.publish((data, at) => [
+            ...tired.flatMap(({ id, reason }) => Joining.sleep(at, id, reason)),
+            ...Joining.forget(data, at, sleepers)
           ])
         })
     })

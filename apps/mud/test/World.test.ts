@@ -7,7 +7,9 @@ import { fileURLToPath } from "node:url"
 import type { WorldData } from "../src/data/WorldData.js"
 import * as WorldLoader from "../src/data/WorldLoader.js"
 import * as Command from "../src/domain/Command.js"
+import type * as Consequence from "../src/domain/Consequence.js"
 import * as Decide from "../src/domain/Decide.js"
+import * as Joining from "../src/domain/Joining.js"
 import * as World from "../src/domain/World.js"
 import { topicOf, WorldEvent } from "../src/domain/WorldEvent.js"
 
@@ -19,24 +21,24 @@ const loaded = WorldLoader.load(fileURLToPath(new URL("../world", import.meta.ur
 const play = (data: WorldData) => {
   const log: Array<World.Fact> = []
   let world = World.initial(data)
-  const happen = (events: ReadonlyArray<WorldEvent>) => {
+  const publish = (events: ReadonlyArray<WorldEvent>) => {
     for (const event of events) {
       const fact = { id: world.lastId + 1, at: 1_000 + log.length, event }
       log.push(fact)
       world = World.evolve(world, fact)
     }
   }
-  const decided = (result: Decide.Decided) => {
+  const decided = (result: Consequence.Decided) => {
     if (Either.isLeft(result)) return result.left
-    happen(result.right.events)
+    publish(result.right.events)
     return result.right
   }
   return {
     data,
     log,
     world: () => world,
-    happen,
-    join: (name: string) => decided(Decide.join(data, world, { id: name.toLowerCase(), name })),
+    publish,
+    join: (name: string) => decided(Joining.join(data, world, { id: name.toLowerCase(), name })),
     /** Types a line as a player; the answer is a decision or the refusal. */
     type: (id: string, line: string, admin = false) => {
       const command = Command.parse(line)
@@ -44,7 +46,7 @@ const play = (data: WorldData) => {
     },
     room: (id: string) => World.playerById(world, id)!.room,
     heard: (id: string) => {
-      const windows = Decide.windowsOf(world, id)
+      const windows = World.windowsOf(world, id)
       return log.filter((fact) =>
         windows.some(({ after, topic, upTo }) =>
           topic === topicOf(fact.event) && fact.id > after && fact.id <= (upTo ?? Infinity)
@@ -136,7 +138,7 @@ describe("the rules of the world", () => {
       }
       for (const line of ["out", "e", "e"]) game.type("ada", line)
       assert.include(game.type("ada", "s"), { _tag: "NoExit" })
-      game.happen([{ _tag: "Ticked", minute: 1440 + 6 * 60, clock: "06:00", phase: "dawn" }])
+      game.publish([{ _tag: "Ticked", minute: 1440 + 6 * 60, clock: "06:00", phase: "dawn" }])
       for (const line of ["s", "s", "d"]) assert.notProperty(game.type("ada", line), "_tag", line)
       assert.strictEqual(game.room("ada"), "kelp-forest")
     }))
@@ -165,7 +167,7 @@ describe("the rules of the world", () => {
         game.type("ada", line)
       }
       for (let minute = 0; minute < 1440; minute++) {
-        game.happen(Decide.tick(game.data, game.world(), (minute * 0.37) % 1))
+        game.publish(Decide.tick(game.data, game.world(), (minute * 0.37) % 1))
       }
       const phases = game.log.flatMap(({ event }) => event._tag === "PhaseBegan" ? [event.phase] : [])
       assert.deepStrictEqual(phases, ["dusk", "night", "dawn", "day"])
@@ -184,7 +186,7 @@ describe("the rules of the world", () => {
       const { breakwater: _, ...rooms } = data.rooms
       const quay = { ...rooms["quay"], exits: { ...rooms["quay"].exits, west: undefined } }
       const changed = { ...data, rooms: { ...rooms, quay } }
-      game.happen(Decide.reshape(changed, game.world()))
+      game.publish(Decide.reload(changed, game.world()))
       assert.deepStrictEqual([game.room("ada"), game.room("bo")], ["quay", "quay"])
       assert.include(tags(game.heard("bo")), "Arrived")
     }))
@@ -217,8 +219,8 @@ describe("the rules of the world", () => {
           for (const name of ["Ada", "Bo", "Cy"]) game.join(name)
           for (const [id, typed] of moves) {
             game.type(id, typed)
-            if (typed === "look") game.happen(Decide.wake(data, game.world(), id))
-            game.happen(Decide.tick(data, game.world(), 0.5))
+            if (typed === "look") game.publish(Joining.wake(data, game.world(), id))
+            game.publish(Decide.tick(data, game.world(), 0.5))
           }
           const encode = Schema.encodeSync(Schema.parseJson(WorldEvent))
           const decode = Schema.decodeSync(Schema.parseJson(WorldEvent))

@@ -140,7 +140,7 @@ const game = (options: {
     yield* screen.show(Narration.room(joined.view))
 
     const sse = yield* SseClient.SseClient
-    const happen = ({ data, event }: { readonly data: string; readonly event: string }) =>
+    const onEvent = ({ data, event }: { readonly data: string; readonly event: string }) =>
       Effect.gen(function*() {
         if (event === "farewell") {
           return yield* screen.show({ tone: "notice", text: "The world goes to sleep for a moment." })
@@ -166,7 +166,7 @@ const game = (options: {
           })
       }
     ).pipe(
-      Stream.runForEach(happen),
+      Stream.runForEach(onEvent),
       Effect.catchAll((error) =>
         screen.show({
           tone: "notice",

@@ -4,13 +4,13 @@
  *
  * @since 0.1.0
  */
-import { Either, HashMap, Option } from "effect"
+import { Either, HashMap } from "effect"
 import { clockOf, type Direction, minuteOfDay, phaseAt, type Use, type WorldData } from "../data/WorldData.js"
 import { type Command, usageOf, usages, verbNames } from "./Command.js"
+import { answer, type Decided, done, foresee, saw, text, walk } from "./Consequence.js"
+import { sleep } from "./Joining.js"
 import {
   Asleep,
-  BadName,
-  NameTaken,
   NoExit,
   NoSuchPlayer,
   NotAllowed,
@@ -21,14 +21,12 @@ import {
   TooLong,
   UnknownCommand
 } from "./Refusal.js"
-import type { Reply } from "./Reply.js"
 import { clean, find, fold, type Named, suggest } from "./Words.js"
 import {
   actorOf,
   awake,
   characterRoom,
   describe,
-  evolve,
   holdings,
   holds,
   isLit,
@@ -37,27 +35,11 @@ import {
   people,
   type Player,
   playerById,
-  playerNamed,
   view,
   weatherOf,
   type World
 } from "./World.js"
-import type { Actor, SleepReason, WorldEvent } from "./WorldEvent.js"
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Decision {
-  readonly events: ReadonlyArray<WorldEvent>
-  readonly reply: Reply
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type Decided = Either.Either<Decision, Refusal>
+import type { Actor, WorldEvent } from "./WorldEvent.js"
 
 /**
  * The longest text that is said, whispered or emoted, in characters.
@@ -75,58 +57,9 @@ export const textLimit = 400
  */
 export const carryLimit = 8
 
-const opposite: Readonly<Record<Direction, Direction>> = {
-  north: "south",
-  northeast: "southwest",
-  east: "west",
-  southeast: "northwest",
-  south: "north",
-  southwest: "northeast",
-  west: "east",
-  northwest: "southeast",
-  up: "down",
-  down: "up",
-  in: "out",
-  out: "in"
-}
-
-const done = (...events: ReadonlyArray<WorldEvent>): Decided => Either.right({ events, reply: { _tag: "Done" } })
-const answer = (reply: Reply): Decided => Either.right({ events: [], reply })
-const text = (words: string): Decided => answer({ _tag: "Text", text: words })
-
 const suggestion = (typed: string, candidates: Iterable<string>) => {
   const meant = suggest(typed, candidates)
   return meant === undefined ? {} : { suggestion: meant }
-}
-
-/** What the state will be once these events are published: what a player then sees is part of them. */
-const foresee = (world: World, events: ReadonlyArray<WorldEvent>): World =>
-  events.reduce((state, event) => evolve(state, { id: state.lastId + 1, at: 0, event }), world)
-
-const saw = (data: WorldData, world: World, id: string, moved: boolean): ReadonlyArray<WorldEvent> => {
-  const player = playerById(world, id)
-  return player === undefined ? [] : [{ _tag: "Saw", player: id, view: view(data, world, player), moved }]
-}
-
-const walk = (
-  data: WorldData,
-  world: World,
-  actor: Actor,
-  room: string,
-  to: string,
-  direction?: Direction
-): ReadonlyArray<WorldEvent> => {
-  const events: ReadonlyArray<WorldEvent> = [
-    { _tag: "Departed", actor, room, to, ...(direction === undefined ? {} : { direction }) },
-    {
-      _tag: "Arrived",
-      actor,
-      room: to,
-      from: room,
-      ...(direction === undefined ? {} : { direction: opposite[direction] })
-    }
-  ]
-  return [...events, ...saw(data, foresee(world, events), actor.id, true)]
 }
 
 const go = (data: WorldData, world: World, actor: Actor, room: string, direction: Direction): Decided => {
@@ -510,105 +443,6 @@ export const decideCharacter = (
 }
 
 /**
- * Checks a name that somebody wants to have.
- *
- * @since 0.1.0
- * @category joining
- */
-export const checkName = (data: WorldData, name: string): Either.Either<string, BadName> => {
-  const cleaned = clean(name)
-  const bad = (message: string) =>
-    Either.left(
-      new BadName({ field: "name", message, expected: "2 to 16 letters; a hyphen or an apostrophe inside is fine" })
-    )
-  if (cleaned === "") return bad("Who are you?")
-  if (!/^\p{L}(?:[\p{L}\p{M}]|['’-](?=\p{L})){1,15}$/u.test(cleaned)) {
-    return bad("That is not a name that can be called out.")
-  }
-  const taken = [
-    ...data.realm.reservedNames,
-    ...Object.values(data.characters).flatMap((character) => [character.name, ...character.aliases])
-  ]
-  if (taken.some((other) => fold(other) === fold(cleaned))) {
-    return bad(`The name "${cleaned}" belongs to somebody else.`)
-  }
-  return Either.right(cleaned)
-}
-
-/**
- * A player comes into the world for the first time.
- *
- * @since 0.1.0
- * @category joining
- */
-export const join = (
-  data: WorldData,
-  world: World,
-  player: { readonly id: string; readonly name: string }
-): Decided =>
-  Either.flatMap(checkName(data, player.name), (name) => {
-    if (playerNamed(world, name) !== undefined) {
-      return Either.left(
-        new NameTaken({
-          field: "name",
-          message: `Somebody called "${name}" is already here.`,
-          expected: "a name that is free"
-        })
-      )
-    }
-    const room = data.realm.start
-    const joined: WorldEvent = {
-      _tag: "Joined",
-      actor: { id: player.id, name, kind: "player" },
-      room
-    }
-    return done(joined, ...saw(data, foresee(world, [joined]), player.id, true))
-  })
-
-/**
- * A player that was asleep comes back, to where it was.
- *
- * @since 0.1.0
- * @category joining
- */
-export const wake = (data: WorldData, world: World, id: string): ReadonlyArray<WorldEvent> => {
-  const player = playerById(world, id)
-  if (player === undefined || player.asleep === undefined) return []
-  const room = Object.hasOwn(data.rooms, player.room) ? player.room : data.realm.start
-  const woke: WorldEvent = { _tag: "Woke", actor: actorOf(player), room }
-  return [woke, ...saw(data, foresee(world, [woke]), id, true)]
-}
-
-/**
- * A player falls asleep.
- *
- * @since 0.1.0
- * @category joining
- */
-export const sleep = (world: World, id: string, reason: SleepReason): ReadonlyArray<WorldEvent> => {
-  const player = playerById(world, id)
-  return player === undefined || player.asleep !== undefined
-    ? []
-    : [{ _tag: "Slept", actor: actorOf(player), room: player.room, reason }]
-}
-
-/**
- * The longest sleepers beyond `limit` are forgotten.
- *
- * @since 0.1.0
- * @category joining
- */
-export const forget = (data: WorldData, world: World, limit: number): ReadonlyArray<WorldEvent> => {
-  const sleepers = Array.from(HashMap.values(world.players)).filter(({ asleep }) => asleep !== undefined)
-  if (sleepers.length <= limit) return []
-  return sleepers.sort((a, b) => a.since - b.since).slice(0, sleepers.length - limit).map((player) => ({
-    _tag: "Forgotten",
-    actor: actorOf(player),
-    room: Object.hasOwn(data.rooms, player.room) ? player.room : data.realm.start
-  }))
-}
-
-/**
  * A world minute passes. `chance` is a number from 0 to 1 that chooses the weather.
  *
  * @since 0.1.0
@@ -640,7 +474,7 @@ export const tick = (data: WorldData, world: World, chance: number): ReadonlyArr
  * @since 0.1.0
  * @category time
  */
-export const reshape = (data: WorldData, world: World): ReadonlyArray<WorldEvent> => {
+export const reload = (data: WorldData, world: World): ReadonlyArray<WorldEvent> => {
   const events: Array<WorldEvent> = [{
     _tag: "Reshaped",
     rooms: Object.keys(data.rooms).length,
@@ -653,12 +487,3 @@ export const reshape = (data: WorldData, world: World): ReadonlyArray<WorldEvent
   }
   return events
 }
-
-/**
- * The windows of a player that are open or may still be wanted; none when there is no such player.
- *
- * @since 0.1.0
- * @category joining
- */
-export const windowsOf = (world: World, id: string) =>
-  Option.match(HashMap.get(world.players, id), { onNone: () => [], onSome: (player) => player.windows })

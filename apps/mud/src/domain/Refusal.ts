@@ -1,6 +1,7 @@
 /**
  * Why a command was refused. Each has a stable `_tag`, a sentence for the player, the field of the request at fault, what
- * was expected there and, where one comes to mind, a suggestion.
+ * was expected there and, where one comes to mind, a suggestion. The class says under which status it goes over HTTP, and
+ * {@link Refusal} is the one list of them.
  *
  * @since 0.1.0
  */
@@ -19,7 +20,9 @@ const shape = {
  * @since 0.1.0
  * @category errors
  */
-export class UnknownCommand extends Schema.TaggedError<UnknownCommand>()("UnknownCommand", shape) {}
+export class UnknownCommand extends Schema.TaggedError<UnknownCommand>()("UnknownCommand", shape) {
+  readonly status = 400
+}
 
 /**
  * A verb came without what it needs.
@@ -29,8 +32,10 @@ export class UnknownCommand extends Schema.TaggedError<UnknownCommand>()("Unknow
  */
 export class MissingWords extends Schema.TaggedError<MissingWords>()("MissingWords", {
   field: Schema.String,
-  expected: Schema.String
+  expected: Schema.String,
+  suggestion: Schema.optional(Schema.String)
 }) {
+  readonly status = 400
   override get message() {
     return `Something is missing: ${this.expected}.`
   }
@@ -42,7 +47,9 @@ export class MissingWords extends Schema.TaggedError<MissingWords>()("MissingWor
  * @since 0.1.0
  * @category errors
  */
-export class NoExit extends Schema.TaggedError<NoExit>()("NoExit", shape) {}
+export class NoExit extends Schema.TaggedError<NoExit>()("NoExit", shape) {
+  readonly status = 409
+}
 
 /**
  * Nothing here is called so.
@@ -50,7 +57,9 @@ export class NoExit extends Schema.TaggedError<NoExit>()("NoExit", shape) {}
  * @since 0.1.0
  * @category errors
  */
-export class NotHere extends Schema.TaggedError<NotHere>()("NotHere", shape) {}
+export class NotHere extends Schema.TaggedError<NotHere>()("NotHere", shape) {
+  readonly status = 404
+}
 
 /**
  * The player does not hold it.
@@ -58,7 +67,9 @@ export class NotHere extends Schema.TaggedError<NotHere>()("NotHere", shape) {}
  * @since 0.1.0
  * @category errors
  */
-export class NotHeld extends Schema.TaggedError<NotHeld>()("NotHeld", shape) {}
+export class NotHeld extends Schema.TaggedError<NotHeld>()("NotHeld", shape) {
+  readonly status = 409
+}
 
 /**
  * It cannot be done with that, or not now.
@@ -66,7 +77,9 @@ export class NotHeld extends Schema.TaggedError<NotHeld>()("NotHeld", shape) {}
  * @since 0.1.0
  * @category errors
  */
-export class NotPossible extends Schema.TaggedError<NotPossible>()("NotPossible", shape) {}
+export class NotPossible extends Schema.TaggedError<NotPossible>()("NotPossible", shape) {
+  readonly status = 409
+}
 
 /**
  * Nobody awake is called so.
@@ -74,7 +87,9 @@ export class NotPossible extends Schema.TaggedError<NotPossible>()("NotPossible"
  * @since 0.1.0
  * @category errors
  */
-export class NoSuchPlayer extends Schema.TaggedError<NoSuchPlayer>()("NoSuchPlayer", shape) {}
+export class NoSuchPlayer extends Schema.TaggedError<NoSuchPlayer>()("NoSuchPlayer", shape) {
+  readonly status = 404
+}
 
 /**
  * The words are too long.
@@ -82,7 +97,9 @@ export class NoSuchPlayer extends Schema.TaggedError<NoSuchPlayer>()("NoSuchPlay
  * @since 0.1.0
  * @category errors
  */
-export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", shape) {}
+export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", shape) {
+  readonly status = 400
+}
 
 /**
  * A name that nobody can have.
@@ -90,7 +107,9 @@ export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", shape) {}
  * @since 0.1.0
  * @category errors
  */
-export class BadName extends Schema.TaggedError<BadName>()("BadName", shape) {}
+export class BadName extends Schema.TaggedError<BadName>()("BadName", shape) {
+  readonly status = 400
+}
 
 /**
  * A name that another player has.
@@ -98,7 +117,9 @@ export class BadName extends Schema.TaggedError<BadName>()("BadName", shape) {}
  * @since 0.1.0
  * @category errors
  */
-export class NameTaken extends Schema.TaggedError<NameTaken>()("NameTaken", shape) {}
+export class NameTaken extends Schema.TaggedError<NameTaken>()("NameTaken", shape) {
+  readonly status = 409
+}
 
 /**
  * Only an operator may do it.
@@ -106,7 +127,9 @@ export class NameTaken extends Schema.TaggedError<NameTaken>()("NameTaken", shap
  * @since 0.1.0
  * @category errors
  */
-export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", shape) {}
+export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", shape) {
+  readonly status = 403
+}
 
 /**
  * The player is asleep and has to join again.
@@ -114,22 +137,40 @@ export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", s
  * @since 0.1.0
  * @category errors
  */
-export class Asleep extends Schema.TaggedError<Asleep>()("Asleep", shape) {}
+export class Asleep extends Schema.TaggedError<Asleep>()("Asleep", shape) {
+  readonly status = 409
+}
 
 /**
+ * Every refusal there is.
+ *
  * @since 0.1.0
- * @category errors
+ * @category schemas
  */
-export type Refusal =
-  | UnknownCommand
-  | MissingWords
-  | NoExit
-  | NotHere
-  | NotHeld
-  | NotPossible
-  | NoSuchPlayer
-  | TooLong
-  | BadName
-  | NameTaken
-  | NotAllowed
-  | Asleep
+export const Refusal = Schema.Union(
+  UnknownCommand,
+  MissingWords,
+  NoExit,
+  NotHere,
+  NotHeld,
+  NotPossible,
+  NoSuchPlayer,
+  TooLong,
+  BadName,
+  NameTaken,
+  NotAllowed,
+  Asleep
+)
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Refusal = typeof Refusal.Type
+
+/**
+ * Whether something that failed is a refusal of the world.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const isRefusal = Schema.is(Refusal)

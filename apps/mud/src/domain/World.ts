@@ -375,6 +375,15 @@ export const awake = (world: World): ReadonlyArray<Player> =>
   Array.from(HashMap.values(world.present)).flat().flatMap((id) => playerById(world, id) ?? [])
 
 /**
+ * The windows of a player that are open or may still be wanted; none when there is no such player.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const windowsOf = (world: World, id: string) =>
+  Option.match(HashMap.get(world.players, id), { onNone: () => [], onSome: (player) => player.windows })
+
+/**
  * How many players there are, awake or asleep.
  *
  * @since 0.1.0

@@ -19,7 +19,7 @@ export const layer = Layer.scopedDiscard(
     yield* current.changes.pipe(
       Stream.runForEach((data) =>
         Effect.gen(function*() {
-          yield* game.reshape(data)
+          yield* game.reload(data)
           yield* Effect.logInfo("The world was read anew").pipe(
             Effect.annotateLogs({ rooms: Object.keys(data.rooms).length })
           )

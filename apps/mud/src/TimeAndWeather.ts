@@ -20,7 +20,7 @@ export const layer = Layer.scopedDiscard(
     yield* ticker.onTick(
       { name: "sky" },
       () =>
-        Effect.flatMap(Random.next, (chance) => game.happen((data, world) => Decide.tick(data, world, chance))).pipe(
+        Effect.flatMap(Random.next, (chance) => game.publish((data, world) => Decide.tick(data, world, chance))).pipe(
           // The world is closing: there is no time any more.
           Effect.catchTag("Unavailable", () => Effect.void)
         )

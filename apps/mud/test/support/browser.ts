@@ -62,7 +62,7 @@ export const type = async (page: Page, line: string): Promise<void> => {
 }
 
 export const waitForLine = (page: Page, text: string): Promise<unknown> =>
-  page.locator("#log .line:not(.typed)", { hasText: text }).first().waitFor({ state: "attached", timeout: 15_000 })
+  page.locator("#log .line:not(.typed)", { hasText: text }).first().waitFor({ state: "attached", timeout: 60_000 })
 
 /** What is in the log, without what the player typed. */
 export const linesOf = (page: Page): Promise<ReadonlyArray<string>> =>

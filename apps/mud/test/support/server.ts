@@ -11,11 +11,11 @@ export const mainFile = fileURLToPath(new URL("../../dist/main.js", import.meta.
 
 export const sleep = (millis: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, millis))
 
-/** Waits until something holds; fails with `what` after 15 seconds. */
+/** Waits until something holds; fails with `what` after a minute. */
 export const eventually = async <A>(
   what: string,
   look: () => A | Promise<A>,
-  within = 15_000
+  within = 60_000
 ): Promise<NonNullable<A>> => {
   const until = performance.now() + within
   while (true) {

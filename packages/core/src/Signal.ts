@@ -1,0 +1,95 @@
+/**
+ * One way to wait until something holds that synchronous code brings about.
+ *
+ * **Why.** What `Effect.async` of effect 3.22 returns for an interrupt is lost when the fiber is interrupted between its
+ * registration and its wait: the entry of a dead fiber stays behind, and a wake-up that is meant for one waiter may go to it.
+ * Here the entry is removed around the wait, and every waiter whose condition holds is woken, so that none depends on
+ * another one.
+ *
+ * **Guarantees**
+ * - `wait(ready)` ends only after `ready` was true in the fiber that waits, and without waiting when it holds already: a
+ *   `wake` that comes first is not lost.
+ * - `wake` wakes all whose `ready` holds. Those that find the condition taken by another one wait again.
+ * - A woken fiber runs later, never inside of the code that called `wake`.
+ * - An interrupt ends the wait whenever it comes, and leaves nothing behind.
+ *
+ * **Limits.** Change the state first, then call `wake`. `ready` is called by who waits and by who wakes: it must be cheap, and
+ * must not throw. Between the end of a wait and the next operation other fibers may run: where several wait for the same
+ * thing, look again and take it in one step.
+ *
+ * **Not for** values: that is what `Deferred` is for.
+ *
+ * @example
+ * ```ts
+ * import { Signal } from "@holdfast/core"
+ * import { Effect } from "effect"
+ *
+ * const jobs: Array<string> = []
+ * const added = new Signal.Signal()
+ *
+ * const unsafeAdd = (job: string) => {
+ *   jobs.push(job)
+ *   added.wake()
+ * }
+ *
+ * const worker = Effect.zipRight(
+ *   added.wait(() => jobs.length > 0),
+ *   Effect.suspend(() => Effect.log(jobs.shift()))
+ * ).pipe(Effect.forever)
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+
+interface Waiter {
+  readonly ready: () => boolean
+  resume: (effect: Effect.Effect<void>) => void
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export class Signal {
+  // Made by the first who waits: most signals of a service have nobody that does.
+  private waiters: Set<Waiter> | undefined = undefined
+
+  /** How many fibers wait. */
+  get waiting(): number {
+    return this.waiters === undefined ? 0 : this.waiters.size
+  }
+
+  /** Wakes all whose condition holds. */
+  wake(): void {
+    const { waiters } = this
+    if (waiters === undefined || waiters.size === 0) return
+    for (const waiter of waiters) {
+      if (!waiter.ready()) continue
+      waiters.delete(waiter)
+      // In effect 3.22 this hands the fiber to its scheduler.
+      waiter.resume(Effect.void)
+    }
+  }
+
+  /** Waits until `ready` holds. */
+  readonly wait = (ready: () => boolean): Effect.Effect<void> =>
+    Effect.suspend(() => ready() ? Effect.void : this.park(ready))
+
+  private park(ready: () => boolean): Effect.Effect<void> {
+    let waiter: Waiter | undefined
+    const parked = Effect.async<void>((resume) => {
+      if (ready()) return resume(Effect.void)
+      waiter = { ready, resume }
+      this.waiters ??= new Set()
+      this.waiters.add(waiter)
+    })
+    return Effect.flatMap(
+      Effect.onInterrupt(parked, () =>
+        Effect.sync(() => {
+          if (waiter !== undefined) this.waiters?.delete(waiter)
+        })),
+      () => this.wait(ready)
+    )
+  }
+}

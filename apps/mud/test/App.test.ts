@@ -8,6 +8,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import * as Harness from "@holdfast/testing/Harness"
 import { Cause, Effect, Either, Fiber, Layer, Random, Schema, TestClock } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
+import { sized } from "../../../scripts/sized.js"
 import * as App from "../src/App.js"
 import * as Settings from "../src/Settings.js"
 
@@ -122,7 +123,7 @@ describe("the whole world in memory", () => {
         }
       })
       const report = yield* Explore.check(program, {
-        seeds: Explore.sized(25, 2_000),
+        seeds: sized(25, 2_000),
         maxOperations: 2_000_000,
         settle: "1 minute"
       })
@@ -155,7 +156,7 @@ describe("the whole world in memory", () => {
           }
         })
         yield* Explore.check(program, {
-          seeds: Explore.sized(25, 2_000),
+          seeds: sized(25, 2_000),
           maxOperations: 2_000_000,
           settle: "1 minute"
         })

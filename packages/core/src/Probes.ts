@@ -1,11 +1,12 @@
 /**
  * Ports for what a process can say about itself: memory and the lag of its event loop.
  *
- * The Node.js adapters are in `@holdfast/node/NodeProbes`. The layers here hold values that a test sets.
+ * The Node.js adapters are in `@holdfast/node/NodeProbes`, and fake ones in `@holdfast/testing/TestProbes`.
  *
  * @since 0.1.0
  */
-import { Context, Effect, Layer, Ref } from "effect"
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
 
 /**
  * Bytes.
@@ -50,35 +51,3 @@ export class LagProbe extends Context.Tag("@holdfast/core/Probes/LagProbe")<LagP
   /** Each reading starts a new interval. */
   readonly read: Effect.Effect<Lag>
 }>() {}
-
-/**
- * Sets what the fake probes say.
- *
- * @since 0.1.0
- * @category tags
- */
-export class TestProbes extends Context.Tag("@holdfast/core/Probes/TestProbes")<TestProbes, {
-  readonly setMemory: (memory: Partial<Memory>) => Effect.Effect<void>
-  readonly setLag: (lag: Partial<Lag>) => Effect.Effect<void>
-}>() {}
-
-/**
- * Fake probes: everything is 0 until `TestProbes` says otherwise.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerTest: Layer.Layer<MemoryProbe | LagProbe | TestProbes> = Layer.effectContext(
-  Effect.gen(function*() {
-    const memory = yield* Ref.make<Memory>({ heapUsed: 0, rss: 0, external: 0 })
-    const lag = yield* Ref.make<Lag>({ mean: 0, p99: 0, max: 0 })
-    return Context.empty().pipe(
-      Context.add(MemoryProbe, { read: Ref.get(memory) }),
-      Context.add(LagProbe, { read: Ref.get(lag) }),
-      Context.add(TestProbes, {
-        setMemory: (values) => Ref.update(memory, (before) => ({ ...before, ...values })),
-        setLag: (values) => Ref.update(lag, (before) => ({ ...before, ...values }))
-      })
-    )
-  })
-)

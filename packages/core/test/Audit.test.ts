@@ -2,7 +2,7 @@ import * as Audit from "@holdfast/core/Audit"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
-import * as Probes from "@holdfast/core/Probes"
+import * as TestProbes from "@holdfast/testing/TestProbes"
 import { assert, describe, it } from "@holdfast/testing/Vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, PubSub, Queue, Schedule, Scope, Stream, TestClock } from "effect"
 
@@ -10,7 +10,7 @@ const observers = Layer.mergeAll(FiberRegistry.layer, Cleanup.layerMonitor)
 
 const layer = (options: Audit.Options = {}) =>
   Audit.layer({ orphanAfter: 0, ...options }).pipe(
-    Layer.provideMerge(Layer.mergeAll(Lifecycle.layer({ log: false }), Probes.layerTest)),
+    Layer.provideMerge(Layer.mergeAll(Lifecycle.layer({ log: false }), TestProbes.layer)),
     Layer.provideMerge(observers)
   )
 
@@ -142,7 +142,7 @@ describe("Audit", () => {
   it.scoped("compares memory and lag with their thresholds", () =>
     Effect.gen(function*() {
       const audit = yield* Audit.Audit
-      const probes = yield* Probes.TestProbes
+      const probes = yield* TestProbes.TestProbes
       assert.deepStrictEqual(yield* audit.inspect, [])
       yield* probes.setMemory({ heapUsed: 150, rss: 2500, external: 99 })
       yield* probes.setLag({ p99: 60 })
@@ -159,7 +159,7 @@ describe("Audit", () => {
   it.scoped("handles a finding once for as long as it persists", () =>
     Effect.gen(function*() {
       const audit = yield* Audit.Audit
-      const probes = yield* Probes.TestProbes
+      const probes = yield* TestProbes.TestProbes
       const fresh = Effect.map(audit.run, (report) => [report.findings.length, report.fresh.length])
       yield* probes.setMemory({ rss: 11 })
       assert.deepStrictEqual(yield* fresh, [1, 1])
@@ -174,7 +174,7 @@ describe("Audit", () => {
     Effect.gen(function*() {
       const audit = yield* Audit.Audit
       const lifecycle = yield* Lifecycle.Lifecycle
-      const probes = yield* Probes.TestProbes
+      const probes = yield* TestProbes.TestProbes
       const published = yield* Effect.fork(Stream.runHead(audit.findings))
       const daemon = yield* Effect.forkDaemon(Effect.never)
       yield* settle
@@ -204,7 +204,7 @@ describe("Audit", () => {
   it.scoped("cleans up every orphan for a finding about the process", () =>
     Effect.gen(function*() {
       const audit = yield* Audit.Audit
-      const probes = yield* Probes.TestProbes
+      const probes = yield* TestProbes.TestProbes
       const daemon = yield* Effect.forkDaemon(Effect.never)
       yield* settle
       yield* probes.setLag({ p99: 1000 })

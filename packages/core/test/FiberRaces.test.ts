@@ -4,8 +4,9 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
 import * as Explore from "@holdfast/testing/Explore"
 import { Cause, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
-const seeds = Explore.sized(60, 2000)
+const seeds = sized(60, 2000)
 
 /** Everything that the program uses is made inside of it. */
 const alone = <A, E>(program: Effect.Effect<A, E>): Effect.Effect<A, E> =>

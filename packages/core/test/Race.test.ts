@@ -6,6 +6,7 @@ import { Deferred, Effect, Exit, Fiber, FiberRef, Option, Ref, TestClock } from 
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { sized } from "../../../scripts/sized.js"
 
 const packages = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -66,7 +67,7 @@ describe("Race", () => {
         yield* Fiber.interrupt(fiber)
         if ((yield* Ref.get(released)) !== 0) return yield* Effect.dieMessage("a side was not released")
       }),
-      { seeds: Explore.sized(2_000, 100_000) }
+      { seeds: sized(2_000, 100_000) }
     ), 600_000)
 
   it.effect("lets the first win, with success or failure, and interrupts the other", () =>

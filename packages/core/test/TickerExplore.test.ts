@@ -3,6 +3,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Random, Schedule, Scope } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
 /** Everybody turns the knobs of one ticker at once, from outside and from its handlers, until its scope closes. */
 const everybody = Effect.gen(function*() {
@@ -92,7 +93,7 @@ const everybody = Effect.gen(function*() {
 describe("Ticker, explored", () => {
   it.effect(
     "keeps its promises in whatever order things happen",
-    () => Explore.check(everybody, { seeds: Explore.sized(40, 1500), maxOperations: 200_000 }),
+    () => Explore.check(everybody, { seeds: sized(40, 1500), maxOperations: 200_000 }),
     120_000
   )
 })

@@ -54,26 +54,26 @@ export interface Options {
    * the first seed; the following ones count up from it. Default 1. `HOLDFAST_SEED` in the environment overrides, and
    * tries that one alone unless `HOLDFAST_SEEDS` says how many.
    */
-  readonly seed?: number
+  readonly seed?: number | undefined
   /** how many seeds are tried. Default 100. `HOLDFAST_SEEDS` in the environment overrides. */
-  readonly seeds?: number
+  readonly seeds?: number | undefined
   /** Default `"mixed"`. */
-  readonly strategy?: Strategy
+  readonly strategy?: Strategy | undefined
   /** operations after which a run counts as a livelock. Default 100,000. */
-  readonly maxOperations?: number
+  readonly maxOperations?: number | undefined
   /** virtual time after which a run counts as a livelock. Default 7 days. */
-  readonly maxTime?: Duration.DurationInput
+  readonly maxTime?: Duration.DurationInput | undefined
   /** report fibers and scopes that outlive the program. Default true. */
-  readonly leaks?: boolean
+  readonly leaks?: boolean | undefined
   /** virtual time that fibers have to end after the program, before they are a leak. Default 0. */
-  readonly settle?: Duration.DurationInput
+  readonly settle?: Duration.DurationInput | undefined
   /**
    * what to do when every fiber waits, and no virtual timer is left: `"forbid"` calls that blocked; `"await"` gives the
    * world outside one second of real time first. Default `"forbid"`.
    */
-  readonly external?: "forbid" | "await"
+  readonly external?: "forbid" | "await" | undefined
   /** which results are bugs. Default: every failure. Interrupting itself is a failure too. */
-  readonly isBug?: (exit: Exit.Exit<unknown, unknown>) => boolean
+  readonly isBug?: ((exit: Exit.Exit<unknown, unknown>) => boolean) | undefined
 }
 
 /**
@@ -152,7 +152,7 @@ export interface Report {
  * @since 0.1.0
  * @category errors
  */
-export class Found extends Data.TaggedError("Found")<{
+export class BugFound extends Data.TaggedError("BugFound")<{
   readonly run: Run<unknown, unknown>
   /** how many seeds had been tried, this one included */
   readonly tried: number
@@ -163,7 +163,7 @@ export class Found extends Data.TaggedError("Found")<{
     const error = errorOf(fields.run)
     super(Option.isNone(error) ? fields : { ...fields, cause: error.value })
     // reporters print the code around the first line of the stack
-    this.stack = Place.stackTo(`Found: ${this.message}`, placesOf(fields.run))
+    this.stack = Place.stackTo(`BugFound: ${this.message}`, placesOf(fields.run))
   }
   override get message() {
     return render(this.run, this.tried)
@@ -217,15 +217,6 @@ export const defaults = {
   settle: Duration.zero,
   external: "forbid"
 } as const
-
-/**
- * The number of seeds for this size of run: the first in everyday runs, the second when `HOLDFAST_NIGHTLY` is set.
- *
- * @since 0.1.0
- * @category options
- */
-export const sized = (everyday: number, nightly: number): number =>
-  process.env.HOLDFAST_NIGHTLY === "1" ? nightly : everyday
 
 /** The options, checked and complete. */
 interface Plan {
@@ -395,7 +386,7 @@ const search = async <A, E>(
  *   if ((yield* Ref.get(counter)) !== 2) return yield* Effect.dieMessage("lost update")
  * })
  *
- * Explore.check(program, { seeds: 100 }) // fails with Found
+ * Explore.check(program, { seeds: 100 }) // fails with BugFound
  * ```
  *
  * @since 0.1.0
@@ -404,13 +395,13 @@ const search = async <A, E>(
 export const check = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Report, Found | InvalidOption> =>
+): Effect.Effect<Report, BugFound | InvalidOption> =>
   Effect.gen(function*() {
     const planned = yield* Effect.flatMap(plan(options, defaults.seeds), fromEnvironment)
     const searched = yield* Effect.promise((signal) => search(effect, planned, signal))
     if (searched.bad !== undefined) {
       const run = yield* replayed(effect, searched.bad, planned)
-      return yield* new Found({ run, tried: searched.tried })
+      return yield* new BugFound({ run, tried: searched.tried })
     }
     return {
       seeds: searched.tried,
@@ -430,7 +421,7 @@ export const check = <A, E>(
 export const checkRandom = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 0.3. */ readonly preemption?: number } = {}
-): Effect.Effect<Report, Found | InvalidOption> =>
+): Effect.Effect<Report, BugFound | InvalidOption> =>
   check(effect, { ...options, strategy: { _tag: "random", preemption: options.preemption ?? 0.3 } })
 
 /**
@@ -442,7 +433,7 @@ export const checkRandom = <A, E>(
 export const checkPct = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Omit<Options, "strategy"> & { /** Default 3. */ readonly depth?: number } = {}
-): Effect.Effect<Report, Found | InvalidOption> =>
+): Effect.Effect<Report, BugFound | InvalidOption> =>
   check(effect, { ...options, strategy: { _tag: "pct", depth: options.depth ?? 3 } })
 
 /**
@@ -454,10 +445,10 @@ export const checkPct = <A, E>(
 export const find = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   options: Options = {}
-): Effect.Effect<Option.Option<Found>, InvalidOption> =>
+): Effect.Effect<Option.Option<BugFound>, InvalidOption> =>
   check(effect, options).pipe(
     Effect.as(Option.none()),
-    Effect.catchTag("Found", (found) => Effect.succeedSome(found))
+    Effect.catchTag("BugFound", (found) => Effect.succeedSome(found))
   )
 
 /**

@@ -29,18 +29,18 @@ import * as LeakCheck from "./LeakCheck.js"
  */
 export interface Options {
   /** the share of points that are active in a run. Default 0.5. */
-  readonly activation?: number
+  readonly activation?: number | undefined
   /** how often an active point fires. Default 0.25. */
-  readonly probability?: number
+  readonly probability?: number | undefined
   /**
    * points that are always active, with the probability to fire (0 silences, 1 fires always): by name, or by prefix with
    * a star at the end
    */
-  readonly points?: { readonly [point: string]: number }
+  readonly points?: { readonly [point: string]: number } | undefined
   /** points that nothing else names are silent. Default false. */
-  readonly only?: boolean
+  readonly only?: boolean | undefined
   /** Default: the seed of the exploration, else drawn from `Random`. */
-  readonly seed?: number
+  readonly seed?: number | undefined
 }
 
 /**
@@ -110,7 +110,7 @@ export class Faults extends Context.Reference<Faults>()("@holdfast/testing/Fault
  * @since 0.1.0
  * @category errors
  */
-export class Injected extends Data.TaggedError("Injected")<{ readonly point: string }> {
+export class FaultInjected extends Data.TaggedError("FaultInjected")<{ readonly point: string }> {
   override get message() {
     return `injected fault at ${this.point}`
   }
@@ -247,13 +247,13 @@ export const failAfter =
     Effect.tap(self, () => instead(Effect.void, point, () => Effect.fail(error())))
 
 /**
- * `self`, or the defect `Injected` instead of it: a handler that crashes.
+ * `self`, or the defect `FaultInjected` instead of it: a handler that crashes.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const crash = (point: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  instead(self, point, () => Effect.die(new Injected({ point })))
+  instead(self, point, () => Effect.die(new FaultInjected({ point })))
 
 /**
  * `self`, now and then late, by up to `max`: a stalled client, a slow disk.

@@ -173,10 +173,10 @@ export interface Harness<R> {
   readonly sse: (
     path: string,
     options?: {
-      readonly headers?: { readonly [name: string]: string }
-      readonly lastEventId?: string
+      readonly headers?: { readonly [name: string]: string } | undefined
+      readonly lastEventId?: string | undefined
       /** messages that arrive before the client stops to read. Default: unbounded. */
-      readonly capacity?: number
+      readonly capacity?: number | undefined
     }
   ) => Effect.Effect<SseConnection, StreamRefused | HttpClientError.HttpClientError, Scope.Scope>
   readonly webSocket: (
@@ -202,20 +202,20 @@ export interface Harness<R> {
  */
 export interface Options<P, E, R> {
   /** fills open ports; may itself use the defaults of the harness */
-  readonly provide?: Layer.Layer<P, E, R>
+  readonly provide?: Layer.Layer<P, E, R> | undefined
   /** exchanges layers that the app has closed over */
-  readonly swap?: ReadonlyArray<Replacement>
+  readonly swap?: ReadonlyArray<Replacement> | undefined
   /** of `Random`, and of the faults. Default: that of the exploration, else 1. */
-  readonly seed?: number
-  readonly config?: { readonly [path: string]: string }
-  readonly faults?: Faults.Options
+  readonly seed?: number | undefined
+  readonly config?: { readonly [path: string]: string } | undefined
+  readonly faults?: Faults.Options | undefined
   /** a real server: requests go over a socket then */
-  readonly server?: Layer.Layer<HttpServer.HttpServer, E>
+  readonly server?: Layer.Layer<HttpServer.HttpServer, E> | undefined
   /** for WebSockets over a real port, where the platform has none of its own */
-  readonly webSocketConstructor?: Layer.Layer<Socket.WebSocketConstructor>
+  readonly webSocketConstructor?: Layer.Layer<Socket.WebSocketConstructor> | undefined
   /** print the captured logs as well. Default false. */
-  readonly printLogs?: boolean
-  readonly transport?: Transport.Options
+  readonly printLogs?: boolean | undefined
+  readonly transport?: Transport.Options | undefined
 }
 
 /**

@@ -88,11 +88,11 @@ export class Leaked extends Data.TaggedError("Leaked")<{
  */
 export interface Options {
   /** real time that what was made has to end by itself after the test. Default 1 second; a clean test does not wait. */
-  readonly grace?: Duration.DurationInput
+  readonly grace?: Duration.DurationInput | undefined
   /** kinds that are not looked at */
-  readonly ignore?: ReadonlyArray<Kind>
+  readonly ignore?: ReadonlyArray<Kind> | undefined
   /** leaks that are expected: matched against the rendered leak, for example `"fiber app/metrics"` */
-  readonly allow?: ReadonlyArray<string | RegExp>
+  readonly allow?: ReadonlyArray<string | RegExp> | undefined
 }
 
 /**

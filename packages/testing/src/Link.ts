@@ -20,11 +20,11 @@ import { Faults } from "./Faults.js"
 export interface Options {
   readonly name: string
   /** time that a message takes at most. Default 50 ms. */
-  readonly latency?: Duration.DurationInput
+  readonly latency?: Duration.DurationInput | undefined
   /** longest time that the link stays parted when a fault parts it. Default 30 s. */
-  readonly outage?: Duration.DurationInput
+  readonly outage?: Duration.DurationInput | undefined
   /** messages may overtake one another. Default false. */
-  readonly reorder?: boolean
+  readonly reorder?: boolean | undefined
 }
 
 /**

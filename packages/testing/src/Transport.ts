@@ -51,11 +51,11 @@ import * as MemorySocket from "./internal/memorySocket.js"
  */
 export interface Options {
   /** chunks of a response body, or messages of a socket, that are in flight before the writer waits. Default 16. */
-  readonly capacity?: number
+  readonly capacity?: number | undefined
   /** the address that clients seem to have. Default `127.0.0.1`. */
-  readonly remoteAddress?: string
+  readonly remoteAddress?: string | undefined
   /** time that requests have to finish when the server drains, by the `Clock`. Default 1 second. */
-  readonly drainBudget?: Duration.DurationInput
+  readonly drainBudget?: Duration.DurationInput | undefined
 }
 
 /**

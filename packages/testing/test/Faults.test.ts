@@ -93,7 +93,7 @@ describe("Faults", () => {
       assert.isTrue(Exit.isFailure(yield* Effect.exit(work.pipe(Faults.failAfter("p", () => "no")))))
       assert.strictEqual(ran, 1)
       const crashed = yield* Effect.exit(work.pipe(Faults.crash("handler")))
-      assert.isTrue(Exit.isFailure(crashed) && Cause.squash(crashed.cause) instanceof Faults.Injected)
+      assert.isTrue(Exit.isFailure(crashed) && Cause.squash(crashed.cause) instanceof Faults.FaultInjected)
       const stalled = yield* Effect.fork(work.pipe(Faults.stall("p", "1 minute")))
       assert.isTrue(Option.isNone(yield* stalled.poll))
       yield* TestClock.adjust("1 minute")

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Option } from "effect"
+import { sized } from "../../../scripts/sized.js"
 import { gallery } from "./fixtures/gallery.js"
 
-const seeds = Explore.sized(400, 20_000)
+const seeds = sized(400, 20_000)
 
 describe("the gallery of planted bugs", () => {
   for (const { buggy, mended, name, verdict, within } of gallery) {

@@ -31,6 +31,7 @@ import {
   Stream,
   TestClock
 } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
 class Greeting extends Context.Tag("test/Greeting")<Greeting, { readonly text: string }>() {}
 class Mail extends Context.Tag("test/Mail")<Mail, { readonly send: (text: string) => Effect.Effect<string> }>() {}
@@ -337,7 +338,7 @@ describe("clients of the harness", () => {
         if (left > 0) return yield* Effect.dieMessage(`${left} requests are open`)
         if ((yield* crashes).length > 0) return yield* Effect.dieMessage("a request crashed")
       }),
-      { seeds: Explore.sized(300, 20_000), settle: "1 minute" }
+      { seeds: sized(300, 20_000), settle: "1 minute" }
     ), 600_000)
 
   it.effect("answers everybody when it shuts down, whenever they come", () =>
@@ -359,7 +360,7 @@ describe("clients of the harness", () => {
         if (served.some((status) => status !== 204)) return yield* Effect.dieMessage(`answered ${served.join()}`)
         if ((yield* openRequests) > 0) return yield* Effect.dieMessage("a request is open")
       }),
-      { seeds: Explore.sized(300, 20_000), settle: "1 minute" }
+      { seeds: sized(300, 20_000), settle: "1 minute" }
     ), 600_000)
 
   it.effect("is explored like any other program", () =>

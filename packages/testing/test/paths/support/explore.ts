@@ -1,8 +1,8 @@
-import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Random } from "effect"
+import { sized } from "../../../../../scripts/sized.js"
 
-export const seeds = Explore.sized(1_000, 100_000)
-export const timeout = Explore.sized(180_000, 7_200_000)
+export const seeds = sized(1_000, 100_000)
+export const timeout = sized(180_000, 7_200_000)
 
 export const ensure = (condition: boolean, message: () => string) =>
   condition ? Effect.void : Effect.suspend(() => Effect.dieMessage(message()))

@@ -20,20 +20,18 @@ import type { Envelope, Gap } from "@holdfast/core/Envelope"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import type * as EventBus from "@holdfast/core/EventBus"
 import type * as EventSubscription from "@holdfast/core/EventSubscription"
-import {
-  Cause,
-  Effect,
-  Exit,
-  Fiber,
-  Logger,
-  LogLevel,
-  Option,
-  Schedule,
-  Schema,
-  Scope,
-  Stream,
-  TestClock
-} from "effect"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
 
 /**
  * The events of the suite.

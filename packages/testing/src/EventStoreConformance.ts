@@ -17,8 +17,12 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
-import { Effect, Exit, FastCheck, Fiber, Layer } from "effect"
-import type { Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 
 /**
  * @since 0.1.0

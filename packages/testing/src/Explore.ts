@@ -18,9 +18,15 @@
  *
  * @since 0.1.0
  */
-import { Cause, Data, Duration, Effect, Exit, FiberRef, Option } from "effect"
-import type { Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Check from "./internal/options.js"
 import * as Place from "./internal/place.js"
 import * as Prng from "./internal/prng.js"

@@ -15,7 +15,14 @@
  *
  * @since 0.1.0
  */
-import { Context, Data, Duration, Effect, FiberRef, Layer, Option, Random } from "effect"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import * as Explore from "./Explore.js"
 import * as Hooks from "./internal/hooks.js"
 import * as Check from "./internal/options.js"

@@ -44,26 +44,27 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as Sse from "@holdfast/http/Sse"
-import {
-  Chunk,
-  ConfigProvider,
-  Context,
-  Data,
-  Effect,
-  Fiber,
-  FiberRef,
-  HashSet,
-  Inspectable,
-  Layer,
-  Logger,
-  Mailbox,
-  Metric,
-  MetricState,
-  Option,
-  Random,
-  Stream
-} from "effect"
-import type { Cause, LogLevel, Runtime, Scope } from "effect"
+import type * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as HashSet from "effect/HashSet"
+import * as Inspectable from "effect/Inspectable"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import type * as LogLevel from "effect/LogLevel"
+import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
+import * as MetricState from "effect/MetricState"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import type * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Explore from "./Explore.js"
 import * as Faults from "./Faults.js"
 import * as Swap from "./internal/swap.js"

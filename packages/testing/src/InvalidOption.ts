@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Data } from "effect"
+import * as Data from "effect/Data"
 
 /**
  * An option, or a variable of the environment, has a value that makes no sense: a test that went on with it could not

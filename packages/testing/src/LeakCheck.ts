@@ -18,9 +18,15 @@
  *
  * @since 0.1.0
  */
-import { Data, Duration, Effect, Exit, FiberId, Option } from "effect"
-import type { Fiber, FiberRef, Runtime as RuntimeType } from "effect"
-import { Runtime } from "effect"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import type * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 import { globalValue } from "effect/GlobalValue"
 import { AsyncLocalStorage, createHook } from "node:async_hooks"
 import { describeFiber } from "./internal/describe.js"
@@ -442,7 +448,7 @@ export const check = <A, E, R>(
 
 const runIn = <A, E, R>(
   record: Record,
-  runtime: RuntimeType.Runtime<R>,
+  runtime: Runtime.Runtime<R>,
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<Exit.Exit<A, E>> =>
   Effect.async<Exit.Exit<A, E>>((resume) => {

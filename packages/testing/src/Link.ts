@@ -9,8 +9,11 @@
  *
  * @since 0.1.0
  */
-import { Duration, Effect, Queue, Ref } from "effect"
-import type { Scope } from "effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
 import { Faults } from "./Faults.js"
 
 /**

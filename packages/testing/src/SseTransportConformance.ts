@@ -20,8 +20,9 @@ import * as Sse from "@holdfast/http/Sse"
 import type * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
-import { Effect, Queue } from "effect"
-import type { Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 
 /**

@@ -13,8 +13,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Ticker from "@holdfast/core/Ticker"
-import { Effect, Layer, Option } from "effect"
-import type { Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 
 /**
  * @since 0.1.0

@@ -25,23 +25,21 @@ import type * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Race from "@holdfast/core/Race"
-import {
-  Cause,
-  Context,
-  Data,
-  Deferred,
-  Duration,
-  Effect,
-  Fiber,
-  FiberId,
-  Layer,
-  Mailbox,
-  Option,
-  Ref,
-  Runtime,
-  Stream
-} from "effect"
-import type { Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Mailbox from "effect/Mailbox"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
 

@@ -5,8 +5,9 @@
  * @since 0.1.0
  */
 import * as EffectVitest from "@effect/vitest"
-import { Effect } from "effect"
-import type { Scope, TestServices } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as TestServices from "effect/TestServices"
 import type { TestOptions } from "vitest"
 import * as Explore from "./Explore.js"
 import * as LeakCheck from "./LeakCheck.js"

@@ -12,8 +12,8 @@
  *
  * @since 0.1.0
  */
-import { Effect } from "effect"
-import type { Duration } from "effect"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import { afterAll, beforeEach } from "vitest"
 import type { RunnerTestCase } from "vitest"
 import { getFn, setFn } from "vitest/suite"

@@ -12,9 +12,14 @@
  * Everything here is installed once per process, costs one comparison while nobody listens, and never changes what a
  * program does.
  */
-import { Effect, Effectable, FiberRef, Scope } from "effect"
-import type { Exit, Fiber, FiberId } from "effect"
+import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
+import * as Scope from "effect/Scope"
 import type { Place } from "./place.js"
 
 /** The parts of the fiber's runtime that the hooks read. */

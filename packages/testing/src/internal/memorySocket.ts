@@ -1,7 +1,9 @@
 /** Two sockets that are each other's peer, with bounded buffers between them. */
 import * as Socket from "@effect/platform/Socket"
 import * as Race from "@holdfast/core/Race"
-import { Deferred, Effect, Mailbox } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Mailbox from "effect/Mailbox"
 
 type Message = string | Uint8Array
 

@@ -1,5 +1,7 @@
 /** Checks of options: each answers with the value, or says what was expected. */
-import { Duration, Effect, Option } from "effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { InvalidOption } from "../InvalidOption.js"
 
 const show = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)

@@ -3,24 +3,22 @@
  * fibers are driven synchronously, one task at a time; between tasks, and by forced yields between any two operations,
  * the strategy chooses who goes on.
  */
-import {
-  Clock,
-  Context,
-  Effect,
-  Exit,
-  Fiber,
-  FiberId,
-  FiberRef,
-  FiberRefs,
-  HashSet,
-  Logger,
-  Option,
-  Random,
-  Runtime,
-  Scheduler,
-  Scope
-} from "effect"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import * as HashSet from "effect/HashSet"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Runtime from "effect/Runtime"
+import * as Scheduler from "effect/Scheduler"
+import * as Scope from "effect/Scope"
 import * as Globals from "./globals.js"
 import * as Hooks from "./hooks.js"
 import * as Place from "./place.js"

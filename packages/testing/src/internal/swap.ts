@@ -1,5 +1,5 @@
 /** A memo map in which some layers stand for others: the way into an app that is composed already. */
-import type { Layer } from "effect"
+import type * as Layer from "effect/Layer"
 
 export interface Replacement {
   readonly original: Layer.Layer.Any

@@ -1,5 +1,7 @@
 /** Effect's clock, on the time of a simulation. */
-import { Clock, Duration, Effect } from "effect"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Globals from "./globals.js"
 
 export class VirtualClock implements Clock.Clock {

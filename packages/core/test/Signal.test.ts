@@ -3,9 +3,10 @@ import * as Lock from "@holdfast/core/Lock"
 import * as Signal from "@holdfast/core/Signal"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Option, Random } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
-const seeds = Explore.sized(1_000, 100_000)
-const timeout = Explore.sized(180_000, 7_200_000)
+const seeds = sized(1_000, 100_000)
+const timeout = sized(180_000, 7_200_000)
 
 const ensure = (condition: boolean, message: string) => condition ? Effect.void : Effect.dieMessage(message)
 

@@ -105,7 +105,7 @@ const behaviour = (id: string) =>
     )
   }).pipe(
     // The world is closing, and its characters with it.
-    Effect.catchTags({ Closed: () => Effect.never, Unavailable: () => Effect.never }),
+    Effect.catchTags({ SubscriptionClosed: () => Effect.never, Unavailable: () => Effect.never }),
     Effect.scoped
   )
 

@@ -42,7 +42,9 @@ const make = Effect.gen(function*() {
       subscribe: Effect.map(
         bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
         // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
-        ({ takeBatch }) => ({ takeBatch: (max) => Effect.catchTag(takeBatch(max), "Closed", () => Effect.never) })
+        ({ takeBatch }) => ({
+          takeBatch: (max) => Effect.catchTag(takeBatch(max), "SubscriptionClosed", () => Effect.never)
+        })
       ),
       lastId: bus.lastId,
       history: bus.log

@@ -91,7 +91,7 @@ export {
   /** @since 0.1.0 */
   InvalidEvent,
   /** @since 0.1.0 */
-  Saturated
+  SubscriberSaturated
 } from "./Publishing.js"
 export type {
   /** @since 0.1.0 */

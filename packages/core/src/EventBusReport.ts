@@ -26,7 +26,7 @@ export interface DrainReport {
   /** Accepted events that were not taken, or not handled to the end, by subscriber. Empty when all went well. */
   readonly undelivered: ReadonlyArray<Undelivered>
   /** Publishers that waited for room when the drain began. They failed with `BusClosed`. */
-  readonly turnedAway: number
+  readonly rejected: number
   readonly elapsedMillis: number
 }
 

@@ -13,11 +13,11 @@ import type { Envelope, Gap } from "./Envelope.js"
  * What happens when an event comes and the queue of the subscriber is full.
  *
  * - `suspend`: nothing is lost. A publisher of an event for this subscriber waits. When the subscriber has taken nothing
- *   for `limit` while a publisher waits, it is cut off: it still gets what is queued, then `Closed`. A `publishAll` is
+ *   for `limit` while a publisher waits, it is cut off: it still gets what is queued, then `SubscriptionClosed`. A `publishAll` is
  *   accepted as a whole once there is any room, so the queue may exceed the capacity by its size.
  * - `sliding`: the oldest queued event is lost, and a `Gap` takes the place of what was lost.
  * - `dropping`: the new event is lost, and a `Gap` takes the place of what was lost.
- * - `disconnect`: the subscriber still gets what is queued, then `Closed`.
+ * - `disconnect`: the subscriber still gets what is queued, then `SubscriptionClosed`.
  *
  * Whatever the policy, no other subscriber notices, except that a publisher which waits for one subscriber has not
  * published yet.
@@ -72,14 +72,19 @@ export const defaults = {
  * @since 0.1.0
  * @category errors
  */
-export class Closed extends Schema.TaggedError<Closed>("@holdfast/core/EventSubscription/Closed")("Closed", {
-  bus: Schema.String,
-  subscriber: Schema.String,
-  reason: Schema.Literal("unsubscribed", "drained", "closed", "cut-off", "overflow", "failed"),
-  /** The last event that it could have got; everything after it was not kept for this subscriber. */
-  lastId: Schema.Number,
-  cause: Schema.optional(Schema.Defect)
-}) {
+export class SubscriptionClosed
+  extends Schema.TaggedError<SubscriptionClosed>("@holdfast/core/EventSubscription/SubscriptionClosed")(
+    "SubscriptionClosed",
+    {
+      bus: Schema.String,
+      subscriber: Schema.String,
+      reason: Schema.Literal("unsubscribed", "drained", "closed", "cut-off", "overflow", "failed"),
+      /** The last event that it could have got; everything after it was not kept for this subscriber. */
+      lastId: Schema.Number,
+      cause: Schema.optional(Schema.Defect)
+    }
+  )
+{
   override get message(): string {
     return `The subscription "${this.subscriber}" of ${this.bus} gives nothing after event ${this.lastId}: ${this.reason}`
   }
@@ -97,7 +102,7 @@ export interface Stats {
   /** Events that wait to be taken. */
   readonly queued: number
   /** Events that were taken and are being handled; 0 unless it is a handler. */
-  readonly inHand: number
+  readonly inFlight: number
   /** Events that were taken. */
   readonly delivered: number
   /** Events that it missed, by its policy. */
@@ -105,7 +110,7 @@ export interface Stats {
   /** Publishers that wait for it. */
   readonly waiting: number
   /** Why it gets nothing more. */
-  readonly closed?: Closed["reason"] | undefined
+  readonly closed?: SubscriptionClosed["reason"] | undefined
 }
 
 /**
@@ -119,10 +124,10 @@ export interface Subscription<out A> {
    * Everything that is queued, `max` items at most, in the order of ids; waits until there is something. May be called
    * by several fibers at once: each item goes to one of them. The array belongs to the caller.
    */
-  readonly takeBatch: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, Closed>
+  readonly takeBatch: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, SubscriptionClosed>
   /** The same, without waiting: empty when there is nothing. */
-  readonly poll: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, Closed>
+  readonly poll: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, SubscriptionClosed>
   /** `takeBatch`, until the subscription is closed. Fails when it was `cut-off`, by `overflow`, or `failed`. */
-  readonly stream: Stream.Stream<Envelope<A> | Gap, Closed>
+  readonly stream: Stream.Stream<Envelope<A> | Gap, SubscriptionClosed>
   readonly stats: Effect.Effect<Stats>
 }

@@ -78,12 +78,17 @@ export class CycleDetected extends Schema.TaggedError<CycleDetected>("@holdfast/
  * @since 0.1.0
  * @category errors
  */
-export class Saturated extends Schema.TaggedError<Saturated>("@holdfast/core/EventBus/Saturated")("Saturated", {
-  bus: Schema.String,
-  subscriber: Schema.String,
-  queued: Schema.Number,
-  capacity: Schema.Number
-}) {
+export class SubscriberSaturated
+  extends Schema.TaggedError<SubscriberSaturated>("@holdfast/core/EventBus/SubscriberSaturated")(
+    "SubscriberSaturated",
+    {
+      bus: Schema.String,
+      subscriber: Schema.String,
+      queued: Schema.Number,
+      capacity: Schema.Number
+    }
+  )
+{
   override get message(): string {
     return `${this.bus}: ${this.queued} events wait for "${this.subscriber}", whose capacity is ${this.capacity}`
   }
@@ -93,4 +98,4 @@ export class Saturated extends Schema.TaggedError<Saturated>("@holdfast/core/Eve
  * @since 0.1.0
  * @category errors
  */
-export type PublishError = InvalidEvent | BusClosed | CycleDetected | Saturated | StoreError
+export type PublishError = InvalidEvent | BusClosed | CycleDetected | SubscriberSaturated | StoreError

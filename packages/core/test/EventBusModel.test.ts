@@ -189,7 +189,7 @@ interface Subscriber {
   readonly subscription: EventSubscription.Subscription<TestEvent>
   readonly scope: Scope.CloseableScope
   readonly reference: Reference
-  takers: Array<Fiber.RuntimeFiber<ReadonlyArray<Envelope<TestEvent> | Gap>, EventSubscription.Closed>>
+  takers: Array<Fiber.RuntimeFiber<ReadonlyArray<Envelope<TestEvent> | Gap>, EventSubscription.SubscriptionClosed>>
 }
 
 interface Handler {
@@ -247,7 +247,9 @@ const agrees = (durable: boolean, sequence: ReadonlyArray<Command>) =>
       for (let quiet = 0, rounds = 0; quiet < 2 && rounds < 400; rounds++) {
         for (let index = 0; index < 8; index++) yield* Effect.yieldNow()
         const { subscribers } = yield* bus.stats
-        const busy = subscribers.some(({ inHand, name, queued }) => inHand > 0 || (name === "handler" && queued > 0))
+        const busy = subscribers.some(({ inFlight, name, queued }) =>
+          inFlight > 0 || (name === "handler" && queued > 0)
+        )
         quiet = busy ? 0 : quiet + 1
       }
     })
@@ -413,7 +415,7 @@ const agrees = (durable: boolean, sequence: ReadonlyArray<Command>) =>
               if (envelope.event._tag === "Moved" && envelope.event.steps > 0) {
                 yield* Effect.catchTag(
                   bus.publish({ _tag: "Moved", steps: envelope.event.steps - 1 }),
-                  "Saturated",
+                  "SubscriberSaturated",
                   () => Effect.sync(() => saturated.push(envelope.id))
                 )
               }
@@ -449,7 +451,7 @@ const agrees = (durable: boolean, sequence: ReadonlyArray<Command>) =>
           yield* settle
           yield* TestClock.adjust("5 seconds")
           const report = yield* Fiber.join(draining)
-          assert.strictEqual(report.turnedAway, waiting)
+          assert.strictEqual(report.rejected, waiting)
           const left = subscribers.map(({ reference }) =>
             [...reference.backlog, ...reference.queue].filter((item) => typeof item === "number")
           )
@@ -467,7 +469,7 @@ const agrees = (durable: boolean, sequence: ReadonlyArray<Command>) =>
         yield* settle
         for (const { subscription, takers } of subscribers) {
           const closed = yield* Effect.flip(subscription.poll())
-          assert.strictEqual(closed._tag, "Closed")
+          assert.strictEqual(closed._tag, "SubscriptionClosed")
           for (const taker of takers.splice(0)) assert.isTrue(Exit.isFailure(yield* Fiber.await(taker)))
         }
         assert.strictEqual((yield* Effect.flip(bus.publish({ _tag: "Said", text: "late" })))._tag, "BusClosed")

@@ -501,7 +501,7 @@ export const suite = (options: Options): void => {
         const idle = yield* bus.subscribe({ name: "idle" })
         yield* bus.handle({ name: "stuck" }, () => Effect.never)
         yield* bus.publishAll(numbered(3))
-        yield* until(Effect.map(bus.stats, ({ subscribers }) => subscribers.some(({ inHand }) => inHand > 0)))
+        yield* until(Effect.map(bus.stats, ({ subscribers }) => subscribers.some(({ inFlight }) => inFlight > 0)))
         yield* idle.takeBatch(1)
         const draining = yield* Effect.fork(bus.drain("10 seconds"))
         yield* until(Effect.map(bus.stats, ({ state }) => state === "draining"))

@@ -21,7 +21,7 @@ import { UnknownPosition } from "../../EventLog.js"
 import type * as EventLogStore from "../../EventLogStore.js"
 import type * as EventSubscription from "../../EventSubscription.js"
 import type { PublishError, PublishOptions } from "../../Publishing.js"
-import { BusClosed, CycleDetected, InvalidEvent, Saturated } from "../../Publishing.js"
+import { BusClosed, CycleDetected, InvalidEvent, SubscriberSaturated } from "../../Publishing.js"
 import * as Race from "../../Race.js"
 import type { Handling } from "./handlers.js"
 import { currentHandling, start as startHandler } from "./handlers.js"
@@ -234,14 +234,14 @@ export class Bus<A extends Event, I> implements Host<A> {
         payloads.push(payload.right)
       }
     }
-    const saturated = handling?.active === true ? this.saturated(drafts) : undefined
+    const saturated = handling?.active === true ? this.saturation(drafts) : undefined
     if (saturated !== undefined) return this.refuse(saturated)
     let request: Request<A> | undefined
     const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
       request = { drafts, payloads, clock, resume, done: false }
       // again: a drain that began since the first look may have found everything idle already
       if (this.accepts(handling)) this.admit(request, handling?.active !== true)
-      else this.turnAway(request)
+      else this.reject(request)
     })
     // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
     return Effect.onInterrupt(accepted, () =>
@@ -292,9 +292,9 @@ export class Bus<A extends Event, I> implements Host<A> {
     return undefined
   }
 
-  private saturated(drafts: ReadonlyArray<Draft<A>>): Saturated | undefined {
+  private saturation(drafts: ReadonlyArray<Draft<A>>): SubscriberSaturated | undefined {
     const mailbox = this.findFull(drafts, handlerReserve)
-    return mailbox === undefined ? undefined : new Saturated({
+    return mailbox === undefined ? undefined : new SubscriberSaturated({
       bus: this.name,
       subscriber: mailbox.name,
       queued: mailbox.size,
@@ -468,7 +468,7 @@ export class Bus<A extends Event, I> implements Host<A> {
     })
   })
 
-  private turnAway(request: Request<A>) {
+  private reject(request: Request<A>) {
     if (request.done) return
     request.done = true
     this.refused += request.drafts.length
@@ -476,9 +476,9 @@ export class Bus<A extends Event, I> implements Host<A> {
     request.resume(this.busClosed())
   }
 
-  private turnAllAway(): number {
+  private rejectAll(): number {
     const waiting = [...this.mailboxes].flatMap((mailbox) => mailbox.waiting.splice(0))
-    for (const request of waiting) this.turnAway(request)
+    for (const request of waiting) this.reject(request)
     return waiting.length
   }
 
@@ -490,14 +490,14 @@ export class Bus<A extends Event, I> implements Host<A> {
         const drained = this.drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
         const startedAt = clock.unsafeCurrentTimeMillis()
         if (this.state === "open") this.state = "draining"
-        const turnedAway = this.turnAllAway()
+        const rejected = this.rejectAll()
         return Effect.flatMap(Effect.exit(restore(Race.timeoutOption(this.awaitIdle, budget))), () => {
           const undelivered = this.finish("drained")
           const report: DrainReport = {
             bus: this.name,
             lastId: this.lastId,
             undelivered,
-            turnedAway,
+            rejected,
             elapsedMillis: clock.unsafeCurrentTimeMillis() - startedAt
           }
           Deferred.unsafeDone(drained, Effect.succeed(report))
@@ -511,8 +511,8 @@ export class Bus<A extends Event, I> implements Host<A> {
 
   private finish(reason: "drained" | "closed"): ReadonlyArray<Undelivered> {
     this.state = "closed"
-    this.turnAllAway()
-    for (const request of this.writer?.drop() ?? []) this.turnAway(request)
+    this.rejectAll()
+    for (const request of this.writer?.drop() ?? []) this.reject(request)
     const undelivered: Array<Undelivered> = []
     for (const mailbox of this.mailboxes) {
       this.index.remove(mailbox)

@@ -11,7 +11,7 @@ import type { Envelope, Event, Gap } from "../../Envelope.js"
 import { isGap, spanOf } from "../../Envelope.js"
 import type { DeadLetter, Options } from "../../EventHandler.js"
 import { HandlerTimeout } from "../../EventHandler.js"
-import type { Closed } from "../../EventSubscription.js"
+import type { SubscriptionClosed } from "../../EventSubscription.js"
 import * as FiberRegistry from "../../FiberRegistry.js"
 import * as Race from "../../Race.js"
 import type { Item, Mailbox } from "./mailbox.js"
@@ -54,7 +54,7 @@ export const start = <A extends Event, E, R>(
         Effect.asVoid(Effect.suspend(() => options.onGap!(gap))),
         (cause) => Effect.logError(`The gap function of handler "${options.name}" of ${bus} failed`, cause)
       )
-  const fork = (self: Effect.Effect<void, Closed, R>, name: string) =>
+  const fork = (self: Effect.Effect<void, SubscriptionClosed, R>, name: string) =>
     FiberRegistry.forkScoped(
       Effect.catchAll(self, (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
       { name, kind: "handler" }
@@ -73,10 +73,10 @@ const serial = <A, R>(
   one: Runner<A, R>,
   onGap: (gap: Gap) => Effect.Effect<unknown, never, R>,
   onFinished: () => void
-): Effect.Effect<never, Closed, R> => {
+): Effect.Effect<never, SubscriptionClosed, R> => {
   let batch: ReadonlyArray<Item<A>> = []
   let next = 0
-  mailbox.inHand = () => batch.slice(next).filter((item): item is Envelope<A> => !isGap(item))
+  mailbox.inFlight = () => batch.slice(next).filter((item): item is Envelope<A> => !isGap(item))
   // in the same step as the taking, so that the events are at no time in nobody's hands
   mailbox.onTake = (items) => {
     batch = items
@@ -206,8 +206,8 @@ const dispatch = <A, R>(
   mailbox: Mailbox<A>,
   lanes: Lanes<A>,
   onGap: (gap: Gap) => Effect.Effect<unknown, never, R>
-): Effect.Effect<never, Closed, R> => {
-  mailbox.inHand = () => lanes.left()
+): Effect.Effect<never, SubscriptionClosed, R> => {
+  mailbox.inFlight = () => lanes.left()
   mailbox.onTake = (items) => {
     for (const item of items) if (!isGap(item)) lanes.add(item)
   }

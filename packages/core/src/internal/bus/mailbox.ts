@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import type { Envelope } from "../../Envelope.js"
 import { Gap, isEnvelope } from "../../Envelope.js"
 import type { Options, Policy, Stats, Subscription } from "../../EventSubscription.js"
-import { Closed, defaults } from "../../EventSubscription.js"
+import { defaults, SubscriptionClosed } from "../../EventSubscription.js"
 import type { PublishError } from "../../Publishing.js"
 import { Filter } from "./topicIndex.js"
 
@@ -73,7 +73,7 @@ export class Mailbox<A> implements Subscription<A> {
   /** Events in `items`. */
   size = 0
   /** Why it gets nothing more. The error is made when somebody takes it: most subscriptions end with their taker. */
-  closed: ConstructorParameters<typeof Closed>[0] | undefined = undefined
+  closed: ConstructorParameters<typeof SubscriptionClosed>[0] | undefined = undefined
   waiting: Array<Request<A>> = []
   /** Since when publishers wait without anything being taken. */
   stalledSince = 0
@@ -83,7 +83,7 @@ export class Mailbox<A> implements Subscription<A> {
   dropped = 0
   history: History<A> | undefined = undefined
   /** What a handler has taken and not finished. */
-  inHand: () => ReadonlyArray<Envelope<A>> = () => nothing
+  inFlight: () => ReadonlyArray<Envelope<A>> = () => nothing
 
   /** Hears of what was taken in the same step. */
   onTake: ((items: ReadonlyArray<Item<A>>) => void) | undefined = undefined
@@ -221,18 +221,20 @@ export class Mailbox<A> implements Subscription<A> {
   private attempt(
     max: number,
     fiber: Fiber.RuntimeFiber<unknown, unknown>
-  ): Effect.Effect<ReadonlyArray<Item<A>>, Closed> | undefined {
+  ): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> | undefined {
     const taken = this.take(max)
     if (taken !== undefined) {
       if (this.onTake !== undefined) this.onTake(taken)
       this.host.onTaken(this, taken, fiber)
       return Effect.succeed(taken)
     }
-    return this.closed === undefined ? undefined : new Closed(this.closed)
+    return this.closed === undefined ? undefined : new SubscriptionClosed(this.closed)
   }
 
-  readonly takeBatch = (max: number = Number.POSITIVE_INFINITY): Effect.Effect<ReadonlyArray<Item<A>>, Closed> =>
-    Effect.withFiberRuntime<ReadonlyArray<Item<A>>, Closed>((fiber) =>
+  readonly takeBatch = (
+    max: number = Number.POSITIVE_INFINITY
+  ): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> =>
+    Effect.withFiberRuntime<ReadonlyArray<Item<A>>, SubscriptionClosed>((fiber) =>
       this.attempt(max, fiber) ?? (
         this.history === undefined
           ? this.park(max)
@@ -240,8 +242,8 @@ export class Mailbox<A> implements Subscription<A> {
       )
     )
 
-  readonly poll = (max: number = Number.POSITIVE_INFINITY): Effect.Effect<ReadonlyArray<Item<A>>, Closed> =>
-    Effect.withFiberRuntime<ReadonlyArray<Item<A>>, Closed>((fiber) =>
+  readonly poll = (max: number = Number.POSITIVE_INFINITY): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> =>
+    Effect.withFiberRuntime<ReadonlyArray<Item<A>>, SubscriptionClosed>((fiber) =>
       this.attempt(max, fiber) ?? (
         this.history === undefined
           ? Effect.succeed(nothing)
@@ -250,7 +252,7 @@ export class Mailbox<A> implements Subscription<A> {
     )
 
   /** Moves the next part of the history into the backlog, until the mailbox is live. */
-  private readHistory(history: History<A>, max: number): Effect.Effect<void, Closed> {
+  private readHistory(history: History<A>, max: number): Effect.Effect<void, SubscriptionClosed> {
     this.readLock ??= Effect.unsafeMakeSemaphore(1)
     return this.readLock.withPermits(1)(Effect.suspend(() => {
       if (this.history !== history || this.backlog.length > 0) return Effect.void
@@ -258,7 +260,7 @@ export class Mailbox<A> implements Subscription<A> {
         onFailure: (cause) =>
           Effect.suspend(() => {
             this.close("failed", this.host.lastId, cause)
-            return new Closed(this.closed!)
+            return new SubscriptionClosed(this.closed!)
           }),
         onSuccess: (items) =>
           Effect.sync(() => {
@@ -268,8 +270,8 @@ export class Mailbox<A> implements Subscription<A> {
     }))
   }
 
-  private park(max: number): Effect.Effect<ReadonlyArray<Item<A>>, Closed> {
-    return Effect.async<ReadonlyArray<Item<A>>, Closed>((resume) => {
+  private park(max: number): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> {
+    return Effect.async<ReadonlyArray<Item<A>>, SubscriptionClosed>((resume) => {
       if (this.ready || this.closed !== undefined) {
         resume(this.takeBatch(max))
         return
@@ -305,7 +307,7 @@ export class Mailbox<A> implements Subscription<A> {
   }
 
   /** What is queued can still be taken, unless `discard` says so. */
-  close(reason: Closed["reason"], lastId: number, cause?: unknown) {
+  close(reason: SubscriptionClosed["reason"], lastId: number, cause?: unknown) {
     if (this.closed !== undefined) return
     this.closed = { bus: this.host.name, subscriber: this.name, reason, lastId, cause }
     this.history = undefined
@@ -327,7 +329,7 @@ export class Mailbox<A> implements Subscription<A> {
 
   /** What is neither taken nor handled. */
   unread(): { readonly count: number; readonly firstId: number; readonly lastId: number } | undefined {
-    const events = [...this.inHand(), ...[...this.backlog, ...this.items.slice(this.head)].filter(isEnvelope)]
+    const events = [...this.inFlight(), ...[...this.backlog, ...this.items.slice(this.head)].filter(isEnvelope)]
     const pending = this.history?.pending() ?? 0
     const count = events.length + pending
     return count === 0 ? undefined : {
@@ -338,10 +340,10 @@ export class Mailbox<A> implements Subscription<A> {
   }
 
   get idle(): boolean {
-    return !this.ready && this.inHand().length === 0 && (this.history === undefined || this.history.pending() === 0)
+    return !this.ready && this.inFlight().length === 0 && (this.history === undefined || this.history.pending() === 0)
   }
 
-  readonly stream: Stream.Stream<Item<A>, Closed> = Stream.repeatEffectChunkOption(
+  readonly stream: Stream.Stream<Item<A>, SubscriptionClosed> = Stream.repeatEffectChunkOption(
     Effect.suspend(() =>
       Effect.matchEffect(this.takeBatch(), {
         onFailure: (closed) => Effect.fail(isOrderly(closed) ? Option.none() : Option.some(closed)),
@@ -359,7 +361,7 @@ export class Mailbox<A> implements Subscription<A> {
       policy: this.policy,
       capacity: this.capacity,
       queued: this.size + countEvents(this.backlog) + (this.history?.pending() ?? 0),
-      inHand: this.inHand().length,
+      inFlight: this.inFlight().length,
       delivered: this.delivered,
       dropped: this.dropped,
       waiting: this.waiting.length,
@@ -377,5 +379,5 @@ const countEvents = <A>(items: ReadonlyArray<Item<A>>): number => {
 }
 
 /** Whether a subscription ended as was asked for. */
-export const isOrderly = (closed: Closed): boolean =>
+export const isOrderly = (closed: SubscriptionClosed): boolean =>
   closed.reason === "unsubscribed" || closed.reason === "drained" || closed.reason === "closed"

@@ -30,7 +30,7 @@ export const drink = (subscription: Subscription<Said>, sip: Effect.Effect<unkno
       ),
       Effect.zipRight(sip),
       Effect.forever,
-      Effect.catchTag("Closed", () => Effect.void)
+      Effect.catchTag("SubscriptionClosed", () => Effect.void)
     )
     return got
   })

@@ -1,11 +1,12 @@
 /**
  * The life of a service in phases, and its end within one time limit.
  *
- * `accepting → draining → stopping-lifecycle → stopping-rest → releasing → done`
+ * `accepting → (unready) → draining → stopping-lifecycle → stopping-rest → releasing → done`
  *
  * | phase | what happens |
  * | --- | --- |
  * | `accepting` | readiness is up, work is admitted |
+ * | `unready` | readiness is down, work is still admitted, for `readinessDelay`; without a delay there is no such phase |
  * | `draining` | readiness is down, new work is refused, hooks run, admitted work may finish |
  * | `stopping-lifecycle` | hooks run; fibers of kind `lifecycle`, `ticker` and `audit` are interrupted |
  * | `stopping-rest` | hooks run; all other tracked fibers are interrupted, those of kind `service` and supervised ones last |
@@ -19,7 +20,7 @@
  * - What does not end in its budget is interrupted, named in the `ShutdownReport` and left.
  * - Hooks of one phase run concurrently, each in a fiber of its own with the services and references of the place where it
  *   was registered. None can keep another from running.
- * - Work is refused with `ShuttingDown` from the moment at which readiness is down, without a gap between the two.
+ * - Work is refused with `ShuttingDown` from the moment at which draining begins, without a gap between the two.
  * - The report lists every fiber that is still alive, or proves by an empty list that there is none.
  *
  * Limits
@@ -67,7 +68,7 @@ export type Phase = Report.Phase
  * @since 0.1.0
  * @category models
  */
-export type HookPhase = Exclude<Phase, "accepting" | "done">
+export type HookPhase = Exclude<Phase, "accepting" | "unready" | "done">
 
 /**
  * @since 0.1.0
@@ -117,6 +118,12 @@ export interface Options {
   readonly name?: string
   /** The whole shutdown ends within it. Default 5 seconds. */
   readonly gracefulShutdownTimeout?: Duration.DurationInput
+  /**
+   * How long readiness is down while work is still admitted, before draining begins: the time that a load balancer needs to
+   * notice. It comes before `gracefulShutdownTimeout` and is not part of it. A shutdown that begins with a crash or a
+   * failed start does without, and `hurry` ends it. Default 0.
+   */
+  readonly readinessDelay?: Duration.DurationInput | undefined
   /** How the time is shared between the phases. Only the proportions matter. */
   readonly weights?: Partial<Readonly<Record<HookPhase, number>>>
   /** Completed items that the report lists per phase; the others are counted. Default 100. */
@@ -132,6 +139,7 @@ export interface Options {
 export const defaults = {
   name: "service",
   gracefulShutdownTimeout: Duration.seconds(5),
+  readinessDelay: Duration.zero,
   weights: { "draining": 5, "stopping-lifecycle": 1, "stopping-rest": 2, "releasing": 2 },
   listed: 100,
   log: true
@@ -145,7 +153,7 @@ export interface Service {
   readonly phase: Effect.Effect<Phase>
   /** The phase now and all later ones; ends after `done`. */
   readonly phases: Stream.Stream<Phase>
-  /** Readiness. */
+  /** Readiness: false from the first step of a shutdown, also while work is still admitted for `readinessDelay`. */
   readonly isAccepting: Effect.Effect<boolean>
   /**
    * Runs an effect in a phase, for as long as the scope is open. A hook for a phase that has begun or gone by never runs.
@@ -174,6 +182,11 @@ export interface Service {
   readonly unsafePhase: () => Phase
   /** What is known of a shutdown that is under way: what has not ended counts as abandoned. */
   readonly unsafeReport: () => ShutdownReport | undefined
+  /**
+   * Adds to the report what went wrong beside all fibers: an exception that nobody caught, a thread that does not end. It
+   * belongs to the phase in progress, or to the first or last one. It also ends `readinessDelay`.
+   */
+  readonly unsafeRecord: (item: Report.Item) => void
   /** What the shutdown waits for at this moment, for a place where no effect can run any more. */
   readonly unsafeWaitingFor: () => ReadonlyArray<string>
 }
@@ -239,6 +252,7 @@ const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "aud
 
 class Machine implements Service {
   readonly timeout: number
+  readonly readinessDelay: number
   readonly weights: Readonly<Record<HookPhase, number>>
   readonly record: ShutdownRecord
   readonly hooks = new Map<HookPhase, Set<Hook>>(order.map((phase) => [phase, new Set()]))
@@ -250,6 +264,7 @@ class Machine implements Service {
   limit = Number.POSITIVE_INFINITY
   final: ShutdownReport | undefined
   wake: () => void = () => {}
+  endUnready: () => void = () => {}
   rearm: () => void = () => {}
 
   constructor(
@@ -263,6 +278,7 @@ class Machine implements Service {
     readonly hookScope: Scope.CloseableScope
   ) {
     this.timeout = Duration.toMillis(options.gracefulShutdownTimeout ?? defaults.gracefulShutdownTimeout)
+    this.readinessDelay = Duration.toMillis(options.readinessDelay ?? defaults.readinessDelay)
     this.weights = { ...defaults.weights, ...options.weights }
     this.record = new ShutdownRecord(
       options.name ?? defaults.name,
@@ -306,7 +322,9 @@ class Machine implements Service {
       return Effect.acquireUseRelease(
         // One step: draining must not begin between the look at the phase and the entry into its books.
         Effect.suspend(() => {
-          if (this.current !== "accepting") return Effect.fail(new ShuttingDown({ phase: this.current, what }))
+          if (this.current !== "accepting" && this.current !== "unready") {
+            return Effect.fail(new ShuttingDown({ phase: this.current, what }))
+          }
           const work: Admitted = { what, owner, fiber, since: this.timer.unsafeNow() }
           this.working.add(work)
           return Effect.succeed(work)
@@ -328,6 +346,7 @@ class Machine implements Service {
       const millis = Duration.toMillis(within)
       this.record.hurried = true
       this.limit = Math.min(this.limit, millis)
+      this.endUnready()
       const state = this.record.states.at(-1)
       if (this.current === "accepting" || this.current === "done" || state === undefined) return
       const now = this.timer.unsafeNow()
@@ -352,7 +371,6 @@ class Machine implements Service {
         this.record.self = fiber as Fiber.RuntimeFiber<unknown, unknown>
         this.record.startedAt = this.timer.unsafeNow()
         this.record.startedAtEpoch = Date.now()
-        this.deadline = this.record.startedAt + Math.min(this.timeout, this.limit)
         return this.run(reason)
       })
     )
@@ -367,6 +385,12 @@ class Machine implements Service {
     (this.record.states.at(-1)?.items ?? []).filter((item) => item.status === undefined)
       .map((item) => [...item.owner, item.label].join("/"))
 
+  readonly unsafeRecord = (item: Report.Item): void => {
+    if (this.final !== undefined) this.final = Report.withItem(this.final, item)
+    else this.record.add(item)
+    this.endUnready()
+  }
+
   readonly unsafeReport = (): ShutdownReport | undefined =>
     this.final ?? (this.record.reason === undefined ? undefined : this.record.summary(false))
 
@@ -376,6 +400,9 @@ class Machine implements Service {
       const unlisten = this.monitor.unsafeListen((outcome) => this.record.onOutcome(outcome))
       yield* this.requestShutdown(reason)
       yield* Effect.logDebug(`Shutdown began: ${Report.renderReason(reason)}`)
+      yield* this.unready(reason)
+      this.record.startedAt = this.timer.unsafeNow()
+      this.deadline = this.record.startedAt + Math.min(this.timeout, this.limit)
 
       yield* this.begin("draining")
       yield* this.settled()
@@ -402,9 +429,9 @@ class Machine implements Service {
       this.end()
 
       unlisten()
-      const report = this.record.summary(true)
-      this.final = report
+      this.final = this.record.summary(true)
       yield* this.enter("done")
+      const report = this.final
       if (this.options.log ?? defaults.log) {
         const level = report.verdict === "clean" ? Effect.logInfo : Effect.logWarning
         yield* level(Report.render(report)).pipe(Effect.catchAllCause(() => Effect.void))
@@ -417,6 +444,22 @@ class Machine implements Service {
   private enter(phase: Phase): Effect.Effect<void> {
     this.current = phase
     return SubscriptionRef.set(this.ref, phase)
+  }
+
+  /** Readiness goes down, and nothing else changes, until those who send the work have noticed. */
+  private unready(reason: ShutdownReason): Effect.Effect<void> {
+    if (this.readinessDelay === 0 || this.record.hurried || Report.isFailure(reason)) return Effect.void
+    return Effect.zipRight(
+      this.enter("unready"),
+      Effect.async<void>((resume) => {
+        const cancel = this.timer.unsafeSchedule(() => this.endUnready(), Duration.millis(this.readinessDelay))
+        this.endUnready = () => {
+          this.endUnready = () => {}
+          cancel()
+          resume(Effect.void)
+        }
+      })
+    )
   }
 
   /** What is left of the time, shared between this phase and those behind it. */
@@ -435,7 +478,7 @@ class Machine implements Service {
         budget: this.share(phase),
         endedAt: undefined,
         items: [],
-        extra: [],
+        extra: this.record.early.splice(0),
         completedFinalizers: 0
       })
       yield* this.enter(phase)

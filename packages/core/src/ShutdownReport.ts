@@ -39,6 +39,7 @@ export type ShutdownReason = typeof ShutdownReason.Type
  */
 export const Phase = Schema.Literal(
   "accepting",
+  "unready",
   "draining",
   "stopping-lifecycle",
   "stopping-rest",
@@ -72,13 +73,14 @@ export const Status = Schema.Literal("completed", "interrupted", "failed", "aban
 export type Status = typeof Status.Type
 
 /**
- * One hook, fiber, finalizer, piece of admitted work or scope.
+ * One hook, fiber, finalizer, piece of admitted work or scope; or what went wrong beside all fibers: an exception or
+ * rejection that nobody caught, a listener of the process's exit that threw, a thread that holds the process.
  *
  * @since 0.1.0
  * @category models
  */
 export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item")({
-  kind: Schema.Literal("hook", "fiber", "finalizer", "admitted", "scope"),
+  kind: Schema.Literal("hook", "fiber", "finalizer", "admitted", "scope", "exception", "listener", "thread"),
   label: Schema.String,
   /** The names of its owners from the outermost inwards, without its own. */
   owner: Schema.Array(Schema.String),
@@ -182,6 +184,22 @@ export class ShutdownReport extends Schema.Class<ShutdownReport>("@holdfast/core
  * @category guards
  */
 export const isFailure = (reason: ShutdownReason): boolean => reason._tag === "Crash" || reason._tag === "StartFailed"
+
+/**
+ * The report with one more item in its last phase.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withItem = (report: ShutdownReport, item: Item): ShutdownReport =>
+  new ShutdownReport({
+    ...report,
+    phases: report.phases.map((phase, index) =>
+      index < report.phases.length - 1
+        ? phase
+        : new PhaseReport({ ...phase, [item.status]: phase[item.status] + 1, items: [...phase.items, item] })
+    )
+  })
 
 /**
  * `SIGTERM`, `crash (uncaughtException)`, `requested by audit`

@@ -308,7 +308,11 @@ const feed = (interval: Duration.Duration, requests: boolean): Stream.Stream<Uin
     )
     const phases = Option.isNone(lifecycle) ? Stream.empty : Stream.map(
       lifecycle.value.phases,
-      (phase): Item => ({ event: "phase", data: phase, last: phase !== "accepting" })
+      (phase): Item => ({
+        event: "phase",
+        data: phase,
+        last: phase !== "accepting" && phase !== "unready"
+      })
     )
     return Stream.mergeAll([
       Stream.map(snapshots, item("snapshot")),

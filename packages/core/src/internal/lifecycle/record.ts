@@ -25,12 +25,12 @@ export interface Waiting {
 }
 
 export interface PhaseState {
-  readonly phase: Exclude<Report.Phase, "accepting" | "done">
+  readonly phase: Exclude<Report.Phase, "accepting" | "unready" | "done">
   readonly startedAt: number
   budget: number
   endedAt: number | undefined
   readonly items: Array<Waiting>
-  /** Finalizers, as their own module reports them. */
+  /** Finalizers, as their own module reports them, and what went wrong beside all fibers. */
   readonly extra: Array<Report.Item>
   completedFinalizers: number
 }
@@ -58,6 +58,8 @@ export const round = (millis: number): number => Math.max(0, Math.round(millis))
 
 export class ShutdownRecord {
   readonly states: Array<PhaseState> = []
+  /** What went wrong beside all fibers before the first phase began. */
+  readonly early: Array<Report.Item> = []
   reason: Report.ShutdownReason | undefined
   startedAt = 0
   startedAtEpoch = 0
@@ -77,6 +79,10 @@ export class ShutdownRecord {
     readonly timer: Cleanup.Timer,
     readonly registry: FiberRegistry.Service
   ) {}
+
+  add(item: Report.Item) {
+    ;(this.states.at(-1)?.extra ?? this.early).push(item)
+  }
 
   onOutcome(outcome: Cleanup.Outcome) {
     const state = this.states.at(-1)

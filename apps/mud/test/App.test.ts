@@ -38,7 +38,7 @@ const server = Layer.succeed(NodeServer.NodeServer, {
     aborted: 0,
     stalled: 0
   }),
-  drain: Effect.succeed({ inFlight: 0, cut: [], abandoned: [], destroyed: 0, elapsed: 0 })
+  drain: Effect.succeed({ inFlight: 0, cut: [], abandoned: [], destroyed: 0, elapsedMillis: 0 })
 })
 
 const Joined = Schema.Struct({ token: Schema.String })

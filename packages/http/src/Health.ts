@@ -32,7 +32,7 @@ export interface Check {
   /** Succeeds when all is well. */
   readonly run: Effect.Effect<unknown, unknown>
   /** Default 1 second. */
-  readonly timeout?: Duration.DurationInput
+  readonly timeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -73,10 +73,18 @@ export class Health extends Context.Tag("@holdfast/http/Health")<Health, Service
  * @category options
  */
 export interface Options {
-  readonly checks?: ReadonlyArray<Check>
+  readonly checks?: ReadonlyArray<Check> | undefined
   /** True: it counts as started once the layer is built. False: after `markStarted`. Default true. */
-  readonly started?: boolean
+  readonly started?: boolean | undefined
 }
+
+/**
+ * What holds where an option is left out; `timeout` is that of a check.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { started: true, timeout: Duration.seconds(1), prefix: "/health" } as const
 
 /**
  * @since 0.1.0
@@ -87,7 +95,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, Scope
     const lifecycle = yield* Effect.serviceOption(Lifecycle)
     const checks = unsafeMake<Check>()
     yield* Effect.forEach(options.checks ?? [], checks.add, { discard: true })
-    let started = options.started ?? true
+    let started = options.started ?? defaults.started
 
     const report = Effect.gen(function*() {
       const results = yield* Effect.forEach(
@@ -151,7 +159,7 @@ export const layerStarted: Layer.Layer<never, never, Health> = Layer.effectDisca
  * @since 0.1.0
  * @category routes
  */
-export const routes = (prefix: `/${string}` = "/health"): HttpRouter.HttpRouter<never, Health> =>
+export const routes = (prefix: `/${string}` = defaults.prefix): HttpRouter.HttpRouter<never, Health> =>
   HttpRouter.empty.pipe(
     HttpRouter.get(`${prefix}/live`, answer(200, { status: "live" })),
     HttpRouter.get(
@@ -171,7 +179,7 @@ export const routes = (prefix: `/${string}` = "/health"): HttpRouter.HttpRouter<
   )
 
 const outcome = (check: Check): Effect.Effect<string> => {
-  const milliseconds = Duration.toMillis(check.timeout ?? Duration.seconds(1))
+  const milliseconds = Duration.toMillis(check.timeout ?? defaults.timeout)
   return bounded(check.run, milliseconds).pipe(
     Effect.as("ok"),
     Effect.catchAllCause((cause) =>

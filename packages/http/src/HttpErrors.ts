@@ -256,7 +256,7 @@ export const toResponse = (problem: Problem): HttpServerResponse.HttpServerRespo
  */
 export interface HandledOptions<E> {
   /** Problems of the application's own errors, asked before anything else. */
-  readonly problem?: (error: E) => Option.Option<Problem>
+  readonly problem?: ((error: E) => Option.Option<Problem>) | undefined
 }
 
 /**
@@ -392,8 +392,6 @@ const limitedText = (request: HttpServerRequest.HttpServerRequest): Effect.Effec
     )
   })
 
-// -- problems of the platform's own errors
-
 const hasProblem = (u: unknown): u is HasProblem =>
   Predicate.hasProperty(u, "problem") && Predicate.hasProperty(u.problem, "status") &&
   Predicate.hasProperty(u.problem, "body")
@@ -423,8 +421,6 @@ const requestProblem = (error: HttpServerError.RequestError): HttpError => {
     { cause: error.cause }
   )
 }
-
-// -- the routes' methods
 
 const isRouter = (u: unknown): u is HttpRouter.HttpRouter<unknown, unknown> =>
   Predicate.hasProperty(u, HttpRouter.TypeId)
@@ -492,8 +488,6 @@ const unmatched = (
     }).problem
   )
 }
-
-// -- schema issues
 
 interface Leaf {
   readonly path: ReadonlyArray<PropertyKey>

@@ -89,14 +89,20 @@ export const register = <R>(
  */
 export interface Options {
   /** Default `/inspector`. */
-  readonly prefix?: `/${string}`
+  readonly prefix?: `/${string}` | undefined
   /** At least 16 characters. Without it, only the loopback interface. */
-  readonly token?: Redacted.Redacted
+  readonly token?: Redacted.Redacted | undefined
   /** Between two snapshots of the feed. Default 2 seconds. */
-  readonly interval?: Duration.DurationInput
+  readonly interval?: Duration.DurationInput | undefined
   /** Feeds that may be open at once. Default 8, 429 beyond. */
-  readonly maxFeeds?: number
+  readonly maxFeeds?: number | undefined
 }
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { prefix: "/inspector", interval: Duration.seconds(2), maxFeeds: 8 } as const
 
 /**
  * Everything, as plain values.
@@ -124,12 +130,12 @@ export const snapshot: Effect.Effect<Readonly<Record<string, unknown>>> = Effect
  * @category routes
  */
 export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.HttpError> => {
-  const prefix = options.prefix ?? "/inspector"
+  const prefix = options.prefix ?? defaults.prefix
   const guarded = guard(options.token)
   let feeds = 0
   const place = Effect.acquireRelease(
     Effect.suspend(() => {
-      if (feeds >= (options.maxFeeds ?? 8)) {
+      if (feeds >= (options.maxFeeds ?? defaults.maxFeeds)) {
         return HttpErrors.make("TooManyRequests", `there are already ${feeds} feeds`, {}, {
           headers: { "retry-after": "10" }
         })
@@ -163,7 +169,7 @@ export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.
         // Not every platform runs the stream of a response in the context of its handler.
         const context = yield* Effect.context<never>()
         const requests = new URL(request.url, "http://host").searchParams.get("requests") === "1"
-        const items = feed(Duration.decode(options.interval ?? "2 seconds"), requests)
+        const items = feed(Duration.decode(options.interval ?? defaults.interval), requests)
         return HttpServerResponse.stream(Stream.provideContext(items, context), {
           contentType: Sse.contentType,
           headers: { "cache-control": "no-store, no-transform", "x-accel-buffering": "no" }
@@ -210,8 +216,6 @@ const uncached = { "cache-control": "no-store" }
 
 const answer = (value: unknown): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.unsafeJson(toJson(value), { headers: uncached })
-
-// -- what there is to see
 
 const fibers = Effect.gen(function*() {
   const registry = yield* FiberRegistry.FiberRegistry
@@ -276,8 +280,6 @@ const sections = Effect.gen(function*() {
   return found
 })
 
-// -- the feed
-
 interface Item {
   readonly event: string
   readonly data: unknown
@@ -325,8 +327,6 @@ const feed = (interval: Duration.Duration, requests: boolean): Stream.Stream<Uin
       Stream.map(({ data, event }) => Sse.encodeBytes({ event, data: JSON.stringify(toJson(data)) ?? "null" }))
     )
   }))
-
-// -- who may look
 
 const bearer = (
   request: HttpServerRequest.HttpServerRequest,

@@ -15,11 +15,11 @@ import * as Duration from "effect/Duration"
  */
 export interface DrainOptions {
   /** How long requests in flight may go on, event streams too when something else tells them to end. */
-  readonly requests?: Duration.DurationInput
+  readonly requests?: Duration.DurationInput | undefined
   /** How long interrupted requests may take to clean up. */
-  readonly interruption?: Duration.DurationInput
+  readonly interruption?: Duration.DurationInput | undefined
   /** How long sockets may take to go after they were destroyed. */
-  readonly sockets?: Duration.DurationInput
+  readonly sockets?: Duration.DurationInput | undefined
 }
 
 /**
@@ -30,36 +30,36 @@ export interface DrainOptions {
  */
 export interface Options {
   /** 0 asks for a free port, which the server's `address` then tells. */
-  readonly port?: number
+  readonly port?: number | undefined
   /** The address to bind. Loopback unless you say otherwise: `0.0.0.0` or `::` for every interface. */
-  readonly host?: string
+  readonly host?: string | undefined
   /** A Unix socket instead of a port. */
-  readonly path?: string
+  readonly path?: string | undefined
   /** Open connections. One more is answered 503; far more are dropped by the kernel. */
-  readonly maxConnections?: number
+  readonly maxConnections?: number | undefined
   /** Requests that one connection may have in flight by pipelining. More are answered 503. */
-  readonly maxPipelined?: number
+  readonly maxPipelined?: number | undefined
   /** Bytes of the request line and all headers, 431 beyond. */
-  readonly maxHeaderBytes?: number
+  readonly maxHeaderBytes?: number | undefined
   /** Bytes of a body, 413 beyond. `HttpServerRequest.withMaxBodySize` changes it for a route. */
-  readonly maxBodyBytes?: number
+  readonly maxBodyBytes?: number | undefined
   /** From the first byte of a request to the end of its header, 408 beyond. */
-  readonly headersTimeout?: Duration.DurationInput
+  readonly headersTimeout?: Duration.DurationInput | undefined
   /** From the first byte of a request to the end of its body, 408 beyond. */
-  readonly requestTimeout?: Duration.DurationInput
+  readonly requestTimeout?: Duration.DurationInput | undefined
   /** The longest pause within a body, 408 beyond. */
-  readonly bodyTimeout?: Duration.DurationInput
+  readonly bodyTimeout?: Duration.DurationInput | undefined
   /** How long a connection may stay open between two requests. */
-  readonly keepAliveTimeout?: Duration.DurationInput
+  readonly keepAliveTimeout?: Duration.DurationInput | undefined
   /** How long a peer may leave a response untaken before its connection is destroyed. */
-  readonly sendTimeout?: Duration.DurationInput
+  readonly sendTimeout?: Duration.DurationInput | undefined
   /** How long an upload that was refused is discarded so that the refusal can be read. */
-  readonly lingerTimeout?: Duration.DurationInput
+  readonly lingerTimeout?: Duration.DurationInput | undefined
   /** How long a peer that shut its sending side down may wait for its answer. */
-  readonly halfOpenTimeout?: Duration.DurationInput
+  readonly halfOpenTimeout?: Duration.DurationInput | undefined
   /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
-  readonly traced?: (request: HttpServerRequest.HttpServerRequest) => boolean
-  readonly drain?: DrainOptions
+  readonly traced?: ((request: HttpServerRequest.HttpServerRequest) => boolean) | undefined
+  readonly drain?: DrainOptions | undefined
 }
 
 /**
@@ -87,8 +87,20 @@ export const defaults = {
   }
 } as const
 
+/** Event streams and upgrades are not traced: their span would stay open as long as they do. */
+const shortLived = (request: HttpServerRequest.HttpServerRequest): boolean =>
+  request.headers["upgrade"] === undefined && !(request.headers["accept"] ?? "").includes("text/event-stream")
+
 /**
  * The options with their defaults, times in milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Settings = ReturnType<typeof settingsOf>
+
+/**
+ * Fills in the defaults.
  *
  * @since 0.1.0
  * @category constructors
@@ -101,6 +113,7 @@ export const settingsOf = (options: Options) => {
     port: options.port ?? defaults.port,
     host: options.host ?? defaults.host,
     path: options.path,
+    traced: options.traced ?? shortLived,
     maxConnections: options.maxConnections ?? defaults.maxConnections,
     maxPipelined: options.maxPipelined ?? defaults.maxPipelined,
     maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,

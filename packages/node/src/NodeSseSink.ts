@@ -25,7 +25,8 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type * as Net from "node:net"
-import * as NodeRequest from "./NodeRequest.js"
+import { handOver } from "./internal/server/request.js"
+import { markLongLived } from "./NodeRequest.js"
 
 const crlf = Buffer.from("\r\n")
 
@@ -138,13 +139,13 @@ export const transport: SessionSink.TransportService = {
       if (!(request.source instanceof Http.IncomingMessage)) {
         return SessionSink.portable.connect(request, head)
       }
-      NodeRequest.markLongLived(request)
+      markLongLived(request)
       return Effect.succeed<SessionSink.Connection>({
         sink: new NodeSseSink(NodeHttpServerRequest.toServerResponse(request), head.headers),
         respond: ({ awaitEnd, id, scope }) =>
           Effect.suspend(() => {
             const close = (exit: Exit.Exit<unknown>) => Scope.close(scope, exit)
-            return NodeRequest.handOver(request, id, awaitEnd, close)
+            return handOver(request, id, awaitEnd, close)
               ? Effect.succeed(written)
               : Effect.as(Effect.onExit(Effect.interruptible(awaitEnd), close), written)
           })

@@ -123,76 +123,9 @@ export const layer = (
       drainBudget = defaults.drainBudget,
       remoteAddress = defaults.remoteAddress
     } = options
-    const handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
-    /** those that have not ended */
-    const requests = new Set<Fiber.RuntimeFiber<void>>()
-    const wakeWhenIdle = new Set<() => void>()
-    let draining = false
-    const idle = Effect.async<void>((resume) => {
-      if (requests.size === 0) return resume(Effect.void)
-      const wake = () => resume(Effect.void)
-      wakeWhenIdle.add(wake)
-      return Effect.sync(() => wakeWhenIdle.delete(wake))
-    })
-    const settled = Race.timeoutOption(Effect.interruptible(idle), drainBudget)
-    const drain = Effect.uninterruptible(Effect.gen(function*() {
-      draining = true
-      yield* settled
-      for (const fiber of requests) fiber.unsafeInterruptAsFork(FiberId.none)
-      yield* settled
-    }))
-    yield* Effect.addFinalizer(() => drain)
-    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
-    if (Option.isSome(lifecycle)) yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
-    const exchanges = new WeakMap<object, Exchange>()
-
-    const serve: Parameters<typeof HttpServer.make>[0]["serve"] = (app, middleware) =>
-      Effect.gen(function*() {
-        const scope = yield* Effect.scope
-        // a request has nothing of the client's fiber
-        const runtime = yield* Effect.runtime<never>()
-        const respond = (
-          request: HttpServerRequest.HttpServerRequest,
-          response: HttpServerResponse.HttpServerResponse
-        ) => {
-          const exchange = exchanges.get(request.source as object)
-          return exchange === undefined ? Effect.void : send(exchange, request, response, capacity)
-        }
-        // a request that its client has left was interrupted, and is no crash
-        const handled = Effect.uninterruptibleMask((restore) =>
-          Effect.catchAllCause(restore(HttpApp.toHandled(app, respond, middleware)), withoutResponse)
-        )
-        const handler: Handler = (request, exchange) => {
-          exchanges.set(request.source as object, exchange)
-          const task = Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request)
-          const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
-          // admitted and counted in one step; and answered even when it is interrupted before it begins
-          return Effect.suspend(() => {
-            if (draining) return gone(request.client, "the server drains")
-            const fiber = Runtime.runFork(runtime)(tracked, { scope, immediate: false })
-            requests.add(fiber)
-            fiber.addObserver(() => {
-              requests.delete(fiber)
-              Deferred.unsafeDone(exchange.answer, gone(request.client, "the server ended without an answer"))
-              if (requests.size === 0) {
-                for (const wake of wakeWhenIdle) wake()
-                wakeWhenIdle.clear()
-              }
-            })
-            return Effect.succeed(fiber)
-          })
-        }
-        yield* Effect.acquireRelease(
-          Ref.update(handlers, (all) => [handler, ...all]),
-          () => Ref.update(handlers, (all) => all.filter((other) => other !== handler))
-        )
-      })
-
-    const start = (
-      request: HttpClientRequest.HttpClientRequest,
-      url: URL,
-      upgrade: ((exchange: Exchange) => Effect.Effect<Socket.Socket, HttpServerError.RequestError>) | undefined
-    ) =>
+    const handlers: Handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
+    const requests = yield* makeRequests(drainBudget)
+    const start: Start = (request, url, upgrade) =>
       Effect.gen(function*() {
         const [handler] = yield* Ref.get(handlers)
         if (handler === undefined) return yield* gone(request, "nobody serves")
@@ -201,63 +134,166 @@ export const layer = (
         const fiber = yield* handler(incoming, exchange)
         return { exchange, fiber }
       })
-
-    const abort = (fiber: Fiber.RuntimeFiber<void>) => fiber.interruptAsFork(HttpServerError.clientAbortFiberId)
-
-    const client = HttpClient.make((request, url, signal) =>
-      // a request that has begun is answered, or aborted
-      Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function*() {
-          const { exchange, fiber } = yield* start(request, url, undefined)
-          const onAbort = () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
-          if (signal.aborted) onAbort()
-          else signal.addEventListener("abort", onAbort, { once: true })
-          const answer = yield* restore(Deferred.await(exchange.answer)).pipe(Effect.onInterrupt(() => abort(fiber)))
-          if (answer._tag === "Upgraded") return yield* gone(request, "upgraded without being asked")
-          const body = answer.body === undefined || answer.body instanceof Uint8Array
-            ? answer.body
-            : Stream.ensuring(answer.body, abort(fiber))
-          return new MemoryResponse(request, answer.response, request.method === "HEAD" ? undefined : body)
-        })
-      )
-    ).pipe(
-      HttpClient.mapRequest((request) =>
-        request.url.startsWith("/") ? HttpClientRequest.setUrl(request, `${base}${request.url}`) : request
-      )
-    )
-
-    const webSocket: Context.Tag.Service<Transport>["webSocket"] = (path, options) =>
-      Effect.gen(function*() {
-        const request = HttpClientRequest.get(`${base}${path}`, {
-          headers: Headers.merge(Headers.fromInput(options?.headers), {
-            connection: "Upgrade",
-            upgrade: "websocket",
-            "sec-websocket-version": "13",
-            "sec-websocket-key": "aG9sZGZhc3QgdGVzdGluZw=="
-          } as unknown as Headers.Headers)
-        })
-        const [near, far] = yield* MemorySocket.makePair(capacity)
-        const upgrade = (exchange: Exchange) =>
-          Effect.as(Deferred.succeed(exchange.answer, { _tag: "Upgraded", socket: near.socket }), far.socket)
-        const { exchange, fiber } = yield* Effect.acquireRelease(
-          start(request, new URL(request.url), upgrade),
-          ({ fiber }) => Effect.zipRight(near.close(1001), abort(fiber))
-        )
-        yield* Effect.forkScoped(Effect.zipRight(Fiber.await(fiber), far.close(1006)))
-        const answer = yield* Deferred.await(exchange.answer)
-        if (answer._tag === "Upgraded") return answer.socket
-        const text = yield* new MemoryResponse(request, answer.response, answer.body).text
-        return yield* new UpgradeRefused({ status: answer.response.status, body: text })
-      })
-
+    const serve = serveWith(handlers, requests, capacity)
     return Context.make(
       HttpServer.HttpServer,
       HttpServer.make({ serve, address: { _tag: "TcpAddress", hostname: "127.0.0.1", port: 80 } })
     ).pipe(
-      Context.add(HttpClient.HttpClient, client),
-      Context.add(Transport, { webSocket, open: Effect.sync(() => requests.size) })
+      Context.add(HttpClient.HttpClient, clientOf(start)),
+      Context.add(Transport, {
+        webSocket: webSocketOf(start, capacity),
+        open: Effect.sync(() => requests.open.size)
+      })
     )
   }))
+
+type Handlers = Ref.Ref<ReadonlyArray<Handler>>
+
+type Start = (
+  request: HttpClientRequest.HttpClientRequest,
+  url: URL,
+  upgrade?: (exchange: Exchange) => Effect.Effect<Socket.Socket, HttpServerError.RequestError>
+) => Effect.Effect<
+  { readonly exchange: Exchange; readonly fiber: Fiber.RuntimeFiber<void> },
+  HttpClientError.RequestError
+>
+
+interface Requests {
+  /** Those that have not ended. */
+  readonly open: ReadonlySet<Fiber.RuntimeFiber<void>>
+  readonly isDraining: () => boolean
+  readonly add: (fiber: Fiber.RuntimeFiber<void>) => void
+}
+
+/** The requests in flight, which the end of the scope and the lifecycle's phase `draining` wait for. */
+const makeRequests = (drainBudget: Duration.DurationInput): Effect.Effect<Requests, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const open = new Set<Fiber.RuntimeFiber<void>>()
+    const wakeWhenIdle = new Set<() => void>()
+    let draining = false
+    const idle = Effect.async<void>((resume) => {
+      if (open.size === 0) return resume(Effect.void)
+      const wake = () => resume(Effect.void)
+      wakeWhenIdle.add(wake)
+      return Effect.sync(() => wakeWhenIdle.delete(wake))
+    })
+    const settled = Race.timeoutOption(Effect.interruptible(idle), drainBudget)
+    const drain = Effect.uninterruptible(Effect.gen(function*() {
+      draining = true
+      yield* settled
+      for (const fiber of open) fiber.unsafeInterruptAsFork(FiberId.none)
+      yield* settled
+    }))
+    yield* Effect.addFinalizer(() => drain)
+    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
+    if (Option.isSome(lifecycle)) yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
+    return {
+      open,
+      isDraining: () => draining,
+      add: (fiber) => {
+        open.add(fiber)
+        fiber.addObserver(() => {
+          open.delete(fiber)
+          if (open.size === 0) {
+            for (const wake of wakeWhenIdle) wake()
+            wakeWhenIdle.clear()
+          }
+        })
+      }
+    }
+  })
+
+const serveWith = (
+  handlers: Handlers,
+  requests: Requests,
+  capacity: number
+): Parameters<typeof HttpServer.make>[0]["serve"] =>
+(app, middleware) =>
+  Effect.gen(function*() {
+    const exchanges = new WeakMap<object, Exchange>()
+    const scope = yield* Effect.scope
+    // A request has nothing of the client's fiber.
+    const runtime = yield* Effect.runtime<never>()
+    const respond = (
+      request: HttpServerRequest.HttpServerRequest,
+      response: HttpServerResponse.HttpServerResponse
+    ) => {
+      const exchange = exchanges.get(request.source as object)
+      return exchange === undefined ? Effect.void : send(exchange, request, response, capacity)
+    }
+    // A request that its client has left was interrupted, and is no crash.
+    const handled = Effect.uninterruptibleMask((restore) =>
+      Effect.catchAllCause(restore(HttpApp.toHandled(app, respond, middleware)), withoutResponse)
+    )
+    const handler: Handler = (request, exchange) => {
+      exchanges.set(request.source as object, exchange)
+      const task = Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request)
+      const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
+      // Admitted and counted in one step; and answered even when it is interrupted before it begins.
+      return Effect.suspend(() => {
+        if (requests.isDraining()) return gone(request.client, "the server drains")
+        const fiber = Runtime.runFork(runtime)(tracked, { scope, immediate: false })
+        requests.add(fiber)
+        fiber.addObserver(() =>
+          Deferred.unsafeDone(exchange.answer, gone(request.client, "the server ended without an answer"))
+        )
+        return Effect.succeed(fiber)
+      })
+    }
+    yield* Effect.acquireRelease(
+      Ref.update(handlers, (all) => [handler, ...all]),
+      () => Ref.update(handlers, (all) => all.filter((other) => other !== handler))
+    )
+  })
+
+const clientOf = (start: Start): HttpClient.HttpClient =>
+  HttpClient.make((request, url, signal) =>
+    // A request that has begun is answered, or aborted.
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const { exchange, fiber } = yield* start(request, url)
+        const onAbort = () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+        if (signal.aborted) onAbort()
+        else signal.addEventListener("abort", onAbort, { once: true })
+        const answer = yield* restore(Deferred.await(exchange.answer)).pipe(Effect.onInterrupt(() => abort(fiber)))
+        if (answer._tag === "Upgraded") return yield* gone(request, "upgraded without being asked")
+        const body = answer.body === undefined || answer.body instanceof Uint8Array
+          ? answer.body
+          : Stream.ensuring(answer.body, abort(fiber))
+        return new MemoryResponse(request, answer.response, request.method === "HEAD" ? undefined : body)
+      })
+    )
+  ).pipe(
+    HttpClient.mapRequest((request) =>
+      request.url.startsWith("/") ? HttpClientRequest.setUrl(request, `${base}${request.url}`) : request
+    )
+  )
+
+const webSocketOf = (start: Start, capacity: number): Context.Tag.Service<Transport>["webSocket"] => (path, options) =>
+  Effect.gen(function*() {
+    const request = HttpClientRequest.get(`${base}${path}`, {
+      headers: Headers.merge(Headers.fromInput(options?.headers), {
+        connection: "Upgrade",
+        upgrade: "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "aG9sZGZhc3QgdGVzdGluZw=="
+      } as unknown as Headers.Headers)
+    })
+    const [near, far] = yield* MemorySocket.makePair(capacity)
+    const upgrade = (exchange: Exchange) =>
+      Effect.as(Deferred.succeed(exchange.answer, { _tag: "Upgraded", socket: near.socket }), far.socket)
+    const { exchange, fiber } = yield* Effect.acquireRelease(
+      start(request, new URL(request.url), upgrade),
+      ({ fiber }) => Effect.zipRight(near.close(1001), abort(fiber))
+    )
+    yield* Effect.forkScoped(Effect.zipRight(Fiber.await(fiber), far.close(1006)))
+    const answer = yield* Deferred.await(exchange.answer)
+    if (answer._tag === "Upgraded") return answer.socket
+    const text = yield* new MemoryResponse(request, answer.response, answer.body).text
+    return yield* new UpgradeRefused({ status: answer.response.status, body: text })
+  })
+
+const abort = (fiber: Fiber.RuntimeFiber<void>) => fiber.interruptAsFork(HttpServerError.clientAbortFiberId)
 
 const gone = (request: HttpClientRequest.HttpClientRequest, description: string) =>
   new HttpClientError.RequestError({ request, reason: "Transport", description })

@@ -1,7 +1,5 @@
 /**
  * What `NodeServer` answers by itself, without asking the application: the shape is that of `HttpErrors`.
- *
- * @since 0.1.0
  */
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Http from "node:http"
@@ -9,18 +7,12 @@ import type * as Net from "node:net"
 
 /**
  * 503, come back in a second.
- *
- * @since 0.1.0
- * @category problems
  */
 export const unavailable = (message: string): HttpErrors.HttpError =>
   HttpErrors.make("Unavailable", message, {}, { headers: { "retry-after": "1" } })
 
 /**
  * 417: only `100-continue` is known.
- *
- * @since 0.1.0
- * @category problems
  */
 export const expectationFailed = HttpErrors.make(
   "ExpectationFailed",
@@ -31,9 +23,6 @@ export const expectationFailed = HttpErrors.make(
 
 /**
  * 405 for `CONNECT`.
- *
- * @since 0.1.0
- * @category problems
  */
 export const noProxy = HttpErrors.make("MethodNotAllowed", "this server is not a proxy", {}, {
   headers: { allow: "GET, HEAD, POST" }
@@ -41,9 +30,6 @@ export const noProxy = HttpErrors.make("MethodNotAllowed", "this server is not a
 
 /**
  * What the parser lets through and no handler should see.
- *
- * @since 0.1.0
- * @category checks
  */
 export const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError | undefined => {
   const url = request.url ?? ""
@@ -65,9 +51,6 @@ export const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError |
 
 /**
  * What the parser did not let through.
- *
- * @since 0.1.0
- * @category checks
  */
 export const parseProblem = (error: Error & { readonly code?: string }): HttpErrors.HttpError => {
   switch (error.code) {
@@ -84,9 +67,6 @@ export const parseProblem = (error: Error & { readonly code?: string }): HttpErr
 
 /**
  * Answers on a bare socket, then reads on for a while: closing at once would reset it and might lose the answer.
- *
- * @since 0.1.0
- * @category responses
  */
 export const refuseSocket = (socket: Net.Socket, error: HttpErrors.HttpError, lingerTimeout: number): void => {
   const { body, headers, status } = error.problem
@@ -107,18 +87,12 @@ export const refuseSocket = (socket: Net.Socket, error: HttpErrors.HttpError, li
 
 /**
  * Is a body on its way? Only the headers tell: `complete` is still false while a request without one is being emitted.
- *
- * @since 0.1.0
- * @category checks
  */
 export const declaresBody = (request: Http.IncomingMessage): boolean =>
   Number(request.headers["content-length"] ?? 0) > 0 || request.headers["transfer-encoding"] !== undefined
 
 /**
  * Node gives the connection away with the header of such a request, and its body would never be read.
- *
- * @since 0.1.0
- * @category problems
  */
 export const upgradeWithBody = HttpErrors.make("BadRequest", "a request to upgrade cannot have a body", {
   field: "upgrade"

@@ -5,8 +5,6 @@
  * - A refusal of an upload that is still arriving can be read by its client: see `lingerTimeout` of `NodeServer`.
  * - A stream that fails half way does not look complete: its connection ends without the last chunk.
  * - A request that the server cut off, before anything was sent, is answered 503 with a JSON body.
- *
- * @since 0.1.0
  */
 import * as Cookies from "@effect/platform/Cookies"
 import * as HttpServerError from "@effect/platform/HttpServerError"
@@ -20,14 +18,12 @@ import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
-import type { Exchange, NodeRequest } from "../../NodeRequest.js"
+import type { Exchange } from "./exchange.js"
 import { declaresBody } from "./refusal.js"
+import type { NodeRequest } from "./request.js"
 
 /**
  * Writes a response and waits until it is flushed or the connection is gone.
- *
- * @since 0.1.0
- * @category responses
  */
 export const respond = (
   request: HttpServerRequest.HttpServerRequest,

@@ -1,17 +1,11 @@
 /**
- * What a server answered, for `Metrics`: responses by method and status, and how long they took. Event streams and
+ * What a server responded, for `Metrics`: responses by method and status, and how long they took. Event streams and
  * upgraded connections count when they end, and not in the durations.
- *
- * @since 0.1.0
  */
 import type * as Metrics from "@holdfast/http/Metrics"
-import type { Exchange } from "../../NodeRequest.js"
+import type { Exchange } from "./exchange.js"
 
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Answers {
+export interface Responses {
   readonly add: (exchange: Exchange) => void
   readonly families: () => ReadonlyArray<Metrics.Family>
 }
@@ -19,11 +13,7 @@ export interface Answers {
 /** Seconds. */
 const bounds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/**
- * @since 0.1.0
- * @category constructors
- */
-export const unsafeMake = (): Answers => {
+export const unsafeMake = (): Responses => {
   const responses = new Map<string, { readonly method: string; readonly status: string; count: number }>()
   const buckets = bounds.map(() => 0)
   let sum = 0

@@ -3,8 +3,6 @@
  *
  * Events go to the socket as ready frames, made once for all sessions of a group; everything else (handshake, control
  * frames, what comes in) is `ws`. Compression is off: it costs memory per connection and couples their contents.
- *
- * @since 0.1.0
  */
 import * as Socket from "@effect/platform/Socket"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
@@ -17,9 +15,6 @@ import * as Ws from "ws"
 
 /**
  * A connection that may be upgraded: what node's `upgrade` event hands over.
- *
- * @since 0.1.0
- * @category models
  */
 export interface Upgrade {
   readonly request: Http.IncomingMessage
@@ -29,10 +24,6 @@ export interface Upgrade {
   readonly onUpgraded: () => void
 }
 
-/**
- * @since 0.1.0
- * @category constructors
- */
 export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions): WebSocketTransport.Peer => {
   const { socket } = upgrade
   let handlers: SinkHandlers | undefined
@@ -118,9 +109,6 @@ export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions
 
 /**
  * The platform's socket, upgraded when it is run.
- *
- * @since 0.1.0
- * @category constructors
  */
 export const toSocket = (
   upgrade: Upgrade,

@@ -1,0 +1,308 @@
+/**
+ * The sockets of a server and what is in flight on each of them. Everything that Node.js tells about them arrives here,
+ * and becomes an exchange that is begun, aborted or retired.
+ *
+ * It knows nothing of applications: a handler is given to it, and who refuses a request says so with an `HttpError`.
+ */
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Http from "node:http"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import type { Settings } from "../../NodeServerOptions.js"
+import { Exchange } from "./exchange.js"
+import * as Refusal from "./refusal.js"
+import { NodeRequest } from "./request.js"
+import { respond } from "./response.js"
+import * as Stats from "./stats.js"
+
+/** One socket. */
+export interface Connection {
+  readonly socket: Net.Socket
+  readonly exchanges: Set<Exchange>
+  readonly overload: boolean
+  /** It speaks another protocol, and nobody answers here any more. */
+  released: boolean
+  /** Nothing more can be parsed here. */
+  broken: boolean
+  /** A request to upgrade, behind others that are not answered yet. */
+  upgrade: Exchange | undefined
+  /** The answer to what could not be parsed, after those to the requests before it. */
+  refusal: HttpErrors.HttpError | undefined
+}
+
+/** Begins the fiber that answers. */
+export type Handle = (exchange: Exchange) => Fiber.RuntimeFiber<unknown, unknown>
+
+/** A connection that is open, with the requests on it. */
+export class Connections {
+  readonly server: Http.Server
+  readonly sockets = new Map<Duplex, Connection>()
+  /** Of all connections. */
+  readonly exchanges = new Set<Exchange>()
+  readonly counters = { accepted: 0, requests: 0, refused: 0, aborted: 0, stalled: 0 }
+  readonly responses = Stats.unsafeMake()
+  /** Undefined while nobody serves. */
+  handle: Handle | undefined
+  private draining = false
+  private readonly observers = new Set<() => void>()
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly runFork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<unknown, unknown>
+  ) {
+    this.server = Http.createServer({
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      noDelay: true,
+      maxHeaderSize: settings.maxHeaderBytes,
+      headersTimeout: settings.headersTimeout,
+      requestTimeout: settings.requestTimeout,
+      keepAliveTimeout: settings.keepAliveTimeout,
+      connectionsCheckingInterval: Math.max(50, Math.min(1000, settings.headersTimeout / 4)),
+      // Answered here, as JSON.
+      requireHostHeader: false
+    })
+    // A peer that shut its sending side down still reads: see onHalfClose.
+    Object.assign(this.server, { httpAllowHalfOpen: true })
+    this.server.maxConnections = settings.maxConnections + Math.max(64, settings.maxConnections >> 3)
+    this.server.setTimeout(settings.sendTimeout)
+    this.server.on("connection", (socket) => this.onConnection(socket))
+    this.server.on("request", (request, response) => this.onRequest(request, response))
+    this.server.on("checkContinue", (request, response) => this.onRequest(request, response, { expectsContinue: true }))
+    this.server.on(
+      "checkExpectation",
+      (request, response) => this.onRequest(request, response, { refusal: Refusal.expectationFailed })
+    )
+    this.server.on("upgrade", (request, socket, head) => this.onUpgrade(request, socket as Net.Socket, head))
+    this.server.on("connect", (_request, socket) => this.onConnect(socket as Net.Socket))
+    this.server.on("clientError", (error, socket) => this.onClientError(error, socket))
+    this.server.on("timeout", (socket) => this.onTimeout(socket))
+  }
+
+  /** Calls back whenever a connection or an exchange has ended. Returns what takes the callback back. */
+  whenChanged(f: () => void): () => void {
+    this.observers.add(f)
+    return () => this.observers.delete(f)
+  }
+
+  /** Closes the listener and the connections that are idle; what is in flight becomes the last of its connection. */
+  refuseNew(): void {
+    this.draining = true
+    // `http.Server.close` also destroys connections whose response was ended but is not flushed yet.
+    Net.Server.prototype.close.call(this.server)
+    for (const connection of this.sockets.values()) {
+      if (connection.exchanges.size === 0 && !connection.released) {
+        connection.socket.destroySoon()
+      }
+      for (const exchange of connection.exchanges) {
+        exchange.last = true
+      }
+    }
+  }
+
+  get isDraining(): boolean {
+    return this.draining
+  }
+
+  private changed(): void {
+    this.observers.forEach((f) => f())
+  }
+
+  private onConnection(socket: Net.Socket): void {
+    const connection: Connection = {
+      socket,
+      exchanges: new Set(),
+      overload: this.sockets.size >= this.settings.maxConnections,
+      released: false,
+      broken: false,
+      upgrade: undefined,
+      refusal: undefined
+    }
+    this.counters.accepted++
+    this.sockets.set(socket, connection)
+    socket.on("error", () => {})
+    socket.on("end", () => this.onHalfClose(connection))
+    socket.on("close", () => {
+      this.sockets.delete(socket)
+      connection.upgrade = undefined
+      // Also the pipelined ones behind, whose response never had the socket and hears of nothing.
+      connection.exchanges.forEach((exchange) => this.abort(exchange))
+      this.changed()
+    })
+  }
+
+  private onRequest(
+    request: Http.IncomingMessage,
+    response: Http.ServerResponse,
+    options: { readonly refusal?: HttpErrors.HttpError; readonly expectsContinue?: boolean } = {}
+  ): void {
+    const exchange = new Exchange(request, () => response, this.settings)
+    exchange.expectsContinue = options.expectsContinue === true
+    // Not `writableFinished`, which is also true of a response whose socket was destroyed.
+    response.on("finish", () => {
+      exchange.flushed = true
+    })
+    response.on("close", () => {
+      if (!exchange.flushed) {
+        this.abort(exchange)
+      }
+    })
+    this.enter(exchange, this.sockets.get(request.socket)!, options.refusal)
+  }
+
+  private onUpgrade(request: Http.IncomingMessage, socket: Net.Socket, head: Buffer): void {
+    const exchange = new Exchange(
+      request,
+      () => {
+        const response = new Http.ServerResponse(request)
+        response.shouldKeepAlive = false
+        response.assignSocket(socket)
+        response.on("finish", () => {
+          exchange.flushed = true
+          socket.end()
+        })
+        return response
+      },
+      this.settings,
+      head
+    )
+    exchange.last = true
+    const connection = this.sockets.get(socket)!
+    if (Refusal.declaresBody(request)) {
+      this.enter(exchange, connection, Refusal.upgradeWithBody)
+    } else if (connection.exchanges.size === 0) {
+      this.enter(exchange, connection)
+    } else {
+      connection.upgrade = exchange
+    }
+  }
+
+  private onConnect(socket: Net.Socket): void {
+    this.counters.refused++
+    socket.resume()
+    Refusal.refuseSocket(socket, Refusal.noProxy, this.settings.lingerTimeout)
+  }
+
+  private onClientError(error: Error & { readonly code?: string }, socket: Duplex): void {
+    const connection = this.sockets.get(socket)
+    if (connection === undefined || !socket.writable || error.code === "ECONNRESET") {
+      socket.destroy()
+      return
+    }
+    if (connection.broken) {
+      return
+    }
+    connection.broken = true
+    const problem = Refusal.parseProblem(error)
+    const open = Array.from(connection.exchanges)
+    const reading = open.find((exchange) => !exchange.request.complete)
+    this.counters.refused++
+    if (reading !== undefined) {
+      // The one whose body broke answers for it.
+      reading.last = true
+      reading.failBody(problem)
+    } else {
+      connection.refusal = problem
+      if (open.length === 0) {
+        Refusal.refuseSocket(connection.socket, problem, this.settings.lingerTimeout)
+      }
+    }
+  }
+
+  private onTimeout(socket: Net.Socket): void {
+    if (socket.writableLength === 0 && (this.sockets.get(socket)?.exchanges.size ?? 0) > 0) {
+      // Nothing to send yet: the handler takes its time.
+      socket.setTimeout(this.settings.sendTimeout)
+      return
+    }
+    if (socket.writableLength > 0) {
+      this.counters.stalled++
+    }
+    socket.destroy()
+  }
+
+  private onHalfClose(connection: Connection): void {
+    const open = Array.from(connection.exchanges)
+    if (open.some((exchange) => exchange.responded && exchange.response.chunkedEncoding)) {
+      connection.socket.destroy()
+    } else if (open.length > 0) {
+      const timer = setTimeout(() => connection.socket.destroy(), this.settings.halfOpenTimeout)
+      connection.socket.on("close", () => clearTimeout(timer))
+    }
+  }
+
+  private enter(exchange: Exchange, connection: Connection, refusal?: HttpErrors.HttpError): void {
+    this.counters.requests++
+    this.exchanges.add(exchange)
+    connection.exchanges.add(exchange)
+    const refused = refusal ?? this.refusalOf(exchange, connection)
+    const fiber = refused === undefined ? this.handle!(exchange) : this.runFork(refuse(exchange, refused))
+    exchange.fiber = exchange.successor ?? fiber
+    if (refused !== undefined) {
+      this.counters.refused++
+    }
+    fiber.addObserver(() =>
+      exchange.successor === undefined
+        ? this.retire(connection, exchange)
+        : exchange.successor.addObserver(() => this.retire(connection, exchange))
+    )
+  }
+
+  private refusalOf(exchange: Exchange, connection: Connection): HttpErrors.HttpError | undefined {
+    if (this.draining) {
+      return HttpErrors.make("ShuttingDown", "the server is shutting down", {}, { headers: { "retry-after": "1" } })
+    }
+    if (this.handle === undefined) {
+      return Refusal.unavailable("the server is not serving")
+    }
+    if (connection.overload) {
+      return Refusal.unavailable("the server has too many connections")
+    }
+    if (connection.exchanges.size > this.settings.maxPipelined) {
+      return Refusal.unavailable(`more than ${this.settings.maxPipelined} requests are in flight on this connection`)
+    }
+    return Refusal.malformed(exchange.request)
+  }
+
+  private abort(exchange: Exchange): void {
+    if (!exchange.closed) {
+      if (!exchange.flushed) {
+        this.counters.aborted++
+      }
+      exchange.close()
+      exchange.fiber?.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+    }
+  }
+
+  private retire(connection: Connection, exchange: Exchange): void {
+    connection.exchanges.delete(exchange)
+    this.exchanges.delete(exchange)
+    this.responses.add(exchange)
+    if (!exchange.flushed && !exchange.closed) {
+      // It failed on its way: whatever the peer waits for will not come.
+      connection.socket.destroySoon()
+    } else if (exchange.upgraded) {
+      // Its closing handshake has begun.
+      connection.released = true
+    } else if (connection.exchanges.size === 0) {
+      const { upgrade } = connection
+      if (upgrade !== undefined) {
+        connection.upgrade = undefined
+        this.enter(upgrade, connection)
+      } else if (connection.refusal !== undefined) {
+        Refusal.refuseSocket(connection.socket, connection.refusal, this.settings.lingerTimeout)
+      } else if (connection.broken || this.draining) {
+        connection.socket.destroySoon()
+      }
+    }
+    this.changed()
+  }
+}
+
+const refuse = (exchange: Exchange, problem: HttpErrors.HttpError): Effect.Effect<void> => {
+  exchange.last = true
+  return Effect.ignore(respond(new NodeRequest(exchange), HttpErrors.toResponse(problem.problem)))
+}

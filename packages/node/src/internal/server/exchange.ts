@@ -1,0 +1,198 @@
+/**
+ * What the server keeps of one request until its fiber has ended and its response is flushed or lost, and the reading of
+ * its body within a size and a time.
+ *
+ * - A body that is too large, or stops arriving, is a typed failure and the connection stays writable, so that the client
+ *   reads its 413 or 408.
+ * - `100 Continue` is sent when the body is first wanted, so that a refusal costs no upload.
+ */
+import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type * as Http from "node:http"
+import type * as WebSocket from "./webSocket.js"
+
+/**
+ * One request and its response, whatever became of them.
+ */
+export class Exchange {
+  /** The fiber that answers. */
+  fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** The fiber that took the exchange over, see `handOver`. */
+  successor: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** Starts a fiber of the server's, with the server's services alone. */
+  fork: ((effect: Effect.Effect<unknown>, name: string) => Fiber.RuntimeFiber<unknown, unknown>) | undefined
+  /** The client, or the server, gave the connection up. */
+  closed = false
+  /** The server ended this request because its time to drain was over. */
+  cut = false
+  /** An answer without an end of its own: an event stream or an upgraded connection. */
+  longLived = false
+  /** The response was handed over to the kernel. */
+  flushed = false
+  /** The connection speaks another protocol now, and no response is due. */
+  upgraded = false
+  /** The client waits for `100 Continue`. */
+  expectsContinue = false
+  /** The response must be the last one of its connection. */
+  last = false
+  /** The wall clock at the start, milliseconds. */
+  readonly startedAt = Date.now()
+  private bodyFailure: HttpErrors.HttpError | undefined
+  private onBodyFailure: ((error: HttpErrors.HttpError) => void) | undefined
+  // Made when needed: thousands of these are idle event streams.
+  private onClosed: Set<() => void> | undefined
+  private cachedBytes: Effect.Effect<Uint8Array, HttpErrors.HttpError> | undefined
+  private cachedResponse: Http.ServerResponse | undefined
+
+  constructor(
+    readonly request: Http.IncomingMessage,
+    private readonly evaluateResponse: () => Http.ServerResponse,
+    /** Milliseconds. */
+    readonly limits: { readonly bodyTimeout: number; readonly lingerTimeout: number },
+    /** The first bytes after a request to upgrade the connection, undefined for any other request. */
+    readonly upgradeHead?: Buffer
+  ) {}
+
+  get response(): Http.ServerResponse {
+    return this.cachedResponse ??= this.evaluateResponse()
+  }
+
+  /** What a WebSocket is made from, where the request asked for one. */
+  get upgradable(): WebSocket.Upgrade | undefined {
+    return this.upgradeHead === undefined || this.upgraded ? undefined : {
+      request: this.request,
+      socket: this.request.socket,
+      head: this.upgradeHead,
+      onUpgraded: () => {
+        this.upgraded = true
+        this.longLived = true
+        this.flushed = true
+      }
+    }
+  }
+
+  /** Was a response begun? */
+  get responded(): boolean {
+    return this.cachedResponse !== undefined && this.cachedResponse.headersSent
+  }
+
+  /** Calls back once, now or later, when the connection is gone. Returns what takes the callback back. */
+  whenClosed(f: () => void): () => void {
+    if (this.closed) {
+      f()
+      return () => {}
+    }
+    const callbacks = this.onClosed ??= new Set()
+    callbacks.add(f)
+    return () => callbacks.delete(f)
+  }
+
+  /** Waits until the response is flushed or the connection is gone. */
+  awaitFlush(): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      const { response } = this
+      if (this.closed || this.flushed || response.destroyed) {
+        return resume(Effect.void)
+      }
+      let forget = () => {}
+      const done = () => {
+        response.off("finish", done).off("close", done)
+        forget()
+        resume(Effect.void)
+      }
+      response.on("finish", done).on("close", done)
+      forget = this.whenClosed(done)
+    })
+  }
+
+  /** Marks the connection as gone. */
+  close(): void {
+    if (!this.closed) {
+      this.closed = true
+      this.onClosed?.forEach((f) => f())
+      this.onClosed = undefined
+    }
+  }
+
+  /** Fails the reading of the body, now or when it begins. */
+  failBody(error: HttpErrors.HttpError): void {
+    this.bodyFailure ??= error
+    this.onBodyFailure?.(error)
+  }
+
+  /** The whole body, read once. */
+  bytes(limit: number): Effect.Effect<Uint8Array, HttpErrors.HttpError> {
+    return this.cachedBytes ??= Effect.runSync(
+      Effect.cached(Effect.map(Stream.runCollect(this.chunks(limit)), (chunks) => Buffer.concat([...chunks])))
+    )
+  }
+
+  /** The body as it arrives, with back-pressure. */
+  chunks(limit: number): Stream.Stream<Uint8Array, HttpErrors.HttpError> {
+    return Stream.suspend(() => {
+      let size = 0
+      const declared = Number(this.request.headers["content-length"] ?? 0)
+      if (declared > limit) {
+        return Stream.fail(HttpErrors.bodyTooLarge(limit))
+      }
+      if (this.expectsContinue) {
+        this.expectsContinue = false
+        this.response.writeContinue()
+      }
+      return Stream.repeatEffectOption(
+        Effect.flatMap(this.pull(), (chunk) => {
+          size += chunk.length
+          return size > limit ? Effect.fail(Option.some(HttpErrors.bodyTooLarge(limit))) : Effect.succeed(chunk)
+        })
+      )
+    })
+  }
+
+  /** The next piece of the body. One reader at a time. */
+  private pull(): Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>> {
+    return Effect.async((resume) => {
+      const request = this.request
+      if (this.bodyFailure !== undefined) {
+        return resume(Effect.fail(Option.some(this.bodyFailure)))
+      }
+      const take = () => {
+        const chunk: Uint8Array | null = request.read()
+        if (chunk !== null) {
+          settle(Effect.succeed(chunk))
+        } else if (request.readableEnded) {
+          settle(Effect.fail(Option.none()))
+        } else if (request.destroyed || this.closed) {
+          settle(Effect.fail(Option.some(HttpErrors.make("BadRequest", "the connection ended before the body did"))))
+        }
+      }
+      const fail = (error: HttpErrors.HttpError) => settle(Effect.fail(Option.some(error)))
+      const late = () =>
+        this.failBody(HttpErrors.make("RequestTimeout", `the body stopped arriving for ${this.limits.bodyTimeout} ms`))
+      let settled = false
+      let timer: NodeJS.Timeout | undefined
+      const stop = () => {
+        settled = true
+        clearTimeout(timer)
+        request.off("readable", take).off("end", take).off("error", take).off("close", take)
+        this.onBodyFailure = undefined
+      }
+      const settle = (effect: Effect.Effect<Uint8Array, Option.Option<HttpErrors.HttpError>>) => {
+        if (!settled) {
+          stop()
+          resume(effect)
+        }
+      }
+      take()
+      if (settled) {
+        return
+      }
+      timer = setTimeout(late, this.limits.bodyTimeout)
+      request.on("readable", take).on("end", take).on("error", take).on("close", take)
+      this.onBodyFailure = fail
+      return Effect.sync(stop)
+    })
+  }
+}

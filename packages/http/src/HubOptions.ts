@@ -8,10 +8,10 @@ import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type * as Following from "./Following.js"
 import type { Source } from "./HubSource.js"
 import type { EndReason, Format, Sink } from "./SessionSink.js"
 import type { Ended, Policy, SessionInfo } from "./SseSession.js"
+import type * as TopicWindow from "./TopicWindow.js"
 
 /**
  * @since 0.1.0
@@ -20,9 +20,9 @@ import type { Ended, Policy, SessionInfo } from "./SseSession.js"
 export interface Service {
   readonly name: string
   /** Opens a session for as long as the scope. */
-  readonly open: (options: OpenOptions) => Effect.Effect<Session, Refused, Scope.Scope>
-  /** Every open session of the principal follows one more topic. Answers how many sessions there are. */
-  readonly follow: (principal: string, following: Following.Following) => Effect.Effect<number>
+  readonly open: (options: OpenOptions) => Effect.Effect<Session, SessionRefused, Scope.Scope>
+  /** Every open session of the principal follows one more topic. Returns how many sessions there are. */
+  readonly follow: (principal: string, following: TopicWindow.TopicWindow) => Effect.Effect<number>
   /** Every open session of the principal follows the topic no longer, behind `upTo` (default: now). */
   readonly unfollow: (
     principal: string,
@@ -34,7 +34,7 @@ export interface Service {
   /** The last sessions that ended, oldest first, 256 at most. */
   readonly ended: Effect.Effect<ReadonlyArray<Ended>>
   readonly stats: Effect.Effect<Stats>
-  /** Refuses new sessions and ends the open ones in waves. Calling it again waits for the same drain. */
+  /** Refuses new sessions and ends the open ones in chunks. Calling it again waits for the same drain. */
   readonly drain: (options?: DrainOptions) => Effect.Effect<DrainReport>
 }
 
@@ -53,7 +53,7 @@ export interface Session {
   readonly end: (reason: EndReason) => Effect.Effect<void>
   /** Something for this session alone, in its format, behind what it has been sent. False: it has ended. */
   readonly send: (bytes: Uint8Array) => Effect.Effect<boolean>
-  readonly follow: (following: Following.Following) => Effect.Effect<void>
+  readonly follow: (following: TopicWindow.TopicWindow) => Effect.Effect<void>
   readonly unfollow: (options: { readonly topic: string; readonly upTo?: number | undefined }) => Effect.Effect<void>
   /** Ends it with the reason `expired` at that time, milliseconds since the epoch; undefined: never. */
   readonly expireAt: (at: number | undefined) => Effect.Effect<void>
@@ -87,7 +87,7 @@ export interface Stats {
 export interface OpenOptions {
   readonly sink: Sink
   readonly format: Format<never>
-  readonly following: ReadonlyArray<Following.Following>
+  readonly following: ReadonlyArray<TopicWindow.TopicWindow>
   readonly principal?: string | undefined
   readonly address?: string | undefined
   /** The last id that the client has seen. Default: it begins now, or where its windows say. */
@@ -105,11 +105,11 @@ export interface OpenOptions {
  * @category options
  */
 export interface Limits {
-  /** Sessions of this hub. Default 20,000. Refused with 503. */
+  /** Sessions of this hub. Default 20,000. SessionRefused with 503. */
   readonly sessions?: number | undefined
-  /** Sessions of one address. Default: no limit, since a proxy or a school may be one address. Refused with 429. */
+  /** Sessions of one address. Default: no limit, since a proxy or a school may be one address. SessionRefused with 429. */
   readonly perAddress?: number | undefined
-  /** Sessions of one principal. Default 16. Refused with 429. */
+  /** Sessions of one principal. Default 16. SessionRefused with 429. */
   readonly perPrincipal?: number | undefined
   /** At the limit of a principal: refuse the new session, or end the oldest with the reason `replaced`. Default `refuse`. */
   readonly onPrincipalLimit?: "refuse" | "replace" | undefined
@@ -136,7 +136,7 @@ export interface DrainOptions {
  */
 export interface DrainReport {
   readonly sessions: number
-  readonly millis: number
+  readonly elapsedMillis: number
 }
 
 /**
@@ -169,6 +169,32 @@ export interface Options<A, R = never> {
 }
 
 /**
+ * What holds where the options say nothing.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  name: "sse",
+  /** Bytes. */
+  capacity: 256 * 1024,
+  policy: { _tag: "disconnect" },
+  sendTimeout: "30 seconds",
+  heartbeat: "15 seconds",
+  retry: "2 seconds",
+  recent: 1024,
+  limits: {
+    sessions: 20_000,
+    perAddress: Infinity,
+    perPrincipal: 16,
+    onPrincipalLimit: "refuse",
+    retryAfter: "5 seconds"
+  },
+  /** The jitter grows with the number of sessions. */
+  drain: { retry: "1 second", perSecond: 10_000 }
+} as const
+
+/**
  * What to clean up behind a session. It runs in the scope of the session within its budget, whatever happens; if it fails
  * or overruns, the fallbacks are tried, each within its own. See `Cleanup`.
  *
@@ -190,7 +216,7 @@ export interface OnClose<R = never> {
  * @since 0.1.0
  * @category errors
  */
-export class Refused extends Data.TaggedError("Refused")<{
+export class SessionRefused extends Data.TaggedError("SessionRefused")<{
   readonly reason: "sessions" | "address" | "principal" | "draining"
   readonly limit: number
   readonly retryAfter: Duration.Duration

@@ -53,7 +53,7 @@ export interface Options {
   /** Behind which message to begin. */
   readonly lastEventId?: string | undefined
   /** The delays between connections; it sees why each one ended. Default: `defaultReconnect`. */
-  readonly reconnect?: Schedule.Schedule<unknown, Disconnected> | undefined
+  readonly reconnect?: Schedule.Schedule<unknown, SseDisconnected> | undefined
   /** How long the head of a response may take. Default 30 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** A connection on which nothing comes for this long, not even a comment, is given up. Default: never. */
@@ -61,8 +61,20 @@ export interface Options {
   /** Characters of one event. Default 1,048,576. */
   readonly maxFrameLength?: number | undefined
   /** Called with every end of a connection and how long it takes until the next. */
-  readonly onDisconnect?: ((why: Disconnected, delay: Duration.Duration) => Effect.Effect<unknown>) | undefined
+  readonly onDisconnect?: ((why: SseDisconnected, delay: Duration.Duration) => Effect.Effect<unknown>) | undefined
 }
+
+/**
+ * What holds where the options say nothing.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  connectTimeout: "30 seconds",
+  /** Characters. */
+  maxFrameLength: 1024 * 1024
+} as const
 
 /**
  * A connection ended, or was not made.
@@ -70,7 +82,7 @@ export interface Options {
  * @since 0.1.0
  * @category errors
  */
-export class Disconnected extends Data.TaggedError("Disconnected")<{
+export class SseDisconnected extends Data.TaggedError("SseDisconnected")<{
   readonly reason: "Ended" | "Transport" | "Status" | "Timeout" | "Idle"
   readonly status?: number | undefined
   readonly cause?: unknown
@@ -81,7 +93,7 @@ export class Disconnected extends Data.TaggedError("Disconnected")<{
  *
  * - `Status`, `ContentType`: what answers there is no event stream.
  * - `FrameTooLarge`: the peer sent an event beyond `maxFrameLength`.
- * - `Exhausted`: the schedule is done. `cause` is the last `Disconnected`.
+ * - `Exhausted`: the schedule is done. `cause` is the last `SseDisconnected`.
  *
  * @since 0.1.0
  * @category errors
@@ -190,7 +202,7 @@ const connected = (
     let retry = 0
     let retryAfter = 0
     let fresh = false
-    let why = new Disconnected({ reason: "Ended" })
+    let why = new SseDisconnected({ reason: "Ended" })
 
     const driver = yield* (options.reconnect ?? defaultReconnect).pipe(
       Schedule.modifyDelayEffect((_, delay) => {
@@ -205,17 +217,17 @@ const connected = (
         lastEventId === "" ? request : HttpClientRequest.setHeader(request, "last-event-id", lastEventId)
       )
     ).pipe(
-      Effect.mapError((cause) => new Disconnected({ reason: "Transport", cause })),
+      Effect.mapError((cause) => new SseDisconnected({ reason: "Transport", cause })),
       Race.timeoutFail({
-        duration: options.connectTimeout ?? "30 seconds",
-        onTimeout: () => new Disconnected({ reason: "Timeout" })
+        duration: options.connectTimeout ?? defaults.connectTimeout,
+        onTimeout: () => new SseDisconnected({ reason: "Timeout" })
       })
     )
 
     const read = (response: HttpClientResponse.HttpClientResponse) => {
-      const bytes = Stream.mapError(response.stream, (cause) => new Disconnected({ reason: "Transport", cause }))
+      const bytes = Stream.mapError(response.stream, (cause) => new SseDisconnected({ reason: "Transport", cause }))
       return (options.idleTimeout === undefined ? bytes : within(bytes, options.idleTimeout)).pipe(
-        Sse.decode({ lastEventId, maxFrameLength: options.maxFrameLength }),
+        Sse.decode({ lastEventId, maxFrameLength: options.maxFrameLength ?? defaults.maxFrameLength }),
         Stream.runForEachChunk((incoming) => {
           const messages: Array<Sse.Message> = []
           for (const one of incoming) {
@@ -236,21 +248,21 @@ const connected = (
             })
           )
         }),
-        Effect.zipRight(new Disconnected({ reason: "Ended" }))
+        Effect.zipRight(new SseDisconnected({ reason: "Ended" }))
       )
     }
 
     /** True when there is no more. */
     const once = Effect.flatMap(
       open,
-      (response): Effect.Effect<boolean, Disconnected | SseClientError | Sse.FrameTooLarge> => {
+      (response): Effect.Effect<boolean, SseDisconnected | SseClientError | Sse.FrameTooLarge> => {
         const { status } = response
         if (status === 204) {
           return Effect.succeed(true)
         }
         if (status === 408 || status === 425 || status === 429 || status >= 500) {
           retryAfter = secondsOf(response.headers["retry-after"]) * 1000
-          return new Disconnected({ reason: "Status", status })
+          return new SseDisconnected({ reason: "Status", status })
         }
         if (status !== 200) {
           return new SseClientError({ reason: "Status", url: request.url, status })
@@ -272,7 +284,7 @@ const connected = (
           return yield* ended.left
         case "FrameTooLarge":
           return yield* new SseClientError({ reason: "FrameTooLarge", url: request.url, cause: ended.left })
-        case "Disconnected":
+        case "SseDisconnected":
           why = ended.left
       }
       if (fresh) {
@@ -287,12 +299,12 @@ const connected = (
 
 /** Fails when nothing arrives for so long. */
 const within = (
-  bytes: Stream.Stream<Uint8Array, Disconnected>,
+  bytes: Stream.Stream<Uint8Array, SseDisconnected>,
   duration: Duration.DurationInput
-): Stream.Stream<Uint8Array, Disconnected> =>
+): Stream.Stream<Uint8Array, SseDisconnected> =>
   Stream.fromPull(Effect.map(
     Stream.toPull(bytes),
-    Race.timeoutFail({ duration, onTimeout: () => Option.some(new Disconnected({ reason: "Idle" })) })
+    Race.timeoutFail({ duration, onTimeout: () => Option.some(new SseDisconnected({ reason: "Idle" })) })
   ))
 
 /** A date is not honoured: clocks differ, and the schedule has a delay of its own. */

@@ -23,75 +23,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import type * as Following from "./Following.js"
+import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
-import { arrive, refused } from "./internal/arrival.js"
 import type { Format } from "./SessionSink.js"
 import { Transport } from "./SessionSink.js"
 import * as Sse from "./Sse.js"
 import * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
-import type { Policy } from "./SseSession.js"
-
-/**
- * Who connects, and what for.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Grant {
-  /** Counts against the limit per principal, and is what `SseHub.follow` and `kick` go by. */
-  readonly principal?: string | undefined
-  /** Followed whatever the query says. */
-  readonly following?: ReadonlyArray<Following.Following> | undefined
-  /** The session ends with the reason `expired` then, milliseconds since the epoch. */
-  readonly expiresAt?: number | undefined
-  readonly policy?: Policy | undefined
-  readonly capacity?: number | undefined
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Incoming {
-  readonly request: HttpServerRequest.HttpServerRequest
-  /** Of the query, decoded. */
-  readonly query: URLSearchParams
-  /** The last id that the client says it has seen. */
-  readonly lastEventId: number | undefined
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface Topics<E, R> {
-  /** The query's parameter, which may be repeated. Default `topic`. */
-  readonly parameter?: string | undefined
-  /** Default 32, 400 beyond. */
-  readonly max?: number | undefined
-  /**
-   * May this principal follow this topic? Fail to refuse the whole request, for example with
-   * `HttpErrors.make("Forbidden", …)`. What succeeds may name the topic that is meant, with a window, and a time at which
-   * the permission ends: the earliest one ends the session.
-   */
-  readonly authorize: (
-    topic: string,
-    grant: Grant,
-    incoming: Incoming
-  ) => Effect.Effect<TopicGrant | void, E, R>
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface TopicGrant {
-  /** Default: the topic of the query, from where the session begins. */
-  readonly following?: ReadonlyArray<Following.Following> | undefined
-  readonly expiresAt?: number | undefined
-}
 
 /**
  * @since 0.1.0
@@ -110,20 +48,24 @@ export interface Cors {
  * @since 0.1.0
  * @category options
  */
-export interface Options<E = never, R = never, E2 = never, R2 = never> {
+export interface Options<E = never, R = never, E2 = never, R2 = never> extends Admission.Options<E, R, E2, R2> {
   readonly hub: SseHub.Service
-  /** Who is it? Without it, everybody is nobody, and only topics of the query are followed. */
-  readonly authorize?: ((incoming: Incoming) => Effect.Effect<Grant, E, R>) | undefined
-  /** Without it, the query has no say. */
-  readonly topics?: Topics<E2, R2> | undefined
   /** Default: `SseFormat.make()`. */
   readonly format?: Format<SseFormat.Envelope<never>> | undefined
   readonly cors?: Cors | undefined
-  /** Whose connection it is, for the limit per address. Default: the peer's address; behind a proxy, say so here. */
-  readonly address?: ((request: HttpServerRequest.HttpServerRequest) => string | undefined) | undefined
   /** Added to the response. */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
+
+/**
+ * What holds where the options say nothing.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  corsMaxAge: "10 minutes"
+} as const
 
 /**
  * The handler of a route, for `HttpRouter.all`: it answers `GET`, `HEAD` and `OPTIONS`, and 405 to the rest.
@@ -219,7 +161,7 @@ const prepare = <E, R, E2, R2>(
   scope: Scope.CloseableScope
 ): Effect.Effect<Response, HttpErrors.HttpError | E | E2, R | R2 | Scope.Scope> =>
   Effect.gen(function*() {
-    const { grant, ...incoming } = yield* arrive(request, options)
+    const { grant, ...incoming } = yield* Admission.admit(request, options)
     if (request.method === "HEAD") {
       return Effect.as(Scope.close(scope, Exit.void), HttpServerResponse.empty({ status: 200, headers }))
     }
@@ -234,7 +176,7 @@ const prepare = <E, R, E2, R2>(
         policy: grant.policy,
         capacity: grant.capacity
       }),
-      refused
+      Admission.toHttpError
     )
     return connection.respond({ id: session.id, awaitEnd: session.awaitEnd, scope })
   })
@@ -289,7 +231,7 @@ const preflight = (
         ? {
           "access-control-allow-methods": "GET, HEAD",
           "access-control-allow-headers": "last-event-id, cache-control, authorization",
-          "access-control-max-age": String(Math.round(Duration.toSeconds(cors.maxAge ?? "10 minutes")))
+          "access-control-max-age": String(Math.round(Duration.toSeconds(cors.maxAge ?? defaults.corsMaxAge)))
         }
         : {})
     }

@@ -32,12 +32,11 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
-import { arrive, refused } from "./internal/arrival.js"
 import type { Format } from "./SessionSink.js"
 import type * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
-import type * as SseRoute from "./SseRoute.js"
 import * as WebSocketFormat from "./WebSocketFormat.js"
 import * as WebSocketTransport from "./WebSocketTransport.js"
 
@@ -53,7 +52,7 @@ export interface Commands<A, I, E, R> {
    * What it succeeds with is the `value` of the reply; `undefined` sends none, unless the command has a `ref`. Failures
    * that `HttpErrors.toProblem` knows are told to the client, others are logged and told as `InternalError`.
    */
-  readonly handle: (command: A, session: SseHub.Session, grant: SseRoute.Grant) => Effect.Effect<unknown, E, R>
+  readonly handle: (command: A, session: SseHub.Session, grant: Admission.Grant) => Effect.Effect<unknown, E, R>
 }
 
 /**
@@ -69,7 +68,8 @@ export interface Options<
   I = never,
   E3 = never,
   R3 = never
-> extends Pick<SseRoute.Options<E, R, E2, R2>, "address" | "authorize" | "hub" | "topics"> {
+> extends Admission.Options<E, R, E2, R2> {
+  readonly hub: SseHub.Service
   /** Without it, the connection is for reading, and every inbound message is answered with an error. */
   readonly commands?: Commands<A, I, E3, R3> | undefined
   /** Default: `WebSocketFormat.make()`. */
@@ -89,6 +89,20 @@ export interface Options<
 }
 
 /**
+ * What holds where the options say nothing.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  /** Bytes. */
+  maxMessageBytes: 64 * 1024,
+  queue: 32,
+  pingInterval: "20 seconds",
+  closeTimeout: "2 seconds"
+} as const
+
+/**
  * The handler of a route, for `HttpRouter.get`.
  *
  * @since 0.1.0
@@ -103,19 +117,19 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 > => {
   const format = (options.format ?? WebSocketFormat.make()) as Format<never>
   const accept: WebSocketTransport.AcceptOptions = {
-    maxMessageBytes: options.maxMessageBytes ?? 64 * 1024,
+    maxMessageBytes: options.maxMessageBytes ?? defaults.maxMessageBytes,
     protocols: options.protocols ?? [],
-    closeTimeout: Duration.toMillis(options.closeTimeout ?? "2 seconds")
+    closeTimeout: Duration.toMillis(options.closeTimeout ?? defaults.closeTimeout)
   }
-  const capacity = options.queue ?? 32
-  const pingInterval = Duration.toMillis(options.pingInterval ?? "20 seconds")
+  const capacity = options.queue ?? defaults.queue
+  const pingInterval = Duration.toMillis(options.pingInterval ?? defaults.pingInterval)
   const decode = options.commands === undefined ? undefined : Schema.decodeUnknown(options.commands.schema)
 
   return Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
     yield* checkHandshake(request)
     yield* checkOrigin(request, options.origins)
-    const { grant, ...arrival } = yield* arrive(request, options)
+    const { grant, ...arrival } = yield* Admission.admit(request, options)
     const peer = yield* WebSocketTransport.connect(request, accept)
 
     const inbox = yield* Queue.unbounded<string | Uint8Array>()
@@ -143,7 +157,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
         policy: grant.policy,
         capacity: grant.capacity
       }),
-      refused
+      Admission.toHttpError
     )
     const pings = setInterval(() => {
       signs++

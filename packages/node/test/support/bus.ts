@@ -1,6 +1,6 @@
-import * as Following from "@holdfast/http/Following"
 import type { Envelope } from "@holdfast/http/SseFormat"
 import type * as SseHub from "@holdfast/http/SseHub"
+import * as TopicWindow from "@holdfast/http/TopicWindow"
 import { Effect, Queue } from "effect"
 
 export interface Said {
@@ -28,7 +28,7 @@ export const makeBus = () => {
         Effect.sync(() => {
           const looked = log.slice(id, id + limit)
           return {
-            items: looked.filter(({ topic }) => topics.some((pattern) => Following.matches(pattern, topic))),
+            items: looked.filter(({ topic }) => topics.some((pattern) => TopicWindow.matches(pattern, topic))),
             cursor: id + looked.length
           }
         })

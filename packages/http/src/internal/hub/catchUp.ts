@@ -3,52 +3,42 @@
  * the last events in one turn, from history page by page before that, at its reader's pace.
  *
  * It is not for applications: see `SseHub`.
- *
- * @since 0.1.0
  */
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Following from "../../Following.js"
 import type { History } from "../../HubSource.js"
 import { isGap } from "../../HubSource.js"
 import type { Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Envelope } from "../../SseFormat.js"
+import * as TopicWindow from "../../TopicWindow.js"
 import type { FanOut } from "./fanOut.js"
 import type { LiveSession } from "./sessionTable.js"
 
 const pageSize = 256
 const pageBytes = 64 * 1024
 
-/**
- * @since 0.1.0
- * @category models
- */
 export interface CatchUp {
   /** Brings a session that is behind up, in a fiber in the scope where it cannot be done at once. */
   readonly run: (session: LiveSession, scope: Scope.Scope) => Effect.Effect<void>
-  readonly follow: (session: LiveSession, following: Following.Following) => Effect.Effect<void>
+  readonly follow: (session: LiveSession, following: TopicWindow.TopicWindow) => Effect.Effect<void>
   readonly unfollow: (
     session: LiveSession,
     given: { readonly topic: string; readonly upTo?: number | undefined }
   ) => void
 }
 
-/**
- * @since 0.1.0
- * @category constructors
- */
 export const make = (fanOut: FanOut, history: History<unknown> | undefined): CatchUp => {
-  /** Hands over what the ring has. True when the session has become live or has ended. */
+  /** Delivers what the ring has. True when the session has become live or has ended. */
   const catchUpNow = (session: LiveSession): boolean => {
-    while (session.state === "catching-up" && session.stalledSince === undefined && session.dealt >= fanOut.reach) {
-      const page = fanOut.read(session, session.dealt, pageBytes)
-      session.dealt = page.upTo
+    while (session.state === "catching-up" && session.stalledSince === undefined && session.offered >= fanOut.reach) {
+      const page = fanOut.read(session, session.offered, pageBytes)
+      session.offered = page.upTo
       if (page.frames.length > 0) {
         session.deliver(new Payload(page.frames))
       }
-      if (session.state === "catching-up" && session.dealt === fanOut.position) {
+      if (session.state === "catching-up" && session.offered === fanOut.position) {
         fanOut.join(session)
       }
     }
@@ -71,7 +61,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     if (firstId <= lastId) {
       session.gap({ reason: "history", firstId, lastId })
       session.cursor = Math.max(session.cursor, lastId)
-      session.dealt = Math.max(session.dealt, lastId)
+      session.offered = Math.max(session.offered, lastId)
     }
   }
 
@@ -84,11 +74,11 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         }
         const reach = fanOut.reach
         if (history === undefined) {
-          missing(session, session.dealt + 1, reach)
+          missing(session, session.offered + 1, reach)
           continue
         }
-        const { dealt, windows } = session
-        const { cursor, items } = yield* history.after(dealt, { topics: topicsOf(session), limit: pageSize })
+        const { offered, windows } = session
+        const { cursor, items } = yield* history.after(offered, { topics: topicsOf(session), limit: pageSize })
         if (session.windows !== windows) {
           // the page was read for other topics
           continue
@@ -102,7 +92,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
               frames = []
             }
             missing(session, item.firstId, Math.min(item.lastId, position))
-          } else if (item.id <= position && Following.includes(session.windows, item.topic, item.id)) {
+          } else if (item.id <= position && TopicWindow.includes(session.windows, item.topic, item.id)) {
             const bytes = fanOut.encode(session.format, item, item.id)
             if (bytes !== undefined) {
               frames.push({ bytes, id: item.id })
@@ -112,16 +102,16 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         if (frames.length > 0) {
           session.deliver(new Payload(frames))
         }
-        if (cursor <= dealt) {
+        if (cursor <= offered) {
           // not as far as the bus: what is not there is missing
-          missing(session, session.dealt + 1, reach)
+          missing(session, session.offered + 1, reach)
         }
-        session.dealt = Math.max(session.dealt, Math.min(cursor, position))
+        session.offered = Math.max(session.offered, Math.min(cursor, position))
       }
     })
 
   const topicsOf = (session: LiveSession): ReadonlyArray<string> =>
-    Array.from(new Set(session.windows.filter((window) => window.upTo > session.dealt).map(({ topic }) => topic)))
+    Array.from(new Set(session.windows.filter((window) => window.upTo > session.offered).map(({ topic }) => topic)))
 
   const run = (session: LiveSession, scope: Scope.Scope): Effect.Effect<void> =>
     Effect.suspend(() =>
@@ -139,13 +129,16 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         )
     )
 
-  const follow = (session: LiveSession, { after, topic, upTo = Infinity }: Following.Following): Effect.Effect<void> =>
+  const follow = (
+    session: LiveSession,
+    { after, topic, upTo = Infinity }: TopicWindow.TopicWindow
+  ): Effect.Effect<void> =>
     Effect.suspend(() => {
       if (session.state === "ended") {
         return Effect.void
       }
-      const dealt = fanOut.dealt(session)
-      const window: Following.Window = { topic, after: after ?? dealt, upTo }
+      const offered = fanOut.offered(session)
+      const window: TopicWindow.BoundedWindow = { topic, after: after ?? offered, upTo }
       const before = session.windows
       // windows that have passed are kept while a late one may still overlap them
       session.windows = before.filter((one) => one.upTo > fanOut.reach)
@@ -153,23 +146,23 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       if (session.state === "live") {
         fanOut.join(session)
       }
-      const end = Math.min(upTo, dealt)
+      const end = Math.min(upTo, offered)
       return window.after < end ? late(session, window, before, window.after, end) : Effect.void
     })
 
   /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
   const late = (
     session: LiveSession,
-    window: Following.Window,
-    before: ReadonlyArray<Following.Window>,
+    window: TopicWindow.BoundedWindow,
+    before: ReadonlyArray<TopicWindow.BoundedWindow>,
     from: number,
     upTo: number
   ): Effect.Effect<void> => {
-    const hand = (envelopes: ReadonlyArray<Envelope<unknown>>) => {
+    const deliver = (envelopes: ReadonlyArray<Envelope<unknown>>) => {
       const frames: Array<Frame> = []
       for (const envelope of envelopes) {
         const { id, topic } = envelope
-        if (id > upTo || !Following.includes([window], topic, id) || Following.includes(before, topic, id)) {
+        if (id > upTo || !TopicWindow.includes([window], topic, id) || TopicWindow.includes(before, topic, id)) {
           continue
         }
         // the client's last id must not go back: a resume would repeat what it has seen
@@ -187,7 +180,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       if (from < reach) {
         session.gap({ reason: "history", firstId: from + 1, lastId: Math.min(reach, upTo) })
       }
-      hand(fanOut.slice(from, upTo))
+      deliver(fanOut.slice(from, upTo))
       return Effect.void
     })
     if (from >= fanOut.reach || history === undefined) {
@@ -203,7 +196,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
             session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
           }
         }
-        hand(envelopes)
+        deliver(envelopes)
         return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
       })
     return Effect.catchAllCause(pages(from), (cause) =>
@@ -217,7 +210,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     if (session.state === "ended") {
       return
     }
-    const upTo = given.upTo ?? fanOut.dealt(session)
+    const upTo = given.upTo ?? fanOut.offered(session)
     session.windows = session.windows.map((window) =>
       window.topic === given.topic && window.upTo > upTo ? { ...window, upTo } : window
     )

@@ -2,27 +2,21 @@
  * Who gets which bytes: the synchronous heart of `SseHub`.
  *
  * Live sessions that follow the same topics in the same format form a group. A batch of events is encoded once per
- * format, turned into one payload per group, and handed to the group's members as it is. The few sessions with a window
+ * format, turned into one payload per group, and delivered to the group's members as it is. The few sessions with a window
  * that begins or ends ahead are looked at one by one until the window has passed.
  *
  * The last `recent` events stay, encoded, in a ring: a session that comes back, or that follows a topic a moment late, is
  * caught up from it in the same turn.
  *
  * It is not for applications, and it forks, waits and writes nothing by itself.
- *
- * @since 0.1.0
  */
-import * as Following from "../../Following.js"
 import type { Format, Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Envelope } from "../../SseFormat.js"
-import type { SessionState } from "../../SseSession.js"
+import * as TopicWindow from "../../TopicWindow.js"
 import { Multimap } from "./multimap.js"
+import type { SessionState } from "./session.js"
 
-/**
- * @since 0.1.0
- * @category models
- */
 export interface Delivery {
   readonly payload: Payload
   readonly sessions: ReadonlyArray<SessionState>
@@ -52,23 +46,20 @@ class Group {
   /** The members as an array that does not change under a loop. */
   snapshot: Array<SessionState> | undefined
   payloads: Array<Payload> = []
-  touched = 0
+  /** The id of the last event that it was offered. */
+  dirtyAt = 0
 
   constructor(readonly key: string, readonly format: Format<never>, readonly topics: ReadonlyArray<string>) {}
 }
 
-/**
- * @since 0.1.0
- * @category models
- */
 export class FanOut {
-  /** Every live session has been handed everything up to this id. */
+  /** Every live session has been offered everything up to this id. */
   position = 0
 
   private readonly groups = new Map<string, Group>()
   private readonly exact = new Multimap<string, Group>()
   private readonly patterns = new Multimap<string, Group>()
-  private readonly special = new Set<SessionState>()
+  private readonly windowed = new Set<SessionState>()
   /** Consecutive ids, the last one at `position`. Cut back when it has grown to twice its size. */
   private ring: Array<Entry> = []
 
@@ -90,18 +81,18 @@ export class FanOut {
     return this.position - this.ring.length
   }
 
-  /** What a session has been dealt, given or not. */
-  dealt(session: SessionState): number {
-    return session.state === "live" ? this.position : session.dealt
+  /** Up to where a session was offered everything, whether it followed the topic or not. */
+  offered(session: SessionState): number {
+    return session.state === "live" ? this.position : session.offered
   }
 
-  /** Puts a session that has been dealt everything up to `position` where it gets what follows. */
+  /** Puts a session that has been offered everything up to `position` where it gets what follows. */
   join(session: SessionState): void {
     this.leave(session)
     session.state = "live"
-    const topics = Following.plain(session.windows, this.position)
+    const topics = TopicWindow.plain(session.windows, this.position)
     if (topics === undefined) {
-      this.special.add(session)
+      this.windowed.add(session)
       return
     }
     // JSON, because no separator is safe from topics
@@ -121,7 +112,7 @@ export class FanOut {
   }
 
   leave(session: SessionState): void {
-    this.special.delete(session)
+    this.windowed.delete(session)
     const group = session.group === undefined ? undefined : this.groups.get(session.group)
     session.group = undefined
     if (group === undefined || !group.members.delete(session)) {
@@ -137,11 +128,11 @@ export class FanOut {
     }
   }
 
-  /** Takes the next events in and answers who is to be handed what. Events from before `position` are left out. */
+  /** Takes the next events in and returns who is to get what. Events from before `position` are left out. */
   dispatch(envelopes: ReadonlyArray<Envelope<unknown>>): ReadonlyArray<Delivery> {
-    const touched: Array<Group> = []
-    const whole = new Map<string, Payload>()
-    const singled = new Map<SessionState, Array<Payload>>()
+    const dirty: Array<Group> = []
+    const shared = new Map<string, Payload>()
+    const perSession = new Map<SessionState, Array<Payload>>()
     let count = 0
     for (const envelope of envelopes) {
       if (envelope.id <= this.position) {
@@ -159,13 +150,13 @@ export class FanOut {
           return
         }
         for (const group of groups) {
-          if (group.touched === envelope.id) {
+          if (group.dirtyAt === envelope.id) {
             continue
           }
-          group.touched = envelope.id
+          group.dirtyAt = envelope.id
           const payload = entry.payload(group.format, this)
           if (payload !== null && group.payloads.push(payload) === 1) {
-            touched.push(group)
+            dirty.push(group)
           }
         }
       }
@@ -177,13 +168,13 @@ export class FanOut {
           }
         }
       }
-      for (const session of this.special) {
-        if (Following.includes(session.windows, envelope.topic, envelope.id)) {
+      for (const session of this.windowed) {
+        if (TopicWindow.includes(session.windows, envelope.topic, envelope.id)) {
           const payload = entry.payload(session.format, this)
           if (payload !== null) {
-            const own = singled.get(session)
+            const own = perSession.get(session)
             if (own === undefined) {
-              singled.set(session, [payload])
+              perSession.set(session, [payload])
             } else {
               own.push(payload)
             }
@@ -200,27 +191,27 @@ export class FanOut {
       if (payloads.length === 1) {
         return payloads[0]
       }
-      // groups that get the whole batch share its bytes
-      const shared = payloads.length === count ? whole.get(format.name) : undefined
-      const payload = shared ?? new Payload(payloads.map((one) => one.frames[0]))
+      // groups that get the shared batch share its bytes
+      const same = payloads.length === count ? shared.get(format.name) : undefined
+      const payload = same ?? new Payload(payloads.map((one) => one.frames[0]))
       if (payloads.length === count) {
-        whole.set(format.name, payload)
+        shared.set(format.name, payload)
       }
       return payload
     }
-    for (const group of touched) {
+    for (const group of dirty) {
       deliveries.push({
         payload: join(group.payloads, group.format),
         sessions: group.snapshot ??= Array.from(group.members)
       })
       group.payloads = []
     }
-    for (const [session, payloads] of singled) {
+    for (const [session, payloads] of perSession) {
       deliveries.push({ payload: join(payloads, session.format), sessions: [session] })
     }
-    if (this.special.size > 0) {
-      for (const session of Array.from(this.special)) {
-        if (Following.plain(session.windows, this.position) !== undefined) {
+    if (this.windowed.size > 0) {
+      for (const session of Array.from(this.windowed)) {
+        if (TopicWindow.plain(session.windows, this.position) !== undefined) {
           this.join(session)
         }
       }
@@ -241,7 +232,7 @@ export class FanOut {
     let bytes = 0
     for (let i = after - this.reach; i < this.ring.length; i++) {
       const entry = this.ring[i]
-      if (Following.includes(session.windows, entry.envelope.topic, entry.envelope.id)) {
+      if (TopicWindow.includes(session.windows, entry.envelope.topic, entry.envelope.id)) {
         const frame = entry.payload(session.format, this)?.frames[0]
         if (frame !== undefined) {
           frames.push(frame)
@@ -272,6 +263,6 @@ export class FanOut {
   }
 
   private index(topic: string): [Multimap<string, Group>, string] {
-    return Following.isPattern(topic) ? [this.patterns, topic.slice(0, -1)] : [this.exact, topic]
+    return TopicWindow.isPattern(topic) ? [this.patterns, topic.slice(0, -1)] : [this.exact, topic]
   }
 }

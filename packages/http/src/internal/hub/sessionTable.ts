@@ -2,29 +2,26 @@
  * The open sessions of a hub: who is let in, who is there, how each one ends, and what is remembered of it.
  *
  * It is synchronous, and not for applications: see `SseHub`.
- *
- * @since 0.1.0
  */
+import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import type { OpenOptions, Options, Stats } from "../../HubOptions.js"
-import { Refused } from "../../HubOptions.js"
+import { defaults, SessionRefused } from "../../HubOptions.js"
 import type { EndReason, Sink } from "../../SessionSink.js"
-import type { Ended, Owner } from "../../SseSession.js"
-import { SessionState } from "../../SseSession.js"
+import type { Ended } from "../../SseSession.js"
 import type { FanOut } from "./fanOut.js"
 import { Multimap } from "./multimap.js"
+import type { Owner } from "./session.js"
+import { SessionState } from "./session.js"
 
 const endedCapacity = 256
 
 /**
  * A session that a table knows.
- *
- * @since 0.1.0
- * @category models
  */
 export class LiveSession extends SessionState {
   readonly done = Deferred.unsafeMake<Ended>(FiberId.none)
@@ -61,10 +58,6 @@ export class LiveSession extends SessionState {
   }
 }
 
-/**
- * @since 0.1.0
- * @category models
- */
 export class SessionTable implements Owner {
   readonly policy: NonNullable<OpenOptions["policy"]>["_tag"]
   readonly capacity: number
@@ -87,24 +80,35 @@ export class SessionTable implements Owner {
 
   constructor(
     readonly name: string,
-    readonly now: () => number,
+    private readonly clock: Clock.Clock,
     private readonly fanOut: FanOut,
     options: Pick<Options<never>, "policy" | "capacity" | "sendTimeout" | "limits">
   ) {
-    this.policy = options.policy?._tag ?? "disconnect"
-    this.capacity = options.capacity ?? 256 * 1024
-    this.sendTimeout = Duration.toMillis(options.sendTimeout ?? "30 seconds")
+    this.policy = (options.policy ?? defaults.policy)._tag
+    this.capacity = options.capacity ?? defaults.capacity
+    this.sendTimeout = Duration.toMillis(options.sendTimeout ?? defaults.sendTimeout)
+    const limits = options.limits ?? {}
     this.limits = {
-      sessions: options.limits?.sessions ?? 20_000,
-      address: options.limits?.perAddress ?? Infinity,
-      principal: options.limits?.perPrincipal ?? 16,
-      replace: options.limits?.onPrincipalLimit === "replace",
-      retryAfter: Duration.decode(options.limits?.retryAfter ?? "5 seconds")
+      sessions: limits.sessions ?? defaults.limits.sessions,
+      address: limits.perAddress ?? defaults.limits.perAddress,
+      principal: limits.perPrincipal ?? defaults.limits.perPrincipal,
+      replace: (limits.onPrincipalLimit ?? defaults.limits.onPrincipalLimit) === "replace",
+      retryAfter: Duration.decode(limits.retryAfter ?? defaults.limits.retryAfter)
     }
   }
 
+  /** Milliseconds since the epoch: for people, and for permissions that end at a time of day. */
+  now(): number {
+    return this.clock.unsafeCurrentTimeMillis()
+  }
+
+  /** Milliseconds that no setting of the clock changes: for time-outs. */
+  monotonic(): number {
+    return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
+  }
+
   /** Counts a session in, or says why not. */
-  admit(given: OpenOptions): Either.Either<LiveSession, Refused> {
+  admit(given: OpenOptions): Either.Either<LiveSession, SessionRefused> {
     const { limits } = this
     if (this.draining) {
       return this.refuse("draining", 0)
@@ -162,7 +166,7 @@ export class SessionTable implements Owner {
   /** Destroys the sink in a while, should its reader not take the last bytes. */
   linger(sink: Sink): void {
     if (sink.buffered() > 0) {
-      this.lingering.set(sink, this.now() + this.sendTimeout)
+      this.lingering.set(sink, this.monotonic() + this.sendTimeout)
     }
   }
 
@@ -189,12 +193,16 @@ export class SessionTable implements Owner {
 
   /** Ends what has had its time: stalled readers, expired permissions, sinks that linger. */
   sweep(): void {
-    const at = this.now()
+    if (this.slow.size === 0 && this.expiring.size === 0 && this.lingering.size === 0) {
+      return
+    }
+    const elapsed = this.monotonic()
     for (const session of Array.from(this.slow)) {
-      if (session.stalledSince !== undefined && at - session.stalledSince >= this.sendTimeout) {
+      if (session.stalledSince !== undefined && elapsed - session.stalledFrom >= this.sendTimeout) {
         this.overflowed(session)
       }
     }
+    const at = this.now()
     for (const session of Array.from(this.expiring)) {
       if (session.expiresAt !== undefined && session.expiresAt <= at) {
         session.finishWith("expired", "farewell")
@@ -203,7 +211,7 @@ export class SessionTable implements Owner {
     for (const [sink, deadline] of Array.from(this.lingering)) {
       if (sink.buffered() === 0) {
         this.lingering.delete(sink)
-      } else if (deadline <= at) {
+      } else if (deadline <= elapsed) {
         this.lingering.delete(sink)
         sink.destroy()
       }
@@ -243,8 +251,8 @@ export class SessionTable implements Owner {
     }
   }
 
-  private refuse(reason: Refused["reason"], limit: number): Either.Either<never, Refused> {
+  private refuse(reason: SessionRefused["reason"], limit: number): Either.Either<never, SessionRefused> {
     this.refused++
-    return Either.left(new Refused({ reason, limit, retryAfter: this.limits.retryAfter }))
+    return Either.left(new SessionRefused({ reason, limit, retryAfter: this.limits.retryAfter }))
   }
 }

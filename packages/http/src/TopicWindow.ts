@@ -14,7 +14,7 @@
  * @since 0.1.0
  * @category models
  */
-export interface Following {
+export interface TopicWindow {
   readonly topic: string
   /** Only events with a greater id. Default: where the session begins. */
   readonly after?: number | undefined
@@ -26,7 +26,7 @@ export interface Following {
  * @since 0.1.0
  * @category models
  */
-export interface Window {
+export interface BoundedWindow {
   readonly topic: string
   readonly after: number
   readonly upTo: number
@@ -52,10 +52,10 @@ export const matches = (pattern: string, topic: string): boolean =>
  * @category constructors
  */
 export const windows = (
-  following: ReadonlyArray<Following>,
+  following: ReadonlyArray<TopicWindow>,
   start: number,
   floor: number
-): Array<Window> =>
+): Array<BoundedWindow> =>
   following.map(({ after, topic, upTo }) => ({
     topic,
     after: Math.max(after ?? start, floor),
@@ -66,7 +66,7 @@ export const windows = (
  * @since 0.1.0
  * @category matching
  */
-export const includes = (windows: ReadonlyArray<Window>, topic: string, id: number): boolean => {
+export const includes = (windows: ReadonlyArray<BoundedWindow>, topic: string, id: number): boolean => {
   for (const window of windows) {
     if (id > window.after && id <= window.upTo && matches(window.topic, topic)) {
       return true
@@ -82,7 +82,7 @@ export const includes = (windows: ReadonlyArray<Window>, topic: string, id: numb
  * @since 0.1.0
  * @category matching
  */
-export const plain = (windows: ReadonlyArray<Window>, position: number): ReadonlyArray<string> | undefined => {
+export const plain = (windows: ReadonlyArray<BoundedWindow>, position: number): ReadonlyArray<string> | undefined => {
   const topics = new Set<string>()
   for (const window of windows) {
     if (window.upTo <= position || window.upTo <= window.after) {

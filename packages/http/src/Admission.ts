@@ -1,0 +1,197 @@
+/**
+ * Who connects, what for and from where on: what server-sent events and WebSockets settle before they begin.
+ *
+ * In this order: where to resume (`Last-Event-ID`, else the `lastEventId` of the query), `authorize`, the topics of the
+ * query with an authorization each. Admission by the hub's limits comes last, and only then does a response begin.
+ *
+ * It is not the HTTP side of either: see `SseRoute` and `WebSocketRoute`, whose options extend the ones here.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as HttpErrors from "./HttpErrors.js"
+import type { SessionRefused } from "./HubOptions.js"
+import type { Policy } from "./SseSession.js"
+import type { TopicWindow } from "./TopicWindow.js"
+
+/**
+ * Who connects, and what for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Grant {
+  /** Counts against the limit per principal, and is what `SseHub.follow` and `kick` go by. */
+  readonly principal?: string | undefined
+  /** Followed whatever the query says. */
+  readonly following?: ReadonlyArray<TopicWindow> | undefined
+  /** The session ends with the reason `expired` then, milliseconds since the epoch. */
+  readonly expiresAt?: number | undefined
+  readonly policy?: Policy | undefined
+  /** Bytes. */
+  readonly capacity?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Incoming {
+  readonly request: HttpServerRequest.HttpServerRequest
+  /** Of the query, decoded. */
+  readonly query: URLSearchParams
+  /** The last id that the client says it has seen. */
+  readonly lastEventId: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Topics<E, R> {
+  /** The query's parameter, which may be repeated. Default `topic`. */
+  readonly parameter?: string | undefined
+  /** Default 32, 400 beyond. */
+  readonly max?: number | undefined
+  /**
+   * May this principal follow this topic? Fail to refuse the whole request, for example with
+   * `HttpErrors.make("Forbidden", …)`. What succeeds may name the topic that is meant, with a window, and a time at which
+   * the permission ends: the earliest one ends the session.
+   */
+  readonly authorize: (
+    topic: string,
+    grant: Grant,
+    incoming: Incoming
+  ) => Effect.Effect<TopicGrant | void, E, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface TopicGrant {
+  /** Default: the topic of the query, from where the session begins. */
+  readonly following?: ReadonlyArray<TopicWindow> | undefined
+  readonly expiresAt?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<E = never, R = never, E2 = never, R2 = never> {
+  /** Who is it? Without it, everybody is nobody, and only topics of the query are followed. */
+  readonly authorize?: ((incoming: Incoming) => Effect.Effect<Grant, E, R>) | undefined
+  /** Without it, the query has no say. */
+  readonly topics?: Topics<E2, R2> | undefined
+  /** Whose connection it is, for the limit per address. Default: the peer's address; behind a proxy, say so here. */
+  readonly address?: ((request: HttpServerRequest.HttpServerRequest) => string | undefined) | undefined
+}
+
+/**
+ * What a hub is asked to open.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Admitted {
+  readonly grant: Grant
+  readonly following: ReadonlyArray<TopicWindow>
+  readonly lastEventId: number | undefined
+  readonly expiresAt: number | undefined
+  readonly address: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  parameter: "topic",
+  max: 32
+} as const
+
+/**
+ * Everything that is settled before a hub is asked for a session. Failures of the hooks are given on as they are.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const admit = <E, R, E2, R2>(
+  request: HttpServerRequest.HttpServerRequest,
+  options: Options<E, R, E2, R2>
+): Effect.Effect<Admitted, HttpErrors.HttpError | E | E2, R | R2> =>
+  Effect.gen(function*() {
+    const query = queryOf(request)
+    const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query) }
+    const grant: Grant = options.authorize === undefined ? {} : yield* options.authorize(incoming)
+    const following = Array.from(grant.following ?? [])
+    let expiresAt = grant.expiresAt
+    if (options.topics !== undefined) {
+      for (const topic of yield* topicsOf(query, options.topics)) {
+        const one = yield* options.topics.authorize(topic, grant, incoming)
+        following.push(...(one?.following ?? [{ topic }]))
+        if (one?.expiresAt !== undefined) {
+          expiresAt = Math.min(expiresAt ?? Infinity, one.expiresAt)
+        }
+      }
+    }
+    if (following.length === 0) {
+      return yield* HttpErrors.make("InvalidRequest", "there is nothing to follow", {
+        field: options.topics?.parameter ?? defaults.parameter,
+        expected: "at least one topic"
+      })
+    }
+    const address: string | undefined = options.address === undefined
+      ? Option.getOrUndefined(request.remoteAddress)
+      : options.address(request)
+    return { grant, following, lastEventId: incoming.lastEventId, expiresAt, address }
+  })
+
+/**
+ * What a client is told that the hub refuses: 503 or 429, with `Retry-After`.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const toHttpError = (error: SessionRefused): HttpErrors.HttpError =>
+  HttpErrors.make(
+    error.reason === "draining" ? "ShuttingDown" : error.reason === "sessions" ? "Unavailable" : "TooManyRequests",
+    error.message,
+    {},
+    { headers: { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter)))) }, cause: error }
+  )
+
+const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams => {
+  const at = request.url.indexOf("?")
+  return new URLSearchParams(at === -1 ? "" : request.url.slice(at + 1))
+}
+
+/** The header comes first: a browser that reconnects sets it, and keeps the query of its first connection. */
+const lastEventIdOf = (
+  request: HttpServerRequest.HttpServerRequest,
+  query: URLSearchParams
+): number | undefined => {
+  const text = request.headers["last-event-id"] || query.get("lastEventId") || ""
+  if (text === "") {
+    return undefined
+  }
+  // an id that is none of ours is beyond every id: the hub says so with a gap
+  return /^\d{1,15}$/.test(text) ? Number(text) : Number.MAX_SAFE_INTEGER
+}
+
+const topicsOf = (
+  query: URLSearchParams,
+  { max = defaults.max, parameter = defaults.parameter }: Topics<unknown, unknown>
+) => {
+  const topics = Array.from(new Set(query.getAll(parameter).filter((topic) => topic !== "")))
+  return topics.length > max
+    ? HttpErrors.make("InvalidRequest", `there are more than ${max} topics`, {
+      field: parameter,
+      expected: `at most ${max} topics`
+    })
+    : Effect.succeed(topics)
+}

@@ -1,0 +1,113 @@
+/**
+ * How a session begins: its slot first, then what the application does with it, then its place in the log.
+ */
+import * as Cleanup from "@holdfast/core/Cleanup"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import type { OpenOptions, Options, Session, SessionRefused } from "../../HubOptions.js"
+import type { EndReason } from "../../SessionSink.js"
+import * as TopicWindow from "../../TopicWindow.js"
+import type { CatchUp } from "./catchUp.js"
+import type { FanOut } from "./fanOut.js"
+import type { LiveSession, SessionTable } from "./sessionTable.js"
+
+export interface Hub<R> {
+  readonly name: string
+  readonly table: SessionTable
+  readonly fanOut: FanOut
+  readonly catchUp: CatchUp
+  readonly lock: Effect.Semaphore
+  readonly context: Context.Context<R>
+  readonly retryMillis: number
+  readonly options: Pick<Options<unknown, R>, "onOpen" | "onClose" | "source">
+}
+
+export const make = <R>(hub: Hub<R>): (given: OpenOptions) => Effect.Effect<Session, SessionRefused, Scope.Scope> => {
+  const { context, name, options, table } = hub
+  const { onClose, onOpen } = options
+  const closing: Cleanup.Options = {
+    label: `${name}: ${onClose?.label ?? "session closed"}`,
+    ...(onClose?.budget === undefined ? {} : { budget: onClose.budget }),
+    fallbacks: (onClose?.fallbacks ?? []).map((fallback) => ({
+      ...fallback,
+      run: (exit) => Effect.provide(fallback.run(exit), context)
+    }))
+  }
+
+  return (given) =>
+    Effect.gen(function*() {
+      // the slot belongs to the scope before anything else happens
+      const session = yield* Effect.acquireRelease(
+        Effect.suspend(() => table.admit(given)),
+        (session, exit) =>
+          Effect.sync(() => {
+            session.finishWith(reasonOf(exit), "abort")
+            session.discard()
+          })
+      )
+      if (onClose !== undefined) {
+        yield* Cleanup.addFinalizer(closing, (exit) => {
+          session.finishWith(reasonOf(exit), "abort")
+          return Effect.provide(Effect.flatMap(Deferred.await(session.done), onClose.run), context)
+        })
+      }
+      const handle = handleOf(hub, session)
+      if (onOpen !== undefined) {
+        yield* Effect.provide(onOpen(handle), context)
+      }
+      yield* begin(hub, session, given)
+      return handle
+    })
+}
+
+/** Where in the log it begins, and what it is sent first. */
+const begin = <R>(
+  { catchUp, fanOut, options, retryMillis }: Hub<R>,
+  session: LiveSession,
+  { following, format, lastEventId }: OpenOptions
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const position = fanOut.position
+    let from = lastEventId ?? position
+    let reset = false
+    if (from > position) {
+      // another hub of the same bus may be ahead of this one
+      reset = from > (yield* options.source.lastId)
+      from = reset ? position : from
+    }
+    session.windows = TopicWindow.windows(following, from, lastEventId === undefined ? 0 : from)
+    session.cursor = from
+    session.offered = Math.min(
+      position,
+      lastEventId === undefined
+        ? session.windows.reduce((least, window) => Math.min(least, window.after), from)
+        : from
+    )
+    session.begin({
+      onReady: () => session.ready(),
+      onClose: (reason) => session.finishWith(reason, "abort")
+    }, format.opening({ session: session.id, retryMillis }))
+    if (reset) {
+      session.gap({ reason: "reset", firstId: 1, lastId: position })
+    }
+    yield* catchUp.run(session, yield* Effect.scope)
+  })
+
+const handleOf = <R>({ catchUp, lock, table }: Hub<R>, session: LiveSession): Session => ({
+  id: session.id,
+  principal: session.principal,
+  address: session.address,
+  info: Effect.sync(() => session.info()),
+  awaitEnd: Deferred.await(session.done),
+  end: (reason) => Effect.sync(() => session.finishWith(reason, "farewell")),
+  send: (bytes) => Effect.sync(() => session.control(bytes, true)),
+  follow: (window) => lock.withPermits(1)(catchUp.follow(session, window)),
+  unfollow: (given) => lock.withPermits(1)(Effect.sync(() => catchUp.unfollow(session, given))),
+  expireAt: (at) => Effect.sync(() => table.expire(session, at))
+})
+
+const reasonOf = (exit: Exit.Exit<unknown, unknown>): EndReason =>
+  exit._tag === "Failure" && !Exit.isInterrupted(exit) ? "error" : "client-left"

@@ -73,6 +73,18 @@ describe("Signal", () => {
       { seeds }
     ), timeout)
 
+  it.effect("forgets a waiter that is interrupted, whenever that happens", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const signal = new Signal.Signal()
+        const waiter = yield* Effect.fork(signal.wait(() => false))
+        yield* soon
+        yield* Fiber.interrupt(waiter)
+        yield* ensure(signal.waiting === 0, "the entry of a dead fiber is left")
+      }),
+      { seeds }
+    ), timeout)
+
   it.effect("wakes many, each only when its own condition holds, however many wakes there are", () =>
     Explore.check(
       Effect.gen(function*() {

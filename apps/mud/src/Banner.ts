@@ -11,8 +11,8 @@ import type { Settings } from "./Settings.js"
 
 const phases: ReadonlyArray<readonly [Lifecycle.HookPhase, string]> = [
   ["draining", "draining: no new work, players get a farewell"],
-  ["stopping-lifecycle", "stopping: clocks and audits"],
-  ["stopping-rest", "stopping: everything else"],
+  ["stopping-sources", "stopping: clocks and audits"],
+  ["stopping-workers", "stopping: everything else"],
   ["releasing", "releasing: the world is saved, files are closed"]
 ]
 

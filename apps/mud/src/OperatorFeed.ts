@@ -234,7 +234,7 @@ const makeSnapshot = Effect.gen(function*() {
       http: yield* server.stats,
       cleanups: {
         counts: yield* cleanups.counts,
-        left: (yield* cleanups.left).map(({ budgetMillis, label, owner, since }) => ({
+        left: (yield* cleanups.live).map(({ budgetMillis, label, owner, since }) => ({
           key: `${label} ${since}`,
           label,
           owner: owner.join("/"),

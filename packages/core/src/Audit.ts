@@ -11,7 +11,7 @@
  *   `orphanAfter`. What belongs to a live fiber or an open scope is none.
  * - A clean-up ends within its budget, whatever the fibers do, and returns what became of each.
  * - An audit that fails is logged and tried again at the next interval.
- * - It stops in the phase `stopping-lifecycle` of a shutdown.
+ * - It stops in the phase `stopping-sources` of a shutdown.
  *
  * Limits
  * - What the census cannot see, an audit cannot find: see `FiberRegistry`. A promise, timer or socket outside of Effect is

@@ -13,7 +13,7 @@
  * - A cleanup inside of another one ends before it: within four fifths of what is left of the outer budget, so that those
  *   behind it have their turn too.
  * - What overran or failed is logged with owner path, label, budget and elapsed time, kept in `CleanupMonitor.recent`
- *   and published to its streams. What still lives after its budget is in `CleanupMonitor.left` and in the census.
+ *   and published to its streams. What still lives after its budget is in `CleanupMonitor.live` and in the census.
  * - Budgets run on the wall clock, also under `TestClock`, unless `BudgetClock` says otherwise.
  *
  * Limits
@@ -47,11 +47,11 @@ export {
 } from "./CleanupMonitor.js"
 export type {
   /** @since 0.1.0 */
+  AbandonedFiber,
+  /** @since 0.1.0 */
   Attempt,
   /** @since 0.1.0 */
   Counts,
-  /** @since 0.1.0 */
-  Left,
   /** @since 0.1.0 */
   Monitor
 } from "./CleanupMonitor.js"
@@ -353,7 +353,7 @@ const attempt = <R>(
         const cancel = timer.unsafeSchedule(() => {
           if (!waiting) return
           settle("abandoned")
-          monitor.unsafeLeave({ owner, label, budgetMillis, since: Date.now(), fiber })
+          monitor.unsafeAbandon({ owner, label, budgetMillis, since: Date.now(), fiber })
           fiber.unsafeInterruptAsFork(FiberId.none)
         }, Duration.millis(budgetMillis))
         fiber.addObserver((exit) => {

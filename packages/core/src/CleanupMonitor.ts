@@ -1,7 +1,7 @@
 /**
- * How cleanups went: the outcomes that `Cleanup` records, the last of them, their counts, and what was left behind.
+ * How cleanups went: the outcomes that `Cleanup` records, the last of them, their counts, and what was abandoned.
  *
- * A monitor holds the last 256 outcomes and one record for each fiber that was left behind and still lives. Its streams keep
+ * A monitor holds the last 256 outcomes and one record for each fiber that was abandoned and still lives. Its streams keep
  * nobody waiting: a subscriber that is more than 256 outcomes behind loses the oldest ones.
  *
  * @since 0.1.0
@@ -82,7 +82,7 @@ export const overran = (outcome: Outcome): boolean =>
  * @since 0.1.0
  * @category models
  */
-export interface Left {
+export interface AbandonedFiber {
   readonly owner: OwnerPath
   readonly label: string
   readonly budgetMillis: number
@@ -113,10 +113,10 @@ export interface Monitor {
   /** The last 256 outcomes, oldest first. */
   readonly recent: Effect.Effect<ReadonlyArray<Outcome>>
   readonly counts: Effect.Effect<Counts>
-  /** How many fibers were left behind since the monitor was made, ended by now or not. */
+  /** How many fibers were abandoned since the monitor was made, ended by now or not. */
   readonly abandoned: Effect.Effect<number>
   /** Those of them that live. */
-  readonly left: Effect.Effect<ReadonlyArray<Left>>
+  readonly live: Effect.Effect<ReadonlyArray<AbandonedFiber>>
   /** Every outcome from now on. A subscriber that is more than 256 behind loses the oldest ones. */
   readonly outcomes: Stream.Stream<Outcome>
   /** The outcomes in which some attempt took longer than its budget; the same buffer. */
@@ -124,7 +124,7 @@ export interface Monitor {
   readonly unsafeRecord: (outcome: Outcome) => void
   /** Calls back for every outcome, without a buffer, until the returned function is called. */
   readonly unsafeListen: (listener: (outcome: Outcome) => void) => () => void
-  readonly unsafeLeave: (left: Left) => void
+  readonly unsafeAbandon: (abandoned: AbandonedFiber) => void
 }
 
 const capacity = 256
@@ -135,7 +135,7 @@ const capacity = 256
  */
 export const unsafeMakeMonitor = (): Monitor => {
   const recent: Array<Outcome> = []
-  const left = new Set<Left>()
+  const live = new Set<AbandonedFiber>()
   const counts = { completed: 0, fellBack: 0, failed: 0, abandoned: 0, overran: 0 }
   const callbacks = new Set<(outcome: Outcome) => void>()
   let abandoned = 0
@@ -144,7 +144,7 @@ export const unsafeMakeMonitor = (): Monitor => {
     recent: Effect.sync(() => recent.slice()),
     counts: Effect.sync(() => ({ ...counts })),
     abandoned: Effect.sync(() => abandoned),
-    left: Effect.sync(() => Array.from(left)),
+    live: Effect.sync(() => Array.from(live)),
     outcomes: feed.stream,
     overruns: Stream.filter(feed.stream, overran),
     unsafeRecord: (outcome) => {
@@ -159,10 +159,10 @@ export const unsafeMakeMonitor = (): Monitor => {
       callbacks.add(listener)
       return () => callbacks.delete(listener)
     },
-    unsafeLeave: (one) => {
+    unsafeAbandon: (one) => {
       abandoned++
-      left.add(one)
-      one.fiber.addObserver(() => left.delete(one))
+      live.add(one)
+      one.fiber.addObserver(() => live.delete(one))
     }
   }
 }

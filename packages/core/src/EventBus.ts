@@ -18,7 +18,7 @@
  *   handlers cannot block one another.
  * - Cycles: a chain of more than `maxDepth` events, each the cause of the next, fails with `CycleDetected`.
  * - Shutdown: `drain` refuses new events with `BusClosed`, waits for what was accepted to be taken and handled, then closes
- *   every subscription and reports what was left. With a `Lifecycle` it runs by itself, in `stopping-lifecycle`.
+ *   every subscription and reports what was left. With a `Lifecycle` it runs by itself, in `stopping-sources`.
  *
  * **Limits**
  * - Delivery ends at the taking: what a subscriber does with a batch is its own affair. A handler counts as done when its
@@ -176,7 +176,7 @@ export const make = <A extends Event, I>(
     if (lifecycle._tag === "Some") {
       // later than requests and sessions, which still publish; sooner than the end of the handlers
       const budget = options.drainBudget ?? defaults.drainBudget
-      yield* lifecycle.value.onPhase("stopping-lifecycle", { label: `drain ${options.name}` }, bus.drain(budget))
+      yield* lifecycle.value.onPhase("stopping-sources", { label: `drain ${options.name}` }, bus.drain(budget))
     }
     // the bus itself knows nothing of the tags that a subscriber asked for in its type
     const service: EventBus<A> = {

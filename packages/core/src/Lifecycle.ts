@@ -1,15 +1,19 @@
 /**
  * The life of a service in phases, and its end within one time limit.
  *
- * `accepting → (unready) → draining → stopping-lifecycle → stopping-rest → releasing → done`
+<<<<<<< HEAD
+ * `accepting → (unready) → draining → stopping-sources → stopping-workers → releasing → done`
+=======
+ * `accepting → draining → stopping-sources → stopping-workers → releasing → done`
+>>>>>>> 8392066 (Call phases, live fibers and durations of the shutdown report by the field's words)
  *
  * | phase | what happens |
  * | --- | --- |
  * | `accepting` | readiness is up, work is admitted |
  * | `unready` | readiness is down, work is still admitted, for `readinessDelay`; without a delay there is no such phase |
  * | `draining` | readiness is down, new work is refused, hooks run, admitted work may finish |
- * | `stopping-lifecycle` | hooks run; fibers of kind `lifecycle`, `ticker` and `audit` are interrupted |
- * | `stopping-rest` | hooks run; all other tracked fibers are interrupted, those of kind `service` and supervised ones last |
+ * | `stopping-sources` | hooks run; fibers of kind `lifecycle`, `ticker` and `audit` are interrupted |
+ * | `stopping-workers` | hooks run; all other tracked fibers are interrupted, those of kind `service` and supervised ones last |
  * | `releasing` | hooks run; the application's scope is closed |
  * | `done` | the report is final |
  *
@@ -140,7 +144,7 @@ export const defaults = {
   name: "service",
   gracefulShutdownTimeout: Duration.seconds(5),
   readinessDelay: Duration.zero,
-  weights: { "draining": 5, "stopping-lifecycle": 1, "stopping-rest": 2, "releasing": 2 },
+  weights: { "draining": 5, "stopping-sources": 1, "stopping-workers": 2, "releasing": 2 },
   listed: 100,
   log: true
 } as const
@@ -246,7 +250,7 @@ interface Admitted {
   readonly since: number
 }
 
-const order: ReadonlyArray<HookPhase> = ["draining", "stopping-lifecycle", "stopping-rest", "releasing"]
+const order: ReadonlyArray<HookPhase> = ["draining", "stopping-sources", "stopping-workers", "releasing"]
 
 const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "audit"])
 
@@ -409,12 +413,12 @@ class Machine implements Service {
       yield* this.drained()
       this.end()
 
-      yield* this.begin("stopping-lifecycle")
+      yield* this.begin("stopping-sources")
       this.stop(this.lifecycleFibers())
       yield* this.settled()
       this.end()
 
-      yield* this.begin("stopping-rest")
+      yield* this.begin("stopping-workers")
       this.stop((entry) => entry.kind !== "service" && !entry.supervised)
       this.stopAdmitted()
       // A supervisor stops its children in its own order. Half of the time is its, then they are told directly.

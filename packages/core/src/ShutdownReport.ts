@@ -1,10 +1,10 @@
 /**
- * What a shutdown did, phase by phase and item by item, and what it left behind.
+ * What a shutdown did, phase by phase and item by item, and what still lives.
  *
  * A report is plain data: a `Schema.Class` whose encoded form is its JSON. Counts are exact. Of the items, everything
  * that did not simply complete is listed; completed ones are listed up to a limit per phase and counted beyond it.
  *
- * All times are in milliseconds.
+ * Durations are in milliseconds.
  *
  * @since 0.1.0
  */
@@ -41,8 +41,8 @@ export const Phase = Schema.Literal(
   "accepting",
   "unready",
   "draining",
-  "stopping-lifecycle",
-  "stopping-rest",
+  "stopping-sources",
+  "stopping-workers",
   "releasing",
   "done"
 )
@@ -59,7 +59,7 @@ export type Phase = typeof Phase.Type
  * - `completed`: it did what it had to do, within its budget
  * - `interrupted`: work that did not finish in the time that draining had, and was interrupted
  * - `failed`: it ended by itself, with an error
- * - `abandoned`: its budget ran out. It was interrupted and left; the code may still be running
+ * - `abandoned`: its budget ran out. It was interrupted; the code may still be running
  *
  * @since 0.1.0
  * @category models
@@ -85,8 +85,8 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
   /** The names of its owners from the outermost inwards, without its own. */
   owner: Schema.Array(Schema.String),
   status: Status,
-  elapsed: Schema.Number,
-  budget: Schema.Number,
+  elapsedMillis: Schema.Number,
+  budgetMillis: Schema.Number,
   /** First line of the error, or what is known about why it took so long. */
   detail: Schema.optionalWith(Schema.String, { exact: true })
 }) {
@@ -105,8 +105,8 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
  */
 export class PhaseReport extends Schema.Class<PhaseReport>("@holdfast/core/ShutdownReport/PhaseReport")({
   phase: Phase,
-  elapsed: Schema.Number,
-  budget: Schema.Number,
+  elapsedMillis: Schema.Number,
+  budgetMillis: Schema.Number,
   completed: Schema.Number,
   interrupted: Schema.Number,
   failed: Schema.Number,
@@ -123,19 +123,19 @@ export class PhaseReport extends Schema.Class<PhaseReport>("@holdfast/core/Shutd
  * @since 0.1.0
  * @category models
  */
-export class LeftOver extends Schema.Class<LeftOver>("@holdfast/core/ShutdownReport/LeftOver")({
+export class LiveFiber extends Schema.Class<LiveFiber>("@holdfast/core/ShutdownReport/LiveFiber")({
   id: Schema.String,
   name: Schema.String,
   kind: Schema.String,
   /** From the outermost inwards; for a tracked fiber the last one is its own name. */
   owner: Schema.Array(Schema.String),
-  age: Schema.Number
+  ageMillis: Schema.Number
 }) {}
 
 /**
- * - `clean`: everything ended in its time, and no fiber is left
+ * - `clean`: everything ended in its time, and no fiber lives
  * - `failed`: everything ended, and something with an error
- * - `forced`: something was abandoned, is left, or was cut off by the deadline
+ * - `forced`: something was abandoned, still lives, or was cut off by the deadline
  *
  * @since 0.1.0
  * @category models
@@ -151,15 +151,16 @@ export class ShutdownReport extends Schema.Class<ShutdownReport>("@holdfast/core
   reason: ShutdownReason,
   /** Milliseconds since the epoch. */
   startedAt: Schema.Number,
-  elapsed: Schema.Number,
+  elapsedMillis: Schema.Number,
   /** `gracefulShutdownTimeout` */
-  timeout: Schema.Number,
+  timeoutMillis: Schema.Number,
   /** The time was cut short, as by a second signal. */
   hurried: Schema.Boolean,
   /** All phases were gone through. False when a deadline or a third signal cut the shutdown off. */
   finished: Schema.Boolean,
   phases: Schema.Array(PhaseReport),
-  left: Schema.Array(LeftOver)
+  /** The fibers that live at the end. */
+  live: Schema.Array(LiveFiber)
 }) {
   /** How many items ended with this status, over all phases. */
   count(status: Status): number {
@@ -172,7 +173,7 @@ export class ShutdownReport extends Schema.Class<ShutdownReport>("@holdfast/core
   }
 
   get verdict(): Verdict {
-    if (!this.finished || this.count("abandoned") > 0 || this.left.length > 0) return "forced"
+    if (!this.finished || this.count("abandoned") > 0 || this.live.length > 0) return "forced"
     return this.count("failed") > 0 || isFailure(this.reason) ? "failed" : "clean"
   }
 }
@@ -237,12 +238,12 @@ const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 
 const listed = (names: ReadonlyArray<string>, max: number): string =>
   names.length <= max ? names.join(", ") : `${names.slice(0, max).join(", ")} and ${names.length - max} more`
 
-/** The fibers that are left and are not named as an item. */
+/** The fibers that live and are not named as an item. */
 const unnamed = (report: ShutdownReport): ReadonlyArray<string> => {
   const named = new Set(
     [...report.items("abandoned"), ...report.items("interrupted")].map((item) => [...item.owner, item.label].join("/"))
   )
-  return report.left.map((fiber) => fiber.owner.join("/")).filter((path) => !named.has(path))
+  return report.live.map((fiber) => fiber.owner.join("/")).filter((path) => !named.has(path))
 }
 
 /**
@@ -255,11 +256,11 @@ export const render = (report: ShutdownReport, options: { readonly maxNames?: nu
   const { maxNames = 8 } = options
   const parts: Array<string> = []
   const abandoned = report.items("abandoned").map((item) =>
-    `${item.kind} ${item.path} (${item.kind === "fiber" ? "asked to stop" : "budget"} ${seconds(item.budget)})`
+    `${item.kind} ${item.path} (${item.kind === "fiber" ? "asked to stop" : "budget"} ${seconds(item.budgetMillis)})`
   )
   if (abandoned.length > 0) parts.push(`${abandoned.length} abandoned: ${listed(abandoned, maxNames)}`)
-  const left = unnamed(report)
-  if (left.length > 0) parts.push(`${left.length} left: ${listed(left, maxNames)}`)
+  const live = unnamed(report)
+  if (live.length > 0) parts.push(`${live.length} still live: ${listed(live, maxNames)}`)
   const failed = report.items("failed").map((item) =>
     `${item.kind} ${item.path}${item.detail === undefined ? "" : ` (${item.detail})`}`
   )
@@ -267,7 +268,9 @@ export const render = (report: ShutdownReport, options: { readonly maxNames?: nu
   const interrupted = report.items("interrupted").map((item) => item.path)
   if (interrupted.length > 0) parts.push(`${interrupted.length} interrupted: ${listed(interrupted, maxNames)}`)
   parts.push(`${report.count("completed")} completed`)
-  const took = `${seconds(report.elapsed)} of ${seconds(report.timeout)}${report.hurried ? ", hurried" : ""}`
+  const took = `${seconds(report.elapsedMillis)} of ${seconds(report.timeoutMillis)}${
+    report.hurried ? ", hurried" : ""
+  }`
   return `shutdown: ${report.name}, ${renderReason(report.reason)}, ${report.verdict}, ${took}` +
     `${report.finished ? "" : ", cut off"}; ${parts.join("; ")}`
 }
@@ -282,20 +285,22 @@ export const renderDetails = (report: ShutdownReport): string => {
   const lines: Array<string> = []
   for (const phase of report.phases) {
     lines.push(
-      `${phase.phase}: ${seconds(phase.elapsed)} of ${seconds(phase.budget)}, ${phase.completed} completed` +
+      `${phase.phase}: ${seconds(phase.elapsedMillis)} of ${
+        seconds(phase.budgetMillis)
+      }, ${phase.completed} completed` +
         (["interrupted", "failed", "abandoned"] as const)
           .filter((status) => phase[status] > 0).map((status) => `, ${phase[status]} ${status}`).join("")
     )
     for (const item of phase.items) {
       if (item.status === "completed") continue
       lines.push(
-        `  ${item.status}: ${item.kind} ${item.path}, ${seconds(item.elapsed)} of ${seconds(item.budget)}` +
+        `  ${item.status}: ${item.kind} ${item.path}, ${seconds(item.elapsedMillis)} of ${seconds(item.budgetMillis)}` +
           (item.detail === undefined ? "" : `: ${item.detail}`)
       )
     }
   }
-  for (const fiber of report.left) {
-    lines.push(`left: ${fiber.owner.join("/")} [${fiber.kind}] ${fiber.id}, ${seconds(fiber.age)} old`)
+  for (const fiber of report.live) {
+    lines.push(`live: ${fiber.owner.join("/")} [${fiber.kind}] ${fiber.id}, ${seconds(fiber.ageMillis)} old`)
   }
   return lines.join("\n")
 }

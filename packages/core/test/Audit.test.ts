@@ -196,7 +196,7 @@ describe("Audit", () => {
     Effect.gen(function*() {
       const lifecycle = yield* Lifecycle.Lifecycle
       const report = yield* lifecycle.shutdown({ _tag: "Requested", by: "test" })
-      const stopped = report.phases.find(({ phase }) => phase === "stopping-lifecycle")!
+      const stopped = report.phases.find(({ phase }) => phase === "stopping-sources")!
       assert.deepStrictEqual(stopped.items.map(({ path, status }) => `${path} ${status}`), ["audits completed"])
       assert.strictEqual(report.verdict, "clean")
     }).pipe(Effect.provide(layer())))

@@ -186,7 +186,7 @@ describe("Cleanup", () => {
               assert.isBelow(elapsed, budget + 100 + 2000)
               assert.strictEqual(yield* monitor.abandoned, villain.outcome === "Abandoned" ? 1 : 0)
               yield* Deferred.succeed(gate, undefined)
-              while ((yield* monitor.left).length > 0) yield* Effect.yieldNow()
+              while ((yield* monitor.live).length > 0) yield* Effect.yieldNow()
             }).pipe(fresh))
         }
       }
@@ -303,14 +303,14 @@ describe("Cleanup", () => {
         yield* Cleanup.run({ label: "flush", budget: 20 }, Effect.uninterruptible(Deferred.await(gate))).pipe(
           FiberRegistry.withOwner("app")
         )
-        assert.deepStrictEqual((yield* monitor.left).map((one) => [one.owner, one.label]), [[["app"], "flush"]])
+        assert.deepStrictEqual((yield* monitor.live).map((one) => [one.owner, one.label]), [[["app"], "flush"]])
         yield* settle
         assert.deepStrictEqual((yield* census).map((one) => [one.owner, one.kind, one.status]), [
           [["app", "flush"], "cleanup", "stopping"]
         ])
         yield* Deferred.succeed(gate, undefined)
         yield* settle
-        assert.deepStrictEqual(yield* monitor.left, [])
+        assert.deepStrictEqual(yield* monitor.live, [])
         assert.deepStrictEqual(yield* census, [])
         assert.strictEqual(yield* monitor.abandoned, 1)
       }).pipe(fresh))
@@ -421,7 +421,7 @@ describe("Cleanup", () => {
         const outcome = yield* Cleanup.closeScope(scope, Exit.void, { label: "app", budget: "400 millis" })
         assert.deepStrictEqual(outcome.attempts.map((one) => [one.label, one.result]), [["flush", "abandoned"]])
         yield* settle
-        assert.deepStrictEqual(yield* (yield* Cleanup.CleanupMonitor).left, [])
+        assert.deepStrictEqual(yield* (yield* Cleanup.CleanupMonitor).live, [])
       }).pipe(fresh))
     it.effect("nested scopes: inner finalizers keep their budgets and all run", () =>
       Effect.gen(function*() {
@@ -446,7 +446,7 @@ describe("Cleanup", () => {
       }).pipe(fresh))
     it.effect("nested scopes: inner finalizers with budgets beyond the outer one share its time, and all run", () =>
       Effect.gen(function*() {
-        const { left, recent } = yield* Cleanup.CleanupMonitor
+        const { live, recent } = yield* Cleanup.CleanupMonitor
         const ran: Array<string> = []
         const outer = yield* Scope.make()
         const add = (scope: Scope.Scope, label: string) =>
@@ -467,7 +467,7 @@ describe("Cleanup", () => {
         assert.deepStrictEqual(ran, ["i2", "i1", "o1"])
         const names = (yield* recent).flatMap((one) => one._tag === "Abandoned" ? [one.label] : [])
         for (const label of ["i2", "i1", "o1"]) assert.include(names, label)
-        assert.deepStrictEqual(yield* left, [])
+        assert.deepStrictEqual(yield* live, [])
       }).pipe(fresh))
     it.effect("a fallback has its turn within the budget of the scope", () =>
       Effect.gen(function*() {
@@ -520,7 +520,7 @@ describe("Cleanup", () => {
         yield* Fiber.interrupt(fiber)
         assert.deepStrictEqual(ran, [1])
         // A plain finalizer that hangs does so for good, as it would have without a budget.
-        const [left] = yield* (yield* Cleanup.CleanupMonitor).left
+        const [left] = yield* (yield* Cleanup.CleanupMonitor).live
         assert.strictEqual(left!.label, "finalizer 2 of 2")
         yield* Deferred.succeed(gate, undefined)
         yield* settle

@@ -30,7 +30,7 @@ const settle = Effect.forEach(Array.from({ length: 20 }), () => Effect.yieldNow(
 
 const pause = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
 
-const phaseNames = ["draining", "stopping-lifecycle", "stopping-rest", "releasing"] as const
+const phaseNames = ["draining", "stopping-sources", "stopping-workers", "releasing"] as const
 
 /** Label to status, of one phase. */
 const statuses = (report: Lifecycle.ShutdownReport, phase: Lifecycle.Phase) =>
@@ -44,7 +44,7 @@ describe("Lifecycle", () => {
       const lifecycle = yield* Lifecycle.Lifecycle
       const seen: Array<string> = []
       const subscribed = yield* Deferred.make<void>()
-      for (const phase of ["releasing", "stopping-rest", "stopping-lifecycle", "draining"] as const) {
+      for (const phase of ["releasing", "stopping-workers", "stopping-sources", "draining"] as const) {
         yield* lifecycle.onPhase(phase, { label: phase }, Effect.sync(() => seen.push(phase)))
       }
       const phases = yield* Effect.fork(
@@ -52,12 +52,12 @@ describe("Lifecycle", () => {
       )
       yield* Deferred.await(subscribed)
       const report = yield* lifecycle.shutdown(reason)
-      assert.deepStrictEqual(seen, ["draining", "stopping-lifecycle", "stopping-rest", "releasing"])
+      assert.deepStrictEqual(seen, ["draining", "stopping-sources", "stopping-workers", "releasing"])
       assert.deepStrictEqual(Array.from(yield* Fiber.join(phases)), [
         "accepting",
         "draining",
-        "stopping-lifecycle",
-        "stopping-rest",
+        "stopping-sources",
+        "stopping-workers",
         "releasing",
         "done"
       ])
@@ -79,9 +79,9 @@ describe("Lifecycle", () => {
       const report = yield* lifecycle.shutdown(reason)
       const named = (phase: string) =>
         report.phases.find((one) => one.phase === phase)!.items.map((item) => `${item.path} ${item.status}`)
-      assert.deepStrictEqual(named("stopping-lifecycle"), ["clock completed"])
-      assert.deepStrictEqual(named("stopping-rest"), ["good completed", "app/bad abandoned"])
-      assert.deepStrictEqual(report.left.map((fiber) => fiber.owner), [["app", "bad"]])
+      assert.deepStrictEqual(named("stopping-sources"), ["clock completed"])
+      assert.deepStrictEqual(named("stopping-workers"), ["good completed", "app/bad abandoned"])
+      assert.deepStrictEqual(report.live.map((fiber) => fiber.owner), [["app", "bad"]])
       assert.strictEqual(report.verdict, "forced")
       yield* Deferred.succeed(release, undefined)
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "500 millis" }))))
@@ -125,7 +125,7 @@ describe("Lifecycle", () => {
         "admitted",
         "endless"
       ]])
-      assert.deepStrictEqual(statuses(report, "stopping-rest"), { endless: "completed" })
+      assert.deepStrictEqual(statuses(report, "stopping-workers"), { endless: "completed" })
       assert.strictEqual(report.verdict, "clean")
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "400 millis" }))))
 
@@ -172,8 +172,8 @@ describe("Lifecycle", () => {
         "Error: broken",
         "Error: thrown"
       ])
-      assert.deepStrictEqual(report.left.map(({ name }) => name), ["refuses"])
-      assert.isBelow(report.elapsed, 2000)
+      assert.deepStrictEqual(report.live.map(({ name }) => name), ["refuses"])
+      assert.isBelow(report.elapsedMillis, 2000)
       yield* Deferred.succeed(release, undefined)
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "4 seconds" }))))
 
@@ -191,9 +191,9 @@ describe("Lifecycle", () => {
       const report = yield* lifecycle.shutdown(reason)
       assert.deepStrictEqual(started, [...phaseNames])
       assert.strictEqual(report.count("abandoned"), 4)
-      assert.isBelow(report.elapsed, 1000 + 1500)
+      assert.isBelow(report.elapsedMillis, 1000 + 1500)
       for (const [index, share] of [500, 100, 200, 200].entries()) {
-        assert.approximately(report.phases[index].budget, share, 60)
+        assert.approximately(report.phases[index].budgetMillis, share, 60)
       }
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "1 second" }))))
 
@@ -269,7 +269,7 @@ describe("Lifecycle", () => {
       })
       yield* settle
       const report = yield* lifecycle.shutdown(reason)
-      assert.deepStrictEqual(statuses(report, "stopping-rest"), { "sore loser": "failed" })
+      assert.deepStrictEqual(statuses(report, "stopping-workers"), { "sore loser": "failed" })
       assert.strictEqual(report.verdict, "failed")
     }).pipe(Effect.provide(Layer.merge(withLifecycle(), Logger.remove(Logger.defaultLogger)))))
 
@@ -291,7 +291,7 @@ describe("Lifecycle", () => {
       assert.isTrue(report.hurried)
       assert.isTrue(report.finished)
       assert.deepStrictEqual(statuses(report, "draining"), { slow: "abandoned" })
-      assert.isBelow(report.elapsed, 5000)
+      assert.isBelow(report.elapsedMillis, 5000)
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "1 hour" }))))
 
   it.scoped("hurries admitted work, too, and never adds time", () =>
@@ -304,7 +304,7 @@ describe("Lifecycle", () => {
       yield* lifecycle.hurry("100 millis")
       yield* lifecycle.hurry("1 hour")
       const report = yield* Fiber.join(shutdown)
-      assert.isBelow(report.elapsed, 5000)
+      assert.isBelow(report.elapsedMillis, 5000)
     }).pipe(Effect.provide(withLifecycle({ gracefulShutdownTimeout: "1 hour" }))))
 
   it.scoped("runs once: later calls wait for the same report, and interruption does not cut it off", () =>
@@ -366,7 +366,7 @@ describe("Lifecycle", () => {
         ) => [path, detail]),
         [["room \"falls back\"", "fell back to \"plan b\""]]
       )
-      assert.isBelow(report.elapsed, 600 + 1500)
+      assert.isBelow(report.elapsedMillis, 600 + 1500)
     }).pipe(Effect.provide(Layer.merge(observers, Logger.remove(Logger.defaultLogger)))))
 
   it.scoped("runs its budgets on the clock that it is given", () =>
@@ -379,7 +379,7 @@ describe("Lifecycle", () => {
       assert.strictEqual(yield* lifecycle.phase, "draining")
       yield* TestClock.adjust("2 minutes")
       const report = yield* Fiber.join(shutdown)
-      assert.deepStrictEqual(report.items("abandoned").map(({ elapsed, label }) => [label, elapsed]), [[
+      assert.deepStrictEqual(report.items("abandoned").map(({ elapsedMillis, label }) => [label, elapsedMillis]), [[
         "hangs",
         600_000
       ]])
@@ -387,14 +387,14 @@ describe("Lifecycle", () => {
       withLifecycle({ gracefulShutdownTimeout: "1 hour" }).pipe(Layer.provideMerge(Cleanup.layerEffectClock))
     )))
 
-  it.scoped("reports daemons that nobody owns as left", () =>
+  it.scoped("reports daemons that nobody owns as live", () =>
     Effect.gen(function*() {
       const lifecycle = yield* Lifecycle.Lifecycle
       const daemon = yield* Effect.forkDaemon(Effect.never).pipe(FiberRegistry.withOwner("attic"))
       yield* settle
       const report = yield* lifecycle.shutdown(reason)
-      assert.match(report.left.map(({ owner }) => owner.join("/")).join(), /^attic\/fiber #\d+$/)
-      assert.include(ShutdownReport.render(report), "1 left: attic/fiber #")
+      assert.match(report.live.map(({ owner }) => owner.join("/")).join(), /^attic\/fiber #\d+$/)
+      assert.include(ShutdownReport.render(report), "1 still live: attic/fiber #")
       yield* Fiber.interrupt(daemon)
     }).pipe(Effect.provide(withLifecycle())))
 
@@ -417,7 +417,7 @@ describe("Lifecycle", () => {
 
 describe("ShutdownReport", () => {
   const item = (status: ShutdownReport.Status, label: string) =>
-    new ShutdownReport.Item({ kind: "finalizer", label, owner: ["app"], status, elapsed: 10, budget: 20 })
+    new ShutdownReport.Item({ kind: "finalizer", label, owner: ["app"], status, elapsedMillis: 10, budgetMillis: 20 })
   const report = (
     items: ReadonlyArray<ShutdownReport.Item>,
     rest: { finished?: boolean; reason?: typeof reason } = {}
@@ -426,16 +426,16 @@ describe("ShutdownReport", () => {
       name: "test",
       reason,
       startedAt: 0,
-      elapsed: 1234,
-      timeout: 5000,
+      elapsedMillis: 1234,
+      timeoutMillis: 5000,
       hurried: false,
       finished: true,
-      left: [],
+      live: [],
       phases: [
         new ShutdownReport.PhaseReport({
           phase: "releasing",
-          elapsed: 1,
-          budget: 2,
+          elapsedMillis: 1,
+          budgetMillis: 2,
           completed: items.filter(({ status }) => status === "completed").length,
           interrupted: items.filter(({ status }) => status === "interrupted").length,
           failed: items.filter(({ status }) => status === "failed").length,

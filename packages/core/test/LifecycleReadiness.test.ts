@@ -23,8 +23,8 @@ const exception = new ShutdownReport.Item({
   label: "uncaughtException",
   owner: [],
   status: "failed",
-  elapsed: 0,
-  budget: 0,
+  elapsedMillis: 0,
+  budgetMillis: 0,
   detail: "Error: out of nowhere"
 })
 
@@ -53,8 +53,8 @@ describe("readinessDelay", () => {
       const report = yield* Fiber.join(shutdown)
       assert.strictEqual(report.verdict, "clean")
       // The delay is no part of the time.
-      assert.isAtMost(report.elapsed, 500)
-      assert.strictEqual(report.phases[0].budget, 500)
+      assert.isAtMost(report.elapsedMillis, 500)
+      assert.strictEqual(report.phases[0].budgetMillis, 500)
     }).pipe(Effect.provide(layer({ readinessDelay: "3 seconds", gracefulShutdownTimeout: "1 second" }))))
 
   it.scoped("is ended by a hurry", () =>
@@ -89,7 +89,7 @@ describe("readinessDelay", () => {
 })
 
 describe("unsafeRecord", () => {
-  for (const phase of ["draining", "stopping-lifecycle", "stopping-rest", "releasing"] as const) {
+  for (const phase of ["draining", "stopping-sources", "stopping-workers", "releasing"] as const) {
     it.scoped(`adds to the phase in progress (${phase})`, () =>
       Effect.gen(function*() {
         const lifecycle = yield* Lifecycle.Lifecycle
@@ -110,7 +110,7 @@ describe("unsafeRecord", () => {
       const report = lifecycle.unsafeReport()!
       assert.strictEqual(report.verdict, "failed")
       assert.strictEqual(report.count("failed"), 1)
-      assert.strictEqual(report.elapsed, before.elapsed)
+      assert.strictEqual(report.elapsedMillis, before.elapsedMillis)
       assert.deepStrictEqual(ShutdownReport.fromJson(ShutdownReport.toJson(report)), report)
     }).pipe(Effect.provide(layer({}))))
 })

@@ -246,7 +246,7 @@ const cleanups = Effect.gen(function*() {
   const monitor = yield* CleanupMonitor
   return {
     counts: yield* monitor.counts,
-    left: (yield* monitor.left).map(({ fiber, ...left }) => ({ ...left, fiber: `#${fiber.id().id}` })),
+    left: (yield* monitor.live).map(({ fiber, ...left }) => ({ ...left, fiber: `#${fiber.id().id}` })),
     recent: (yield* monitor.recent).slice(-50)
   }
 })

@@ -197,7 +197,7 @@ const own: Collector = Effect.gen(function*() {
   const fibers = (yield* FiberRegistry).unsafeCounts()
   const monitor = yield* CleanupMonitor
   const { abandoned, completed, failed, fellBack, overran } = yield* monitor.counts
-  const left = yield* monitor.left
+  const left = yield* monitor.live
   const lifecycle = yield* Effect.serviceOption(Lifecycle)
   const outcome = (name: string, value: number) => sample(value, { outcome: name })
   return [

@@ -153,7 +153,7 @@ describe("runMain", () => {
       const report = reportOf(ended)
       assert.strictEqual(report.verdict, "clean")
       assert.deepStrictEqual(report.reason, { _tag: "Signal", signal: "SIGTERM" })
-      assert.deepStrictEqual(report.left, [])
+      assert.deepStrictEqual(report.live, [])
       assert.deepStrictEqual(names(report, "completed"), [
         "\"application scope\"",
         "fixture",
@@ -188,7 +188,7 @@ describe("runMain", () => {
       const ended = yield* runWith("thousand", ["SIGTERM"], { report: "json" })
       const report = reportOf(ended)
       assert.deepStrictEqual(names(report, "abandoned"), refusing("fixture"))
-      assert.deepStrictEqual(report.left.map(({ owner }) => owner.join("/")).sort(), refusing("fixture"))
+      assert.deepStrictEqual(report.live.map(({ owner }) => owner.join("/")).sort(), refusing("fixture"))
       assert.strictEqual(ended.code, 143)
       assert.isBelow(ended.took, 2000 + slack)
     }))
@@ -272,7 +272,7 @@ describe("runMain", () => {
     Effect.gen(function*() {
       const ended = yield* runWith("daemon", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
-      assert.match(ended.last, /1 left: fixture\/fiber #\d+/)
+      assert.match(ended.last, /1 still live: fixture\/fiber #\d+/)
     }))
 
   it.scopedLive("goes on when stdout is closed, and reports on stderr", () =>

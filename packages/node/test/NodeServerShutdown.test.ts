@@ -112,7 +112,7 @@ describe("NodeServer in a lifecycle", () => {
       assert.strictEqual(slow.replies()[0].body, "done")
       const items = report.phases.flatMap((phase) => phase.items)
       assert.deepStrictEqual(items.filter((item) => item.status !== "completed"), [], JSON.stringify(items))
-      assert.isBelow(report.elapsed, 3000)
+      assert.isBelow(report.elapsedMillis, 3000)
       assert.deepStrictEqual(yield* requests, [])
     }))
 

@@ -486,7 +486,7 @@ describe("SqliteStore", () => {
       while (!enough()) yield* Effect.sleep("5 millis")
       const report = yield* lifecycle.shutdown({ _tag: "Requested", by: "test" })
       assert.strictEqual(report.verdict, "clean")
-      assert.deepStrictEqual(report.left, [])
+      assert.deepStrictEqual(report.live, [])
       const { number } = yield* ticker.state
       assert.strictEqual((yield* ticker.stats).phase, "stopped")
       const again = yield* SqliteStore.make({ path })

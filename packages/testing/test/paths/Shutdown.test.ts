@@ -19,7 +19,7 @@ describe("shutdown under every interleaving", () => {
         let closed = 0
         yield* Scope.addFinalizer(appScope, Effect.sync(() => closed++))
         const ran: Array<string> = []
-        const phases = ["draining", "stopping-lifecycle", "stopping-rest", "releasing"] as const
+        const phases = ["draining", "stopping-sources", "stopping-workers", "releasing"] as const
         for (const phase of phases) {
           yield* Scope.extend(
             lifecycle.onPhase(phase, { label: phase }, Effect.zipRight(soon(3), Effect.sync(() => ran.push(phase)))),

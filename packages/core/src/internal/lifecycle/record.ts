@@ -105,9 +105,9 @@ export class ShutdownRecord {
         label: outcome.label,
         owner: outcome.owner,
         status: outcome._tag === "Abandoned" ? "abandoned" : outcome._tag === "Failed" ? "failed" : "completed",
-        elapsed: round(outcome.elapsedMillis),
+        elapsedMillis: round(outcome.elapsedMillis),
         // What it was allowed here, which may be less than it asked for.
-        budget: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
+        budgetMillis: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
         ...(detail === undefined ? {} : { detail })
       })
     )
@@ -127,18 +127,18 @@ export class ShutdownRecord {
       name: this.name,
       reason: this.reason!,
       startedAt: this.startedAtEpoch,
-      elapsed: round(now - this.startedAt),
-      timeout: round(this.timeout),
+      elapsedMillis: round(now - this.startedAt),
+      timeoutMillis: round(this.timeout),
       hurried: this.hurried,
       finished,
       phases: this.states.map((state, index) => this.phaseReport(state, now, index === last ? unfinished : [])),
-      left: [...census, ...detached].map((entry) =>
-        new Report.LeftOver({
+      live: [...census, ...detached].map((entry) =>
+        new Report.LiveFiber({
           id: entry.id,
           name: entry.name,
           kind: entry.kind,
           owner: entry.tracked ? entry.owner : [...entry.owner, `${entry.name} ${entry.id}`],
-          age: round(entry.ageMillis)
+          ageMillis: round(entry.ageMillis)
         })
       )
     })
@@ -162,8 +162,8 @@ export class ShutdownRecord {
           label: name,
           owner: owner.slice(0, -1),
           status: "abandoned",
-          elapsed: round(ageMillis),
-          budget: round(ageMillis),
+          elapsedMillis: round(ageMillis),
+          budgetMillis: round(ageMillis),
           detail: "still running at the end"
         })
       ]
@@ -202,8 +202,8 @@ export class ShutdownRecord {
     }
     return new Report.PhaseReport({
       phase: state.phase,
-      elapsed: round((state.endedAt ?? now) - state.startedAt),
-      budget: round(state.budget),
+      elapsedMillis: round((state.endedAt ?? now) - state.startedAt),
+      budgetMillis: round(state.budget),
       ...counts,
       items: listed,
       omitted: state.completedFinalizers + items.length - listed.length
@@ -230,8 +230,8 @@ export class ShutdownRecord {
       label: item.label,
       owner: item.owner,
       status,
-      elapsed: round((item.endedAt ?? now) - item.startedAt),
-      budget: round(item.budget),
+      elapsedMillis: round((item.endedAt ?? now) - item.startedAt),
+      budgetMillis: round(item.budget),
       ...(detail === undefined ? {} : { detail })
     })
   }

@@ -75,7 +75,10 @@ const ticker = Effect.scoped(Effect.gen(function*() {
   yield* Effect.forEach(
     all,
     (index) =>
-      world.onTick({ name: `handler-${index}`, overrun: { catchUp: 1000 } }, () => Effect.sync(() => meter.run(index)))
+      world.onTick(
+        { name: `handler-${index}`, overrun: { _tag: "catchUp", max: 1000 } },
+        () => Effect.sync(() => meter.run(index))
+      )
   )
   return yield* finished(meter)
 }))

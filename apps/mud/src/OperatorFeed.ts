@@ -119,7 +119,7 @@ const makeSnapshot = Effect.gen(function*() {
     const at = yield* Clock.currentTimeMillis
     const { lastId, subscribers } = yield* bus.stats
     const { events: deliveries } = yield* streams.hub.stats
-    const { late } = yield* ticker.stats
+    const { lateMillis: late } = yield* ticker.stats
     const { p99 } = yield* lag.read
     const { heapUsed } = yield* memory.read
     const utilization = performance.eventLoopUtilization()
@@ -137,7 +137,7 @@ const makeSnapshot = Effect.gen(function*() {
     before = { at, events: lastId, deliveries, utilization }
   })
   // It beats also while nobody looks: whoever comes sees the two minutes before.
-  const heart = yield* Ticker.make({ name: "operator-pulse", interval: "1 second", overrun: "skip" })
+  const heart = yield* Ticker.make({ name: "operator-pulse", interval: "1 second", overrun: { _tag: "skip" } })
   yield* heart.onTick({ name: "beat" }, () => beat)
 
   // The same numbers for Prometheus.
@@ -145,7 +145,7 @@ const makeSnapshot = Effect.gen(function*() {
     const { world } = yield* game.now
     const { bytes, events, open } = yield* streams.hub.stats
     const { dropped, lastId, queued } = yield* bus.stats
-    const { late, maxLate, ticks } = yield* ticker.stats
+    const { lateMillis: late, maxLateMillis: maxLate, ticks } = yield* ticker.stats
     const requests = yield* server.stats
     return [
       ...Metrics.gauges("mud", "The world", {

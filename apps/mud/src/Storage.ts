@@ -5,7 +5,7 @@
  */
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
 import { Layer } from "effect"
 import { join } from "node:path"
@@ -17,7 +17,7 @@ import type { Settings } from "./Settings.js"
  */
 export const layer = (
   { data }: Pick<Settings, "data">
-): Layer.Layer<EventLogStore.Store | Ticker.Store | KeyValueStore.KeyValueStore, SqliteStore.OpenError> =>
+): Layer.Layer<EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, SqliteStore.OpenError> =>
   data === "memory"
-    ? Layer.mergeAll(EventLogStore.layerStoreMemory, Ticker.layerStoreMemory, KeyValueStore.layerMemory)
+    ? Layer.mergeAll(EventLogStore.layerStoreMemory, TickerStore.layerStoreMemory, KeyValueStore.layerMemory)
     : SqliteStore.layer({ path: join(data, "mud.db") })

@@ -16,4 +16,4 @@ export class WorldTicker extends Ticker.Tag("@holdfast/mud/WorldTicker")<WorldTi
  * @since 0.1.0
  * @category layers
  */
-export const layer = ({ tick }: Pick<Settings, "tick">) => WorldTicker.layerStored({ name: "world", interval: tick })
+export const layer = ({ tick }: Pick<Settings, "tick">) => WorldTicker.layerDurable({ name: "world", interval: tick })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
 import { Deferred, Effect, Exit, Fiber, Logger, Metric, Schedule, Scope, TestClock } from "effect"
 
@@ -36,12 +37,12 @@ describe("Ticker", () => {
           name: "world",
           number,
           at: number * 1000,
-          world: number * 1000,
-          late: 0,
+          elapsedMillis: number * 1000,
+          lateMillis: 0,
           missed: 0
         }))
       )
-      assert.deepStrictEqual(yield* ticker.state, { number: 3, world: 3000, at: 3000 })
+      assert.deepStrictEqual(yield* ticker.state, { number: 3, elapsedMillis: 3000, at: 3000 })
     }))
 
   it.scoped("runs a handler on every n-th slot, at its offset", () =>
@@ -68,7 +69,7 @@ describe("Ticker", () => {
       const ticks = yield* collect(ticker, { name: "good" })
       yield* TestClock.adjust("20 seconds")
       assert.deepStrictEqual(
-        ticks.map((tick) => [tick.number, tick.late]),
+        ticks.map((tick) => [tick.number, tick.lateMillis]),
         Array.from({ length: 20 }, (_, i) => [i + 1, 0])
       )
       const stats = yield* ticker.stats
@@ -84,15 +85,15 @@ describe("Ticker", () => {
 
   it.scoped("skips, coalesces or catches up what comes due during a run", () =>
     Effect.gen(function*() {
-      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", overrun: "skip" })
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", overrun: { _tag: "skip" } })
       const slow = (tick: Ticker.Tick) => tick.number <= 1 ? Effect.sleep("4500 millis") : Effect.void
       const skip = yield* collect(ticker, { name: "skip" }, slow)
-      const coalesce = yield* collect(ticker, { name: "coalesce", overrun: "coalesce" }, slow)
-      const two = yield* collect(ticker, { name: "two", overrun: { catchUp: 2 } }, slow)
-      const all = yield* collect(ticker, { name: "all", overrun: { catchUp: 100 } }, slow)
+      const coalesce = yield* collect(ticker, { name: "coalesce", overrun: { _tag: "coalesce" } }, slow)
+      const two = yield* collect(ticker, { name: "two", overrun: { _tag: "catchUp", max: 2 } }, slow)
+      const all = yield* collect(ticker, { name: "all", overrun: { _tag: "catchUp", max: 100 } }, slow)
       yield* TestClock.adjust("7 seconds")
       const seen = (ticks: ReadonlyArray<Ticker.Tick>) =>
-        ticks.map((tick) => [tick.number, tick.at, tick.late, tick.missed])
+        ticks.map((tick) => [tick.number, tick.at, tick.lateMillis, tick.missed])
       assert.deepStrictEqual(seen(skip), [[1, 1000, 0, 0], [6, 6000, 0, 4], [7, 7000, 0, 0]])
       assert.deepStrictEqual(seen(coalesce), [[1, 1000, 0, 0], [5, 5000, 500, 3], [6, 6000, 0, 0], [7, 7000, 0, 0]])
       assert.deepStrictEqual(seen(two), [
@@ -116,7 +117,7 @@ describe("Ticker", () => {
         () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
       )
       yield* TestClock.adjust("6 seconds")
-      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.late]), [[1, 0], [2, 500], [4, 0], [5, 500]])
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.lateMillis]), [[1, 0], [2, 500], [4, 0], [5, 500]])
       assert.strictEqual(interrupted, 3)
       assert.strictEqual((yield* ticker.stats).handlers[0].overBudget, 3)
     }))
@@ -132,16 +133,16 @@ describe("Ticker", () => {
       yield* ticker.resume
       yield* TestClock.adjust("2 seconds")
       assert.deepStrictEqual(numbers(ticks), [1, 2, 3, 4])
-      assert.strictEqual(ticks[3].world, 4000)
+      assert.strictEqual(ticks[3].elapsedMillis, 4000)
       yield* ticker.setInterval("100 millis")
       yield* TestClock.adjust("1 second")
       assert.strictEqual(ticks.length, 14)
-      assert.strictEqual(ticks[13].world, 5000)
+      assert.strictEqual(ticks[13].elapsedMillis, 5000)
       yield* ticker.setInterval("10 seconds")
       yield* TestClock.adjust("9999 millis")
       assert.strictEqual(ticks.length, 14)
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual(ticks[14].world, 15_000)
+      assert.strictEqual(ticks[14].elapsedMillis, 15_000)
     }))
 
   it.scoped("is driven by a schedule, without drift, and stops with it", () =>
@@ -158,7 +159,7 @@ describe("Ticker", () => {
 
   it.scoped("keeps tick number and world clock over a restart", () =>
     Effect.gen(function*() {
-      const store = yield* Ticker.Store
+      const store = yield* TickerStore.Store
       const run = Effect.gen(function*() {
         const ticker = yield* Ticker.make({ name: "world", interval: "1 second", store })
         const ticks = yield* collect(ticker, { name: "all" })
@@ -168,8 +169,8 @@ describe("Ticker", () => {
       assert.deepStrictEqual(numbers(yield* run), [1, 2, 3])
       yield* TestClock.adjust("1 day")
       const ticks = yield* run
-      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.world]), [[4, 4000], [5, 5000], [6, 6000]])
-    }).pipe(Effect.provide(Ticker.layerStoreMemory)))
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.elapsedMillis]), [[4, 4000], [5, 5000], [6, 6000]])
+    }).pipe(Effect.provide(TickerStore.layerStoreMemory)))
 
   it.scoped("ends with its scope, and a handler with its own", () =>
     Effect.gen(function*() {
@@ -262,7 +263,7 @@ describe("Ticker", () => {
       yield* ticker.resume
       yield* TestClock.adjust("2 seconds")
       yield* TestClock.adjust("61 seconds")
-      assert.deepStrictEqual(ticks.slice(0, 6).map((tick) => [tick.number, tick.at - 3_600_000, tick.world]), [
+      assert.deepStrictEqual(ticks.slice(0, 6).map((tick) => [tick.number, tick.at - 3_600_000, tick.elapsedMillis]), [
         [1, 1000, 1000],
         [2, 2000, 2000],
         [3, 2100, 2100],
@@ -277,14 +278,14 @@ describe("Ticker", () => {
     Effect.gen(function*() {
       const saved: Array<number> = []
       let mode: "hang" | "fail" | "work" = "fail"
-      const store: Ticker.Store.Service = {
+      const store: TickerStore.Service = {
         load: () => Effect.succeedNone,
         save: (ticker, { number }) =>
           Effect.suspend(() =>
             mode === "hang"
               ? Effect.never
               : mode === "fail"
-              ? new Ticker.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
+              ? new TickerStore.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
               : Effect.sync(() => void saved.push(number))
           )
       }
@@ -309,12 +310,12 @@ describe("Ticker", () => {
     Effect.gen(function*() {
       const saved: Array<number> = []
       let broken = false
-      const store: Ticker.Store.Service = {
-        load: () => Effect.succeedSome({ number: 10, world: 10_000, at: 0 }),
+      const store: TickerStore.Service = {
+        load: () => Effect.succeedSome({ number: 10, elapsedMillis: 10_000, at: 0 }),
         save: (ticker, { number }) =>
           Effect.suspend(() =>
             broken
-              ? new Ticker.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
+              ? new TickerStore.StoreError({ ticker, operation: "save", reason: "full", cause: undefined })
               : Effect.sync(() => void saved.push(number))
           )
       }
@@ -328,7 +329,7 @@ describe("Ticker", () => {
       yield* TestClock.adjust("3 seconds")
       broken = false
       yield* TestClock.adjust("2 seconds")
-      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.missed, tick.world]), [
+      assert.deepStrictEqual(ticks.map((tick) => [tick.number, tick.missed, tick.elapsedMillis]), [
         [11, 0, 11_000],
         [12, 0, 12_000],
         [16, 3, 16_000],
@@ -339,8 +340,9 @@ describe("Ticker", () => {
 
   it.scoped("does not start when its state cannot be read", () =>
     Effect.gen(function*() {
-      const store: Ticker.Store.Service = {
-        load: (ticker) => new Ticker.StoreError({ ticker, operation: "load", reason: "damaged", cause: undefined }),
+      const store: TickerStore.Service = {
+        load: (ticker) =>
+          new TickerStore.StoreError({ ticker, operation: "load", reason: "damaged", cause: undefined }),
         save: () => Effect.void
       }
       const error = yield* Effect.flip(Ticker.make({ name: "world", interval: "1 second", store }))
@@ -424,7 +426,7 @@ describe("Ticker", () => {
       const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
       for (
         const options of [{ every: 0 }, { every: 1.5 }, { offset: 1 }, { every: 2, offset: -1 }, { budget: 0 }, {
-          overrun: { catchUp: 0 }
+          overrun: { _tag: "catchUp", max: 0 } as const
         }]
       ) {
         const error = yield* Effect.flip(ticker.onTick({ name: "bad", ...options }, () => Effect.void))

@@ -67,7 +67,7 @@ type Seen = readonly [number: number, late: number, missed: number]
 const model = ({ durations, every, interval, offset, overrun }: Scenario): ReadonlyArray<Seen> => {
   const seen: Array<Seen> = []
   const pending: Array<number> = []
-  const most = typeof overrun === "object" ? overrun.catchUp : 1
+  const most = overrun._tag === "catchUp" ? overrun.max : 1
   let lost = 0
   let busyUntil: number | undefined
   const begin = (now: number) => {
@@ -85,7 +85,7 @@ const model = ({ durations, every, interval, offset, overrun }: Scenario): Reado
     const now = number * interval
     runUntil(now)
     if (number % every !== offset) continue
-    if (overrun === "skip" && busyUntil !== undefined) {
+    if (overrun._tag === "skip" && busyUntil !== undefined) {
       lost++
       continue
     }
@@ -106,7 +106,7 @@ const agrees = (scenario: Scenario): Effect.Effect<void, unknown> =>
     const seen: Array<Seen> = []
     yield* ticker.onTick({ name: "all", ...scenario }, (tick) => {
       const duration = scenario.durations[seen.length % scenario.durations.length]
-      seen.push([tick.number, tick.late, tick.missed])
+      seen.push([tick.number, tick.lateMillis, tick.missed])
       return Effect.sleep(Duration.millis(duration))
     })
     yield* Effect.sleep(Duration.millis(length))
@@ -125,22 +125,22 @@ describe("Ticker on a clock that is never on time", () => {
       let ticks = 0
       let worst = 0
       let latest = 0
-      yield* ticker.onTick({ name: "all", overrun: { catchUp: 100 } }, (tick) =>
+      yield* ticker.onTick({ name: "all", overrun: { _tag: "catchUp", max: 100 } }, (tick) =>
         Effect.sync(() => {
           ticks++
           assert.strictEqual(tick.number, ticks)
           assert.strictEqual(tick.missed, 0)
           worst = Math.max(worst, Math.abs(tick.at - (started + 1 + ticks * interval)))
-          latest = Math.max(latest, tick.late)
+          latest = Math.max(latest, tick.lateMillis)
         }))
       const done = () => ticks >= 10_000
       while (!done()) yield* Effect.sleep("10 seconds")
       assert.isBelow(worst, 0.001)
       assert.isAbove(latest, 20)
       assert.isBelow(latest, 32)
-      const { maxLate, world } = yield* ticker.stats
-      assert.isBelow(maxLate, 32)
-      assert.approximately(world, (yield* ticker.state).number * interval, 0.001)
+      const { elapsedMillis, maxLateMillis } = yield* ticker.stats
+      assert.isBelow(maxLateMillis, 32)
+      assert.approximately(elapsedMillis, (yield* ticker.state).number * interval, 0.001)
     })).pipe(Effect.withClock(clock))
   })
 
@@ -150,11 +150,11 @@ describe("Ticker on a clock that is never on time", () => {
       const ticker = yield* Ticker.make({ name: "world", interval: "100 millis" })
       const seen: Record<string, Array<readonly [number: number, missed: number]>> = {}
       const handlers: ReadonlyArray<Ticker.HandlerOptions> = [
-        { name: "skip", overrun: "skip" },
-        { name: "coalesce", overrun: "coalesce" },
-        { name: "three", overrun: { catchUp: 3 } },
-        { name: "all", overrun: { catchUp: 65_536 } },
-        { name: "tenth", every: 10, overrun: { catchUp: 2 } }
+        { name: "skip", overrun: { _tag: "skip" } },
+        { name: "coalesce", overrun: { _tag: "coalesce" } },
+        { name: "three", overrun: { _tag: "catchUp", max: 3 } },
+        { name: "all", overrun: { _tag: "catchUp", max: 65_536 } },
+        { name: "tenth", every: 10, overrun: { _tag: "catchUp", max: 2 } }
       ]
       for (const handler of handlers) {
         const list: Array<readonly [number, number]> = seen[handler.name] = []
@@ -193,8 +193,11 @@ describe("Ticker on a clock that is never on time", () => {
               every: FastCheck.integer({ min: 1, max: 4 }),
               offset: FastCheck.nat(3),
               overrun: FastCheck.oneof(
-                FastCheck.constantFrom("skip" as const, "coalesce" as const),
-                FastCheck.record({ catchUp: FastCheck.integer({ min: 1, max: 4 }) })
+                FastCheck.constantFrom({ _tag: "skip" } as const, { _tag: "coalesce" } as const),
+                FastCheck.record({
+                  _tag: FastCheck.constant("catchUp" as const),
+                  max: FastCheck.integer({ min: 1, max: 4 })
+                })
               ),
               // One millisecond more than whole seconds: no run ends at the instant of a slot.
               durations: FastCheck.array(FastCheck.nat(15).map((seconds) => seconds * 1000 + 1), {
@@ -215,9 +218,17 @@ describe("Ticker on a clock that is never on time", () => {
     Effect.scoped(Effect.gen(function*() {
       const ticker = yield* Ticker.make({ name: "world", interval: "4 millis" })
       const ats: Array<number> = []
-      yield* ticker.onTick({ name: "all", overrun: { catchUp: 1000 } }, (tick) => Effect.sync(() => ats.push(tick.at)))
-      while (ats.length < 100) yield* Effect.sleep("20 millis")
-      assert.deepStrictEqual(ats, ats.map((_, index) => ats[0] + index * 4))
+      yield* ticker.onTick({ name: "all", overrun: { _tag: "catchUp", max: 1000 } }, (tick) =>
+        Effect.sync(() => ats.push(tick.at)))
+      while (ats.length < 100) {
+        yield* Effect.sleep("20 millis")
+      }
+      assert.deepStrictEqual(
+        ats,
+        ats.map((_, index) =>
+          ats[0] + index * 4
+        )
+      )
       assert.approximately(ats[ats.length - 1], yield* Clock.currentTimeMillis, 5000)
     })))
 })

@@ -72,21 +72,25 @@ export const ticker = (ticker: Pick<Ticker.Service, "stats">): Effect.Effect<voi
   Effect.flatMap(ticker.stats, ({ name }) =>
     Effect.zipRight(
       Inspector.register("tickers", name, ticker.stats),
-      Metrics.collect(Effect.map(ticker.stats, ({ handlers, late, maxLate, saveFailures, saves, ticks }) => [
-        ...Metrics.gauges("holdfast_ticker", "a ticker", { late_ms: late, max_late_ms: maxLate }, { ticker: name }),
-        ...Metrics.counters(
-          "holdfast_ticker",
-          "a ticker",
-          { ticks, saves, save_failures: saveFailures },
-          { ticker: name }
-        ),
-        ...handlers.flatMap(({ failures, missed, name: handler, overBudget, runs }) =>
-          Metrics.counters(
-            "holdfast_ticker_handler",
-            "a ticker's handler",
-            { runs, failures, missed, over_budget: overBudget },
-            { ticker: name, handler }
+      Metrics.collect(
+        Effect.map(ticker.stats, ({ handlers, lateMillis, maxLateMillis, saveFailures, saves, ticks }) => [
+          ...Metrics.gauges("holdfast_ticker", "a ticker", { late_ms: lateMillis, max_late_ms: maxLateMillis }, {
+            ticker: name
+          }),
+          ...Metrics.counters(
+            "holdfast_ticker",
+            "a ticker",
+            { ticks, saves, save_failures: saveFailures },
+            { ticker: name }
+          ),
+          ...handlers.flatMap(({ failures, missed, name: handler, overBudget, runs }) =>
+            Metrics.counters(
+              "holdfast_ticker_handler",
+              "a ticker's handler",
+              { runs, failures, missed, over_budget: overBudget },
+              { ticker: name, handler }
+            )
           )
-        )
-      ]))
+        ])
+      )
     ))

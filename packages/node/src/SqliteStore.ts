@@ -31,7 +31,7 @@ import * as PlatformError from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
@@ -118,7 +118,7 @@ export interface Stats {
 export class SqliteStore extends Context.Tag("@holdfast/node/SqliteStore")<SqliteStore, {
   readonly path: string
   readonly events: EventLogStore.Store["Type"]
-  readonly tickers: Ticker.Store.Service
+  readonly tickers: TickerStore.Service
   readonly entries: KeyValueStore.KeyValueStore
   readonly stats: Effect.Effect<Stats>
 }>() {}
@@ -330,13 +330,13 @@ const makeEvents = async (connection: Connection, path: string, submit: Submit) 
   return { events, bounds: () => current }
 }
 
-const makeTickers = async (connection: Connection, path: string, submit: Submit): Promise<Ticker.Store.Service> => {
+const makeTickers = async (connection: Connection, path: string, submit: Submit): Promise<TickerStore.Service> => {
   const select = await connection.prepare("SELECT number, world, at FROM tickers WHERE name = ?")
   const replace = await connection.prepare(
     "INSERT OR REPLACE INTO tickers (name, number, world, at) VALUES (?, ?, ?, ?)"
   )
   const failed = (ticker: string, operation: "load" | "save") => (failure: Failure) =>
-    new Ticker.StoreError({
+    new TickerStore.StoreError({
       ticker,
       operation,
       reason: `${path}: expected ${failure.expected}, found ${failure.found}`,
@@ -348,10 +348,10 @@ const makeTickers = async (connection: Connection, path: string, submit: Submit)
         const row = select.get([encodeText(name)])
         return row === undefined
           ? Option.none()
-          : Option.some({ number: Number(row.number), world: Number(row.world), at: Number(row.at) })
+          : Option.some({ number: Number(row.number), elapsedMillis: Number(row.world), at: Number(row.at) })
       }).pipe(Effect.mapError(failed(name, "load"))),
     save: (name, state) =>
-      submit(true, () => void replace.run([encodeText(name), state.number, state.world, state.at])).pipe(
+      submit(true, () => void replace.run([encodeText(name), state.number, state.elapsedMillis, state.at])).pipe(
         Effect.mapError(failed(name, "save"))
       )
   }
@@ -440,10 +440,10 @@ const makeEntries = async (
  */
 export const layer = (
   options: Options
-): Layer.Layer<SqliteStore | EventLogStore.Store | Ticker.Store | KeyValueStore.KeyValueStore, OpenError> =>
+): Layer.Layer<SqliteStore | EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, OpenError> =>
   Layer.scopedContext(Effect.map(make(options), (store) =>
     Context.make(SqliteStore, store).pipe(
       Context.add(EventLogStore.Store, store.events),
-      Context.add(Ticker.Store, store.tickers),
+      Context.add(TickerStore.Store, store.tickers),
       Context.add(KeyValueStore.KeyValueStore, store.entries)
     )))

@@ -275,7 +275,7 @@ describe("SqliteStore recovers", () => {
       const exits = yield* Effect.all([
         Effect.exit(store.entries.set("small", "fits")),
         Effect.exit(store.entries.set("big", "x".repeat(1_000_000))),
-        Effect.exit(store.tickers.save("world", { number: 1, world: 1, at: 1 })),
+        Effect.exit(store.tickers.save("world", { number: 1, elapsedMillis: 1, at: 1 })),
         Effect.exit(store.events.append(rows(11, 11)))
       ], { concurrency: "unbounded" })
       assert.deepStrictEqual(exits.map((exit) => exit._tag === "Success"), [true, false, true, true])
@@ -450,11 +450,11 @@ describe("SqliteStore", () => {
         return yield* ticker.state
       }).pipe(
         Effect.provide(
-          Layer.provide(Ticker.layerStored({ name: "world\0", interval: "1 second" }), SqliteStore.layer({ path }))
+          Layer.provide(Ticker.layerDurable({ name: "world\0", interval: "1 second" }), SqliteStore.layer({ path }))
         )
       )
-      assert.deepStrictEqual(yield* run, { number: 5, world: 5000, at: 5000 })
-      assert.deepStrictEqual(yield* run, { number: 10, world: 10_000, at: 10_000 })
+      assert.deepStrictEqual(yield* run, { number: 5, elapsedMillis: 5000, at: 5000 })
+      assert.deepStrictEqual(yield* run, { number: 10, elapsedMillis: 10_000, at: 10_000 })
     }))
 
   it.scopedLive("is there until the last phase of a shutdown, for the last save of a ticker", () =>
@@ -464,7 +464,7 @@ describe("SqliteStore", () => {
       const lifecycle = yield* Lifecycle.make({ scope: application, log: false })
       const context = yield* Layer.buildWithScope(
         Layer.provideMerge(
-          Ticker.layerStored({ name: "world", interval: "5 millis" }),
+          Ticker.layerDurable({ name: "world", interval: "5 millis" }),
           SqliteStore.layer({ path })
         ),
         application

@@ -167,7 +167,7 @@ describe("SqliteStore under kill -9", () => {
         assert.deepStrictEqual(rows.map((row) => row.id), rows.map((_, index) => index + 1))
         for (const [id, payload] of acknowledged) assert.strictEqual(rows[id - 1]?.payload, payload)
         const state = Option.getOrThrow(yield* store.tickers.load("world"))
-        assert.strictEqual(state.world, state.number * 100)
+        assert.strictEqual(state.elapsedMillis, state.number * 100)
         assert.isAtLeast(state.number, ticked)
         assert.isAtLeast(acknowledged.size, kills)
         assert.isAtLeast(unacknowledged, 0)

@@ -18,7 +18,7 @@ import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import type { Event } from "@holdfast/core/Envelope"
 import type * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SessionSink from "@holdfast/http/SessionSink"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -82,13 +82,13 @@ export const eventStore: Layer.Layer<EventLogStore.Store, never, EventLogStore.S
  * @since 0.1.0
  * @category layers
  */
-export const tickerStore: Layer.Layer<Ticker.Store, never, Ticker.Store> = Layer.effect(
-  Ticker.Store,
+export const tickerStore: Layer.Layer<TickerStore.Store, never, TickerStore.Store> = Layer.effect(
+  TickerStore.Store,
   Effect.gen(function*() {
-    const store = yield* Ticker.Store
+    const store = yield* TickerStore.Store
     const bound = yield* bind
-    const broken = (ticker: string, operation: Ticker.StoreError["operation"]) => () =>
-      new Ticker.StoreError({ ticker, operation, reason: "injected", cause: undefined })
+    const broken = (ticker: string, operation: TickerStore.StoreError["operation"]) => () =>
+      new TickerStore.StoreError({ ticker, operation, reason: "injected", cause: undefined })
     return {
       load: (name) =>
         store.load(name).pipe(

@@ -13,7 +13,7 @@
  * |---|---|
  * | `HttpServer`, `HttpClient` | `Transport`: no socket; `server` gives a real port instead |
  * | `FileSystem`, `Path`, `HttpPlatform`, `Etag.Generator` | those of `HttpServer.layerContext` (no files) |
- * | `EventLogStore.Store`, `Ticker.Store`, `KeyValueStore` | in memory |
+ * | `EventLogStore.Store`, `TickerStore.Store`, `KeyValueStore` | in memory |
  * | `Lifecycle` | its own; `shutdown` goes through its phases |
  * | `Clock` | the test's own: a `TestClock` under `it.effect` |
  * | `Random` | seeded by `seed` |
@@ -42,7 +42,7 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Sse from "@holdfast/http/Sse"
 import type * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
@@ -85,7 +85,7 @@ export type Ports =
   | Path.Path
   | Etag.Generator
   | EventLogStore.Store
-  | Ticker.Store
+  | TickerStore.Store
   | KeyValueStore.KeyValueStore
   | Lifecycle.Lifecycle
 
@@ -275,7 +275,7 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
       wire,
       HttpServer.layerContext,
       EventLogStore.layerStoreMemory,
-      Ticker.layerStoreMemory,
+      TickerStore.layerStoreMemory,
       KeyValueStore.layerMemory
     )
     // each layer wins over those below it

@@ -1,18 +1,18 @@
 /**
- * What every adapter of `Ticker.Store` has to do, as a vitest suite.
+ * What every adapter of `TickerStore.Store` has to do, as a vitest suite.
  *
  * ```ts no-run
- * import * as Ticker from "@holdfast/core/Ticker"
+ * import * as TickerStore from "@holdfast/core/TickerStore"
  * import * as TickerStoreConformance from "@holdfast/testing/TickerStoreConformance"
  * import { Effect } from "effect"
  *
- * TickerStoreConformance.suite({ name: "memory", durable: false, medium: Effect.succeed(Ticker.layerStoreMemory) })
+ * TickerStoreConformance.suite({ name: "memory", durable: false, medium: Effect.succeed(TickerStore.layerStoreMemory) })
  * ```
  *
  * @since 0.1.0
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -27,10 +27,14 @@ export interface Options {
   /** Whether the states are there when the layer is built again over the same medium. */
   readonly durable: boolean
   /** A fresh, empty medium, as a layer: each time that it is built the store is opened. */
-  readonly medium: Effect.Effect<Layer.Layer<Ticker.Store, unknown>, unknown, Scope.Scope>
+  readonly medium: Effect.Effect<Layer.Layer<TickerStore.Store, unknown>, unknown, Scope.Scope>
 }
 
-const state = (number: number): Ticker.State => ({ number, world: number * 100.5, at: 1_700_000_000_000 + number })
+const state = (number: number): TickerStore.State => ({
+  number,
+  elapsedMillis: number * 100.5,
+  at: 1_700_000_000_000 + number
+})
 
 /**
  * Registers the suite, under `describe`.
@@ -39,12 +43,12 @@ const state = (number: number): Ticker.State => ({ number, world: number * 100.5
  * @category testing
  */
 export const suite = (options: Options): void => {
-  describe(`Ticker.Store conformance: ${options.name}`, () => {
+  describe(`TickerStore.Store conformance: ${options.name}`, () => {
     const open = <A, E>(
-      layer: Layer.Layer<Ticker.Store, unknown>,
-      use: (store: Ticker.Store.Service) => Effect.Effect<A, E>
-    ) => Effect.provide(Effect.flatMap(Ticker.Store, use), Layer.fresh(layer))
-    const withStore = <A, E>(use: (store: Ticker.Store.Service) => Effect.Effect<A, E>) =>
+      layer: Layer.Layer<TickerStore.Store, unknown>,
+      use: (store: TickerStore.Service) => Effect.Effect<A, E>
+    ) => Effect.provide(Effect.flatMap(TickerStore.Store, use), Layer.fresh(layer))
+    const withStore = <A, E>(use: (store: TickerStore.Service) => Effect.Effect<A, E>) =>
       Effect.scoped(Effect.flatMap(options.medium, (layer) => open(layer, use)))
 
     it.effect("knows nothing of a ticker that was never saved", () =>

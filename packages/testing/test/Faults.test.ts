@@ -4,7 +4,7 @@ import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { assert, describe, it } from "@effect/vitest"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
-import * as Ticker from "@holdfast/core/Ticker"
+import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import * as Explore from "@holdfast/testing/Explore"
@@ -168,12 +168,12 @@ describe("FaultyPorts", () => {
 
   it.effect("loses what a ticker saves", () =>
     Effect.gen(function*() {
-      const store = yield* Ticker.Store
+      const store = yield* TickerStore.Store
       yield* store.save("t", { number: 1 } as never)
       assert.isTrue(Option.isNone(yield* store.load("t")))
     }).pipe(Effect.provide(
       FaultyPorts.tickerStore.pipe(
-        Layer.provide(Ticker.layerStoreMemory),
+        Layer.provide(TickerStore.layerStoreMemory),
         Layer.provide(Faults.layer({ seed: 1, only: true, points: { "ticker.save.lost": 1 } }))
       )
     )))

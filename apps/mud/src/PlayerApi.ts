@@ -57,7 +57,8 @@ const asProblem = (refusal: Refusal): HttpErrors.HttpError =>
   HttpErrors.make(refusal._tag, refusal.message, {
     field: refusal.field,
     expected: refusal.expected,
-    ...(refusal.suggestion === undefined ? {} : { suggestion: refusal.suggestion })
+    ...(refusal.suggestion === undefined ? {} : { suggestion: refusal.suggestion }),
+    ...(refusal.offers === undefined ? {} : { offers: refusal.offers })
   }, { status: refusal.status })
 
 const JoinBody = Schema.Struct({

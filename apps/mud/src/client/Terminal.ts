@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { printable } from "../domain/Words.js"
 import type { Line, Tone } from "./Narration.js"
 
 const escape = "\u001b["
@@ -26,7 +27,7 @@ const colours: Readonly<Record<Tone, string>> = {
  * @since 0.1.0
  * @category rendering
  */
-export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "")
+export const plain = (text: string): string => printable(text)
 
 /**
  * Breaks text at blanks into lines of at most `width` characters; longer words are cut.
@@ -66,9 +67,17 @@ export const render = (
   const width = Math.max(20, Math.min(options.columns, 96) - 2)
   const paint = (code: string, text: string) =>
     options.colours && code !== "0" ? `${escape}${code}m${text}${escape}0m` : text
+  const note = (text: string) => wrap(plain(text), width - 2).map((part) => paint("2", `  ${part}`))
+  const column = Math.max(0, ...(line.rows ?? []).map(({ label }) => label.length)) + 2
   return [
     ...(line.title === undefined ? [] : ["", paint("1;33", plain(line.title))]),
     ...wrap(plain(line.text), width).map((text) => paint(colours[line.tone], text)),
-    ...(line.notes ?? []).flatMap((note) => wrap(plain(note), width - 2).map((text) => paint("2", `  ${text}`)))
+    ...(line.notes ?? []).flatMap(note),
+    ...(line.ways === undefined ? [] : note(line.ways)),
+    ...(line.rows ?? []).flatMap(({ label, text }) => {
+      const [first, ...rest] = wrap(plain(text), Math.max(10, width - column - 2))
+      return [`  ${plain(label).padEnd(column)}${first}`, ...rest.map((more) => `  ${" ".repeat(column)}${more}`)]
+    }),
+    ...(line.offers === undefined ? [] : note(`You could type: ${line.offers.join(" · ")}`))
   ]
 }

@@ -150,7 +150,11 @@ export const Room = Schema.Struct({
   /** Without a light nothing is seen here. */
   dark: Schema.optionalWith(Schema.Boolean, { default: () => false }),
   exits: Schema.Record({ key: Direction, value: Schema.UndefinedOr(Exit) }).pipe(Schema.partial),
-  features: Schema.optionalWith(Schema.Record({ key: Id, value: Feature }), { default: () => ({}) })
+  features: Schema.optionalWith(Schema.Record({ key: Id, value: Feature }), { default: () => ({}) }),
+  /** Where it stands on the map: steps to the right and down from the start. Without a place it is not drawn. */
+  at: Schema.optional(Schema.Tuple(Schema.Number, Schema.Number)),
+  /** Finding it is an event of its own, and is counted. */
+  secret: Schema.optionalWith(Schema.Boolean, { default: () => false })
 })
 /**
  * @since 0.1.0
@@ -239,6 +243,29 @@ const PhaseText = Schema.Struct({
 })
 
 /**
+ * One step of the thread that a newcomer may follow. It is done, for one player, as soon as one of `until` holds for that
+ * player; a later step does not wait for an earlier one that somebody else has made impossible, when it is named there.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Step = Schema.Struct({
+  id: Id,
+  /** What to do next, as the player reads it. */
+  hint: Text,
+  until: Schema.NonEmptyArray(
+    Schema.Struct({ seen: Schema.optional(Id), flag: Schema.optional(Id), holding: Schema.optional(Id) })
+  ),
+  /** Read when it is done. */
+  done: Schema.optional(Text)
+})
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Step = typeof Step.Type
+
+/**
  * What holds for the whole world.
  *
  * @since 0.1.0
@@ -258,6 +285,8 @@ export const Realm = Schema.Struct({
   weather: Schema.Record({ key: Id, value: Weather }),
   /** Read at every dawn, when what nobody holds is back in its place and what was opened is closed. */
   renewed: Text,
+  /** What a newcomer is offered to do, one after the other. */
+  thread: Schema.optionalWith(Schema.Array(Step), { default: () => [] }),
   /** Names that no player may take, besides those of the characters. */
   reservedNames: Schema.optionalWith(Schema.Array(Text), { default: () => [] })
 })

@@ -21,6 +21,9 @@ const Inventory = Schema.TaggedStruct("Inventory", {})
 const Take = Schema.TaggedStruct("Take", { thing: Schema.String })
 const Drop = Schema.TaggedStruct("Drop", { thing: Schema.String })
 const Use = Schema.TaggedStruct("Use", { thing: Schema.String, on: Schema.optional(Schema.String) })
+const Exits = Schema.TaggedStruct("Exits", {})
+const Map = Schema.TaggedStruct("Map", {})
+const Goal = Schema.TaggedStruct("Goal", {})
 const Time = Schema.TaggedStruct("Time", {})
 const Help = Schema.TaggedStruct("Help", { topic: Schema.optional(Schema.String) })
 const Quit = Schema.TaggedStruct("Quit", {})
@@ -43,6 +46,9 @@ export const Command = Schema.Union(
   Take,
   Drop,
   Use,
+  Exits,
+  Map,
+  Goal,
   Time,
   Help,
   Quit,
@@ -63,6 +69,8 @@ interface Verb {
   readonly names: readonly [string, ...Array<string>]
   readonly usage: string
   readonly does: string
+  /** As it could be typed here and now, anywhere. */
+  readonly example: string
   readonly admin?: true
   readonly parse: (rest: string, usage: string) => Parsed
 }
@@ -135,69 +143,113 @@ const verbs: ReadonlyArray<Verb> = [
     names: ["look", "l", "examine", "x", "read"],
     usage: "look [at something]",
     does: "look around, or at something",
+    example: "look",
     parse: parseLook
   },
   {
     names: ["go", "walk", "move"],
     usage: "go <direction>",
     does: "walk; n, s, e, w, u and d are enough",
+    example: "go north",
     parse: (rest) => Either.map(parseDirection(rest), (direction) => ({ _tag: "Go", direction }))
   },
   {
     names: ["say", "'"],
     usage: "say <words>",
     does: "speak to everybody in the room",
+    example: "say hello",
     parse: words("text", (text) => ({ _tag: "Say", text }))
   },
   {
     names: ["whisper", "tell"],
     usage: "whisper <name> <words>",
     does: "speak to one player, wherever they are",
+    example: "whisper Maren hello",
     parse: parseWhisper
   },
   {
     names: ["emote", "me", ":"],
     usage: "emote <what you do>",
     does: "do something that the others see",
+    example: "emote waves",
     parse: words("text", (text) => ({ _tag: "Emote", text }))
   },
-  { names: ["inventory"], usage: "inventory", does: "see what you carry", parse: plain({ _tag: "Inventory" }) },
+  {
+    names: ["exits", "ways"],
+    usage: "exits",
+    does: "see the ways out",
+    example: "exits",
+    parse: plain({ _tag: "Exits" })
+  },
+  {
+    names: ["goal", "hint", "next"],
+    usage: "goal",
+    does: "see what you could do next",
+    example: "goal",
+    parse: plain({ _tag: "Goal" })
+  },
+  {
+    names: ["map"],
+    usage: "map",
+    does: "see where you have been",
+    example: "map",
+    parse: plain({ _tag: "Map" })
+  },
+  {
+    names: ["inventory"],
+    usage: "inventory",
+    does: "see what you carry",
+    example: "inventory",
+    parse: plain({ _tag: "Inventory" })
+  },
   {
     names: ["take", "get", "pick"],
     usage: "take <thing>",
     does: "pick something up",
+    example: "take herring",
     parse: words("thing", (text) => ({ _tag: "Take", thing: text.replace(/^up (?=.)/i, "") }))
   },
   {
     names: ["drop", "put"],
     usage: "drop <thing>",
     does: "put something down",
+    example: "drop herring",
     parse: words("thing", (text) => ({ _tag: "Drop", thing: text.replace(/^down (?=.)/i, "") }))
   },
   {
     names: ["use", "open", "pull", "push", "ring", "light", "give"],
     usage: "use <thing> [on something]",
     does: "use what you carry or what is here",
+    example: "use lantern",
     parse: parseUse
   },
-  { names: ["who"], usage: "who", does: "see who is awake", parse: plain({ _tag: "Who" }) },
-  { names: ["time", "weather"], usage: "time", does: "the hour and the sky", parse: plain({ _tag: "Time" }) },
+  { names: ["who"], usage: "who", does: "see who is awake", example: "who", parse: plain({ _tag: "Who" }) },
+  {
+    names: ["time", "weather"],
+    usage: "time",
+    does: "the hour and the sky",
+    example: "time",
+    parse: plain({ _tag: "Time" })
+  },
   {
     names: ["help", "?", "commands"],
     usage: "help [command]",
     does: "this list",
+    example: "help say",
     parse: (rest) => Either.right(rest === "" ? { _tag: "Help" } : { _tag: "Help", topic: rest })
   },
   {
     names: ["quit", "sleep", "exit", "bye"],
     usage: "quit",
     does: "fall asleep and leave; come back whenever you like",
+    example: "quit",
     parse: plain({ _tag: "Quit" })
   },
   {
     names: ["announce"],
     usage: "announce <words>",
     does: "speak to the whole world",
+    example: "announce Dinner.",
     admin: true,
     parse: words("text", (text) => ({ _tag: "Announce", text }))
   },
@@ -205,6 +257,7 @@ const verbs: ReadonlyArray<Verb> = [
     names: ["kick"],
     usage: "kick <name>",
     does: "end a player's session",
+    example: "kick Heron",
     admin: true,
     parse: words("name", (name) => ({ _tag: "Kick", name }))
   },
@@ -212,6 +265,7 @@ const verbs: ReadonlyArray<Verb> = [
     names: ["shutdown"],
     usage: "shutdown",
     does: "drain the server and stop it",
+    example: "shutdown",
     admin: true,
     parse: plain({ _tag: "Shutdown" })
   }
@@ -225,8 +279,9 @@ const verbs: ReadonlyArray<Verb> = [
  */
 export const usages = (
   options: { readonly admin: boolean }
-): ReadonlyArray<{ readonly usage: string; readonly does: string }> =>
-  verbs.filter((verb) => options.admin || verb.admin === undefined).map(({ does, usage }) => ({ usage, does }))
+): ReadonlyArray<{ readonly usage: string; readonly does: string; readonly example: string }> =>
+  verbs.filter((verb) => options.admin || verb.admin === undefined)
+    .map(({ does, example, usage }) => ({ usage, does, example }))
 
 /**
  * The verbs by their own names, in the order of `help`.
@@ -284,7 +339,9 @@ export const parse = (line: string): Parsed => {
       field: "line",
       message: `"${typed.slice(0, 40)}" is not something you can do here.`,
       expected: "a command; help lists them",
-      ...(meant === undefined ? {} : { suggestion: meant })
+      ...(meant === undefined ? {} : { suggestion: meant }),
+      // Most who type something that is no command wanted to speak.
+      offers: [...(meant === undefined ? [] : [`${meant}${rest === "" ? "" : ` ${rest}`}`]), `say ${text}`, "help"]
     })
   )
 }

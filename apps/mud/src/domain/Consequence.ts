@@ -7,7 +7,7 @@ import { Either } from "effect"
 import type { Direction, WorldData } from "../data/WorldData.js"
 import type { Refusal } from "./Refusal.js"
 import type { Reply } from "./Reply.js"
-import { evolve, playerById, view, type World } from "./World.js"
+import { evolve, people, playerById, sharedView, view, type World } from "./World.js"
 import type { Actor, WorldEvent } from "./WorldEvent.js"
 
 /**
@@ -82,6 +82,27 @@ export const foresee = (world: World, events: ReadonlyArray<WorldEvent>): World 
 export const saw = (data: WorldData, world: World, id: string, moved: boolean): ReadonlyArray<WorldEvent> => {
   const player = playerById(world, id)
   return player === undefined ? [] : [{ _tag: "Saw", player: id, view: view(data, world, player), moved }]
+}
+
+/**
+ * A room looks different: what everybody sees is said once, and to those who see something else (because of what they
+ * hold) once more in particular.
+ *
+ * @since 0.1.0
+ * @category deciding
+ */
+export const changed = (data: WorldData, world: World, room: string): ReadonlyArray<WorldEvent> => {
+  const players = people(data, world, room).filter(({ kind }) => kind === "player")
+  if (players.length === 0) return []
+  const shared = sharedView(data, world, room)
+  const same = JSON.stringify({ ...shared, people: [], others: undefined })
+  return [
+    { _tag: "Changed", room, view: shared },
+    ...players.flatMap(({ id }) => {
+      const own = view(data, world, playerById(world, id)!)
+      return JSON.stringify({ ...own, people: [], others: undefined }) === same ? [] : saw(data, world, id, false)
+    })
+  ]
 }
 
 /**

@@ -7,7 +7,7 @@
 import { Either, HashMap } from "effect"
 import { clockOf, type Direction, minuteOfDay, phaseAt, type Use, type WorldData } from "../data/WorldData.js"
 import { type Command, usageOf, usages, verbNames } from "./Command.js"
-import { answer, type Decided, done, foresee, saw, text, walk } from "./Consequence.js"
+import { answer, changed, type Decided, done, foresee, text, walk } from "./Consequence.js"
 import { sleep } from "./Joining.js"
 import {
   Asleep,
@@ -21,6 +21,8 @@ import {
   TooLong,
   UnknownCommand
 } from "./Refusal.js"
+import type { RoomMap } from "./Reply.js"
+import * as Thread from "./Thread.js"
 import { clean, find, fold, type Named, suggest } from "./Words.js"
 import {
   actorOf,
@@ -264,9 +266,8 @@ const use = (data: WorldData, world: World, player: Player, typed: string, on: s
   if (chosen.moveTo !== undefined) {
     return done(used, ...walk(data, after, actor, player.room, chosen.moveTo))
   }
-  const changed = chosen.set.length + chosen.clear.length + chosen.reveal.length > 0
-  const witnesses = changed ? people(data, after, player.room).filter(({ kind }) => kind === "player") : []
-  return done(used, ...witnesses.flatMap(({ id }) => saw(data, after, id, false)))
+  const changes = chosen.set.length + chosen.clear.length + chosen.reveal.length > 0
+  return done(used, ...(changes ? changed(data, after, player.room) : []))
 }
 
 const whisper = (world: World, player: Player, name: string, words: string): Decided => {
@@ -312,12 +313,60 @@ const help = (admin: boolean, topic: string | undefined): Decided => {
 }
 
 /**
+ * What a player knows of the map: where it has been, and what is next door.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const mapOf = (data: WorldData, world: World, player: Player): RoomMap => {
+  const seen = player.seen.filter((id) => data.rooms[id]?.at !== undefined)
+  const doors = seen.flatMap((id) =>
+    knownExits(data, world, id, player.id).filter(({ to }) => data.rooms[to].at !== undefined)
+      .map(({ to }): readonly [string, string] => [id, to])
+  )
+  // A secret is not given away by the way that leads to it.
+  const ways = doors.filter(([, to]) => seen.includes(to) || !data.rooms[to].secret)
+  const ids = new Set([...seen, ...ways.map(([, to]) => to)])
+  return {
+    _tag: "Map",
+    here: player.room,
+    rooms: [...ids].map((id) => {
+      const { at, name, secret } = data.rooms[id]
+      return {
+        id,
+        name: seen.includes(id) ? name : "",
+        x: at![0],
+        y: at![1],
+        ...(seen.includes(id) ? {} : { unseen: true }),
+        ...(secret ? { secret } : {})
+      }
+    }),
+    // Each way once, whichever side it is known from.
+    ways: ways.filter(([from, to], index) =>
+      !ways.slice(0, index).some(([a, b]) => (a === from && b === to) || (a === to && b === from))
+    ),
+    progress: Thread.progress(data, player)
+  }
+}
+
+/**
  * Decides what a player's command leads to.
  *
  * @since 0.1.0
  * @category deciding
  */
 export const decide = (
+  data: WorldData,
+  world: World,
+  who: { readonly id: string; readonly admin: boolean },
+  command: Command
+): Decided =>
+  Either.map(obey(data, world, who, command), ({ events, reply }) => ({
+    events: [...events, ...Thread.advance(data, world, who.id, events)],
+    reply
+  }))
+
+const obey = (
   data: WorldData,
   world: World,
   who: { readonly id: string; readonly admin: boolean },
@@ -377,6 +426,20 @@ export const decide = (
       return drop(data, world, player, command.thing)
     case "Use":
       return use(data, world, player, command.thing, command.on)
+    case "Exits": {
+      const { exits } = view(data, world, player)
+      return answer({ _tag: "Exits", exits })
+    }
+    case "Map":
+      return answer(mapOf(data, world, player))
+    case "Goal": {
+      const step = Thread.current(data, player)
+      return answer({
+        _tag: "Goal",
+        ...(step === undefined ? {} : { hint: step.hint }),
+        progress: Thread.progress(data, player)
+      })
+    }
     case "Time": {
       const phase = phaseAt(data.realm, world.minute)
       const sky = `${data.realm.phases[phase].outdoors} ${data.realm.weather[weatherOf(data, world)].outdoors}`
@@ -481,9 +544,9 @@ export const reload = (data: WorldData, world: World): ReadonlyArray<WorldEvent>
     text: "The world shivers, as if somebody had turned a page, and holds still again."
   }]
   for (const player of HashMap.values(world.players)) {
-    const stays = Object.hasOwn(data.rooms, player.room)
-    if (!stays) events.push(...walk(data, world, actorOf(player), player.room, data.realm.start))
-    else if (player.asleep === undefined) events.push(...saw(data, world, player.id, false))
+    if (Object.hasOwn(data.rooms, player.room)) continue
+    events.push(...walk(data, foresee(world, events), actorOf(player), player.room, data.realm.start))
   }
-  return events
+  const after = foresee(world, events)
+  return [...events, ...Object.keys(data.rooms).flatMap((room) => changed(data, after, room))]
 }

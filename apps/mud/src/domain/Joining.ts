@@ -4,12 +4,16 @@
  * @since 0.1.0
  */
 import { Either, HashMap } from "effect"
-import type { WorldData } from "../data/WorldData.js"
+import { Direction, type WorldData } from "../data/WorldData.js"
+import { verbNames } from "./Command.js"
 import { type Decided, done, foresee, saw } from "./Consequence.js"
+import { alike, isName, rule } from "./Names.js"
 import { BadName, NameTaken } from "./Refusal.js"
 import { clean, fold } from "./Words.js"
-import { actorOf, playerById, playerNamed, type World } from "./World.js"
+import { actorOf, lookAlike, type Player, playerById, type World } from "./World.js"
 import type { SleepReason, WorldEvent } from "./WorldEvent.js"
+
+const commands = new Set<string>([...verbNames, ...Direction.literals, "me", "self", "myself", "here", "all"])
 
 /**
  * Checks a name that somebody wants to have.
@@ -19,21 +23,15 @@ import type { SleepReason, WorldEvent } from "./WorldEvent.js"
  */
 export const checkName = (data: WorldData, name: string): Either.Either<string, BadName> => {
   const cleaned = clean(name)
-  const bad = (message: string) =>
-    Either.left(
-      new BadName({ field: "name", message, expected: "2 to 16 letters; a hyphen or an apostrophe inside is fine" })
-    )
+  const bad = (message: string) => Either.left(new BadName({ field: "name", message, expected: rule }))
   if (cleaned === "") return bad("Who are you?")
-  if (!/^\p{L}(?:[\p{L}\p{M}]|['’-](?=\p{L})){1,15}$/u.test(cleaned)) {
-    return bad("That is not a name that can be called out.")
-  }
+  if (!isName(cleaned)) return bad("That is not a name that can be called out.")
+  if (commands.has(fold(cleaned))) return bad(`"${cleaned}" is something that one does here, and no name.`)
   const taken = [
     ...data.realm.reservedNames,
     ...Object.values(data.characters).flatMap((character) => [character.name, ...character.aliases])
   ]
-  if (taken.some((other) => fold(other) === fold(cleaned))) {
-    return bad(`The name "${cleaned}" belongs to somebody else.`)
-  }
+  if (taken.some((other) => alike(other, cleaned))) return bad(`The name "${cleaned}" belongs to somebody else.`)
   return Either.right(cleaned)
 }
 
@@ -49,11 +47,14 @@ export const join = (
   player: { readonly id: string; readonly name: string }
 ): Decided =>
   Either.flatMap(checkName(data, player.name), (name) => {
-    if (playerNamed(world, name) !== undefined) {
+    const other = lookAlike(world, name)
+    if (other !== undefined) {
       return Either.left(
         new NameTaken({
           field: "name",
-          message: `Somebody called "${name}" is already here.`,
+          message: fold(other.name) === fold(name)
+            ? `Somebody called "${name}" is already here.`
+            : `"${name}" looks too much like "${other.name}", who is already here.`,
           expected: "a name that is free"
         })
       )
@@ -95,6 +96,23 @@ export const sleep = (world: World, id: string, reason: SleepReason): ReadonlyAr
 }
 
 /**
+ * A player gives up its name: it is forgotten at once, and what it held is put down.
+ *
+ * @since 0.1.0
+ * @category joining
+ */
+export const leaveForGood = (data: WorldData, world: World, id: string): ReadonlyArray<WorldEvent> => {
+  const player = playerById(world, id)
+  return player === undefined ? [] : [forgotten(data, player)]
+}
+
+const forgotten = (data: WorldData, player: Player): WorldEvent => ({
+  _tag: "Forgotten",
+  actor: actorOf(player),
+  room: Object.hasOwn(data.rooms, player.room) ? player.room : data.realm.start
+})
+
+/**
  * The longest sleepers beyond `limit` are forgotten.
  *
  * @since 0.1.0
@@ -103,9 +121,6 @@ export const sleep = (world: World, id: string, reason: SleepReason): ReadonlyAr
 export const forget = (data: WorldData, world: World, limit: number): ReadonlyArray<WorldEvent> => {
   const sleepers = Array.from(HashMap.values(world.players)).filter(({ asleep }) => asleep !== undefined)
   if (sleepers.length <= limit) return []
-  return sleepers.sort((a, b) => a.since - b.since).slice(0, sleepers.length - limit).map((player) => ({
-    _tag: "Forgotten",
-    actor: actorOf(player),
-    room: Object.hasOwn(data.rooms, player.room) ? player.room : data.realm.start
-  }))
+  return sleepers.sort((a, b) => a.since - b.since).slice(0, sleepers.length - limit)
+    .map((player) => forgotten(data, player))
 }

@@ -11,7 +11,9 @@ const shape = {
   message: Schema.String,
   field: Schema.String,
   expected: Schema.String,
-  suggestion: Schema.optional(Schema.String)
+  suggestion: Schema.optional(Schema.String),
+  /** Lines that could be typed instead. */
+  offers: Schema.optional(Schema.Array(Schema.String))
 }
 
 /**
@@ -33,7 +35,8 @@ export class UnknownCommand extends Schema.TaggedError<UnknownCommand>()("Unknow
 export class MissingWords extends Schema.TaggedError<MissingWords>()("MissingWords", {
   field: Schema.String,
   expected: Schema.String,
-  suggestion: Schema.optional(Schema.String)
+  suggestion: Schema.optional(Schema.String),
+  offers: Schema.optional(Schema.Array(Schema.String))
 }) {
   readonly status = 400
   override get message() {

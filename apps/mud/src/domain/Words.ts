@@ -4,17 +4,42 @@
  * @since 0.1.0
  */
 
-// Controls, bidirectional overrides and invisible format characters: they could repaint a terminal or another's log.
-const unprintable = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\u2028\u2029]/gu
+const picture = "(?!\\p{Cn})\\p{Extended_Pictographic}"
+
+const joined = "[" + ["Arabic", "Bengali", "Devanagari", "Kannada", "Malayalam", "Sinhala", "Tamil", "Telugu"]
+  .map((script) => `\\p{Script=${script}}`).join("") + "]"
+
+// Controls, bidirectional overrides and invisible format characters: they could repaint a terminal or another's log. Kept
+// is what holds one sign together: the joiners inside of an emoji, the tags of a flag, and the joiners with which Arabic
+// and the scripts of India are spelled.
+const unprintable = new RegExp(
+  `(?<kept>(?<=${picture}[\\u{FE0F}\\u{1F3FB}-\\u{1F3FF}]?)\\u{200D}(?=${picture})` +
+    "|\\u{1F3F4}[\\u{E0030}-\\u{E007A}]+\\u{E007F}" +
+    `|(?<=${joined})[\\u{200C}\\u{200D}](?=${joined}))` +
+    "|[\\p{Cc}\\p{Cf}\\p{Co}\\p{Cn}\\p{Cs}\\u{2028}\\u{2029}]",
+  "gu"
+)
+
+// No language has more marks on one letter; what is piled higher paints over the lines above and below.
+const piled = /(\p{M}{3})\p{M}+/gu
 
 /**
- * Text without control characters, with single blanks, in composed form.
+ * Text without anything that a screen would act on or that lies over other lines: no controls, no overrides, at most three
+ * marks on a letter. An emoji that is made of several stays whole.
  *
  * @since 0.1.0
  * @category cleaning
  */
-export const clean = (text: string): string =>
-  text.normalize("NFC").replace(/\s/gu, " ").replace(unprintable, "").replace(/ +/g, " ").trim()
+export const printable = (text: string): string =>
+  text.replace(unprintable, "$<kept>").normalize("NFC").replace(piled, "$1")
+
+/**
+ * Text that is printable, with single blanks, in composed form.
+ *
+ * @since 0.1.0
+ * @category cleaning
+ */
+export const clean = (text: string): string => printable(text.replace(/\s/gu, " ")).replace(/ +/g, " ").trim()
 
 /**
  * Small letters, no article, no punctuation at the ends: the form in which words are compared.

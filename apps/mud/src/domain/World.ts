@@ -20,9 +20,11 @@ import {
   type When,
   type WorldData
 } from "../data/WorldData.js"
-import { fold } from "./Words.js"
+import { forms } from "./Names.js"
+import { clean, fold } from "./Words.js"
 import {
   type Actor,
+  namedPeople,
   playerTopic,
   roomTopic,
   type RoomView,
@@ -61,7 +63,11 @@ export const Player = Schema.Struct({
   /** When it fell asleep or woke, in milliseconds of the wall clock. */
   since: Schema.Number,
   /** What it may read, oldest first. At most {@link windowLimit} closed ones are kept. */
-  windows: Schema.Array(Window)
+  windows: Schema.Array(Window),
+  /** The rooms it has been in, in the order in which it found them. */
+  seen: Schema.optionalWith(Schema.Array(Schema.String), { default: () => [] }),
+  /** The steps of the thread that are behind it. */
+  reached: Schema.optionalWith(Schema.Array(Schema.String), { default: () => [] })
 })
 /**
  * @since 0.1.0
@@ -108,7 +114,7 @@ export interface World {
   readonly minute: number
   readonly weather: string
   readonly players: HashMap.HashMap<string, Player>
-  /** Player ids by folded name. */
+  /** Player ids by folded name, and by the forms that a look-alike would have. */
   readonly names: HashMap.HashMap<string, string>
   /** The ids of the players awake in a room, in the order in which they came. */
   readonly present: HashMap.HashMap<string, ReadonlyArray<string>>
@@ -172,7 +178,9 @@ export const fromSnapshot = (snapshot: Snapshot): World => {
     minute: snapshot.minute,
     weather: snapshot.weather,
     players: HashMap.fromIterable(snapshot.players.map((player) => [player.id, player])),
-    names: HashMap.fromIterable(snapshot.players.map((player) => [fold(player.name), player.id])),
+    names: HashMap.fromIterable(
+      snapshot.players.flatMap(({ id, name }) => namesOf(name).map((form) => [form, id] as const))
+    ),
     present: HashMap.fromIterable<string, ReadonlyArray<string>>(present),
     characters: snapshot.characters,
     things: snapshot.things,
@@ -181,6 +189,11 @@ export const fromSnapshot = (snapshot: Snapshot): World => {
 }
 
 // --- what events make of it
+
+const namesOf = (name: string): ReadonlyArray<string> => [fold(name), ...forms(name)]
+
+const remember = (seen: ReadonlyArray<string>, room: string): ReadonlyArray<string> =>
+  seen.includes(room) ? seen : [...seen, room]
 
 const enter = (present: World["present"], room: string, id: string): World["present"] =>
   HashMap.modifyAt(present, room, (ids) => Option.some([...Option.getOrElse(ids, () => []), id]))
@@ -239,11 +252,18 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
     case "Woke": {
       const { actor, room } = event
       const opened = allTopics(actor.id, room).map((topic) => ({ topic, after: id - 1 }))
-      const { asleep: _, ...known } = player ?? { id: actor.id, name: actor.name, room, windows: [] }
+      const { asleep: _, ...known } = player ??
+        { id: actor.id, name: actor.name, room, windows: [], seen: [], reached: [] }
       return {
         ...world,
-        players: put(world, { ...known, room, since: now, windows: [...known.windows, ...opened] }),
-        names: HashMap.set(world.names, fold(actor.name), actor.id),
+        players: put(world, {
+          ...known,
+          room,
+          since: now,
+          windows: [...known.windows, ...opened],
+          seen: remember(known.seen, room)
+        }),
+        names: namesOf(actor.name).reduce((names, form) => HashMap.set(names, form, actor.id), world.names),
         present: enter(world.present, room, actor.id)
       }
     }
@@ -263,7 +283,8 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
       return {
         ...world,
         players: HashMap.remove(world.players, event.actor.id),
-        names: HashMap.remove(world.names, fold(event.actor.name)),
+        // Only what is its own: of two that look alike and joined before that was checked, the other keeps its name.
+        names: HashMap.filter(world.names, (id) => id !== event.actor.id),
         present: leave(world.present, event.room, event.actor.id),
         things: place(world, held(world, event.actor.id).map((thing) => [thing, { _tag: "Lies", room: event.room }]))
       }
@@ -278,6 +299,7 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
         players: put(world, {
           ...player,
           room: event.to,
+          seen: remember(player.seen, event.to),
           windows: player.asleep === undefined ? [...windows, { topic: roomTopic(event.to), after: id }] : windows
         }),
         present: player.asleep === undefined
@@ -313,8 +335,15 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
           Object.entries(world.things).filter(([, at]) => at._tag === "Held" && isAwake(world, at.by))
         )
       }
+    case "Reached": {
+      const known = Option.getOrUndefined(HashMap.get(world.players, event.player))
+      return known === undefined
+        ? world
+        : { ...world, players: put(world, { ...known, reached: remember(known.reached, event.step) }) }
+    }
     case "Arrived":
     case "Saw":
+    case "Changed":
     case "Said":
     case "Emoted":
     case "Whispered":
@@ -357,6 +386,20 @@ export const playerNamed = (world: World, name: string): Player | undefined =>
   Option.getOrUndefined(
     HashMap.get(world.names, fold(name)).pipe(Option.flatMap((id) => HashMap.get(world.players, id)))
   )
+
+/**
+ * The player whose name could be mistaken for this one.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const lookAlike = (world: World, name: string): Player | undefined => {
+  for (const form of namesOf(name)) {
+    const found = Option.flatMap(HashMap.get(world.names, form), (id) => HashMap.get(world.players, id))
+    if (Option.isSome(found)) return found.value
+  }
+  return undefined
+}
 
 /**
  * @since 0.1.0
@@ -518,34 +561,75 @@ export const knownExits = (data: WorldData, world: World, room: string, who: str
 export const weatherOf = (data: WorldData, world: World): string =>
   Object.hasOwn(data.realm.weather, world.weather) ? world.weather : data.realm.firstWeather
 
-/**
- * What a player sees around it.
- *
- * @since 0.1.0
- * @category questions
- */
-export const view = (data: WorldData, world: World, player: Player): RoomView => {
-  const room = data.rooms[player.room]
-  const lit = isLit(data, world, player.room)
+/** The phrases of a description that name a feature, each as it stands there. */
+const mentioned = (room: WorldData["rooms"][string], description: string): ReadonlyArray<string> => {
+  const text = clean(description)
+  const small = text.toLowerCase()
+  return Object.values(room.features).flatMap(({ aliases, name }) => {
+    const found = [name, ...aliases].map((phrase) => ({ phrase, at: small.search(wholeWord(phrase)) }))
+      .filter(({ at }) => at >= 0)
+      .sort((a, b) => b.phrase.length - a.phrase.length)[0]
+    return found === undefined ? [] : [text.slice(found.at, found.at + found.phrase.length)]
+  })
+}
+
+const wholeWord = (phrase: string) =>
+  new RegExp(`(?<![\\p{L}\\p{N}])${phrase.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?![\\p{L}\\p{N}])`, "u")
+
+/** Who is named: the characters, and the players who came last. */
+const named = (all: ReadonlyArray<Actor>, limit: number): ReadonlyArray<Actor> => {
+  const players = all.filter(({ kind }) => kind === "player")
+  return limit === 0 ? [] : [...players.slice(-limit), ...all.filter(({ kind }) => kind === "character")]
+}
+
+/** A room as somebody sees it who is not counted among those in it. */
+const roomView = (data: WorldData, world: World, room: string, who: string, limit: number): RoomView => {
+  const here = data.rooms[room]
+  const lit = isLit(data, world, room)
   const phase: Phase = phaseAt(data.realm, world.minute)
   const weather = weatherOf(data, world)
-  const sky = room.indoors ? "" : `${data.realm.phases[phase].outdoors} ${data.realm.weather[weather].outdoors}`
+  const sky = here.indoors ? "" : `${data.realm.phases[phase].outdoors} ${data.realm.weather[weather].outdoors}`
+  const all = lit ? people(data, world, room).filter(({ id }) => id !== who) : []
+  const shown = named(all, limit)
+  const description = describe(data, world, here, who)
   return {
-    id: player.room,
-    name: lit ? room.name : "Darkness",
+    id: room,
+    name: lit ? here.name : "Darkness",
     description: lit
-      ? [describe(data, world, room, player.id), sky].filter((text) => text !== "").join(" ")
+      ? [description, sky].filter((text) => text !== "").join(" ")
       : "It is too dark to see anything. You can only feel where the ways out are.",
     dark: !lit,
-    indoors: room.indoors,
-    exits: knownExits(data, world, player.room, player.id).map(({ direction, to }): {
+    indoors: here.indoors,
+    exits: knownExits(data, world, room, who).map(({ direction, to }): {
       direction: Direction
       name: string
     } => ({ direction, name: lit ? data.rooms[to].name : "somewhere" })),
-    things: lit ? lying(data, world, player.room).map((id) => ({ id, name: data.things[id].name })) : [],
-    people: lit ? people(data, world, player.room).filter(({ id }) => id !== player.id) : [],
+    things: lit ? lying(data, world, room).map((id) => ({ id, name: data.things[id].name })) : [],
+    people: shown,
+    ...(shown.length < all.length ? { others: all.length - shown.length } : {}),
+    ...(lit ? { features: mentioned(here, description) } : {}),
     clock: clockOf(world.minute),
     phase,
     weather
   }
+}
+
+/**
+ * What a player sees around it. Of a crowd it names the last {@link namedPeople} who came, and counts the others.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const view = (data: WorldData, world: World, player: Player): RoomView =>
+  roomView(data, world, player.room, player.id, namedPeople)
+
+/**
+ * What everybody sees of a room, whoever they are. Nobody is named, except where it may have been dark until now.
+ *
+ * @since 0.1.0
+ * @category questions
+ */
+export const sharedView = (data: WorldData, world: World, room: string): RoomView => {
+  const { others, ...shared } = roomView(data, world, room, "", data.rooms[room].dark ? namedPeople : 0)
+  return { ...shared, ...(data.rooms[room].dark && others !== undefined ? { others } : {}) }
 }

@@ -44,7 +44,12 @@ export const RoomView = Schema.Struct({
   indoors: Schema.Boolean,
   exits: Schema.Array(Schema.Struct({ direction: Direction, name: Schema.String })),
   things: Schema.Array(ThingRef),
+  /** Those who are named: all of them, or the last who came when there are too many. */
   people: Schema.Array(Actor),
+  /** How many more there are. */
+  others: Schema.optional(Schema.Int),
+  /** Phrases of the description that can be looked at. */
+  features: Schema.optional(Schema.Array(Schema.String)),
   clock: Schema.String,
   phase: Phase,
   weather: Schema.String
@@ -54,6 +59,15 @@ export const RoomView = Schema.Struct({
  * @category models
  */
 export type RoomView = typeof RoomView.Type
+
+/**
+ * How many people are named in what a player sees on coming in. Every newcomer's view goes into the log: with all names in
+ * it, a crowd of n would write n² of them.
+ *
+ * @since 0.1.0
+ * @category limits
+ */
+export const namedPeople = 8
 
 /**
  * Why a player went to sleep: by its own wish, after a long silence, because its connection was lost, or because an
@@ -90,6 +104,16 @@ const Arrived = Schema.TaggedStruct("Arrived", {
 })
 /** What one player now sees: after it came into a room, or (`moved: false`) because the room around it changed. */
 const Saw = Schema.TaggedStruct("Saw", { player: Schema.String, view: RoomView, moved: Schema.Boolean })
+/** A room looks different from now on, for everybody in it. Who is there is not part of it. */
+const Changed = Schema.TaggedStruct("Changed", { room: Schema.String, view: RoomView })
+/** One player has done a step of the thread, or found a secret. */
+const Reached = Schema.TaggedStruct("Reached", {
+  player: Schema.String,
+  step: Schema.String,
+  text: Schema.optional(Schema.String),
+  /** What to do next. */
+  hint: Schema.optional(Schema.String)
+})
 const Said = Schema.TaggedStruct("Said", { ...InRoom, text: Schema.String })
 const Emoted = Schema.TaggedStruct("Emoted", { ...InRoom, text: Schema.String })
 /** Published twice: to the one who hears it, and to the one who spoke. */
@@ -135,6 +159,8 @@ export const WorldEvent = Schema.Union(
   Departed,
   Arrived,
   Saw,
+  Changed,
+  Reached,
   Said,
   Emoted,
   Whispered,
@@ -183,6 +209,7 @@ export const playerTopic = (player: string): string => `player.${player}`
 export const topicOf = (event: WorldEvent): string => {
   switch (event._tag) {
     case "Saw":
+    case "Reached":
       return playerTopic(event.player)
     case "Whispered":
       return playerTopic(event.reader)

@@ -156,7 +156,9 @@ export const event = (happened: WorldEvent, reader: string): Line | undefined =>
     case "Slept":
       switch (happened.reason) {
         case "left":
-          return own ? { tone: "notice", text: "You lie down and fall asleep. Come back whenever you like.", own } : move(`${name} lies down and falls asleep.`)
+          return own
+            ? { tone: "notice", text: "You lie down and fall asleep. Come back whenever you like.", own }
+            : move(`${name} lies down and falls asleep.`)
         case "idle":
           return own
             ? { tone: "notice", text: "You have been quiet for so long that you fell asleep.", own }

@@ -179,7 +179,11 @@ interface Table {
 const keysOf = (object: object): Table => ({ has: (id) => Object.hasOwn(object, id) })
 
 /** The records of one kind of all files: an id is defined once. */
-const gather = <K extends "rooms" | "things" | "characters">(parsed: Parsed, kind: K, findings: Findings): WorldData[K] => {
+const gather = <K extends "rooms" | "things" | "characters">(
+  parsed: Parsed,
+  kind: K,
+  findings: Findings
+): WorldData[K] => {
   const all: Record<string, WorldData[K][string]> = {}
   for (const { file, source } of parsed) {
     for (const [id, value] of Object.entries(file[kind])) {

@@ -21,14 +21,32 @@ import { clean, fold } from "./Words.js"
  */
 export const rule = "2 to 16 letters of one alphabet; a hyphen or an apostrophe inside is fine"
 
-const scripts = ["Latin", "Cyrillic", "Greek", "Armenian", "Georgian", "Hebrew", "Arabic", "Devanagari", "Bengali", "Tamil"]
+const scripts = [
+  "Latin",
+  "Cyrillic",
+  "Greek",
+  "Armenian",
+  "Georgian",
+  "Hebrew",
+  "Arabic",
+  "Devanagari",
+  "Bengali",
+  "Tamil"
+]
   .map((script) => `\\p{Script=${script}}`)
 
 // Scripts that are written together count as one; a script without a line of its own has to be the only one.
-const alphabets = [...scripts, "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}", "\\p{Script=Hangul}\\p{Script=Han}"]
+const alphabets = [
+  ...scripts,
+  "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}",
+  "\\p{Script=Hangul}\\p{Script=Han}"
+]
   .map((alphabet) => new RegExp(`^[${alphabet}\\p{Script=Common}\\p{Script=Inherited}]+$`, "u"))
 
-const other = new RegExp(`^[^${scripts.join("")}\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}]+$`, "u")
+const other = new RegExp(
+  `^[^${scripts.join("")}\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}]+$`,
+  "u"
+)
 
 /**
  * Whether a text can be a name; who has it is another question.

@@ -7,7 +7,8 @@
 const picture = "(?!\\p{Cn})\\p{Extended_Pictographic}"
 
 const joined = "[" + ["Arabic", "Bengali", "Devanagari", "Kannada", "Malayalam", "Sinhala", "Tamil", "Telugu"]
-  .map((script) => `\\p{Script=${script}}`).join("") + "]"
+  .map((script) => `\\p{Script=${script}}`).join("") +
+  "]"
 
 // Controls, bidirectional overrides and invisible format characters: they could repaint a terminal or another's log. Kept
 // is what holds one sign together: the joiners inside of an emoji, the tags of a flag, and the joiners with which Arabic

@@ -1,5 +1,5 @@
-// Every ```ts block of the README and of docs/ is typechecked and run as a module of its own, as a reader would run it:
-// against the built packages, in a fresh process. A block marked ```ts no-run is typechecked only.
+// Every ```ts block of the READMEs and of docs/ is typechecked and run as a module of its own, as a reader would run it:
+// against the built packages, in a fresh process, with every strict flag of the compiler. A block marked ```ts no-run is typechecked only.
 import { beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { execFile } from "node:child_process"
@@ -25,7 +25,19 @@ const exec = (file, args, options) =>
 
 const documents = [
   "README.md",
-  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)
+  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`),
+  ...readdirSync(join(root, "packages")).map((name) => `packages/${name}/README.md`)
+]
+
+/** The compilers and ways of resolving that users have; the first one's output is what runs. */
+const compilers = [
+  { name: "TypeScript 6, nodenext", typescript: "typescript", flags: [] },
+  {
+    name: "TypeScript 6, bundler",
+    typescript: "typescript",
+    flags: ["--module", "esnext", "--moduleResolution", "bundler", "--noEmit"]
+  },
+  { name: "TypeScript 5.9, nodenext", typescript: "typescript-5", flags: ["--noEmit"] }
 ]
 
 const examples = documents.flatMap((document) => {
@@ -55,6 +67,7 @@ describe("examples", () => {
           declaration: false,
           declarationMap: false,
           noUnusedLocals: false,
+          noUncheckedIndexedAccess: true,
           outDir: "dist",
           rootDir: "."
         }
@@ -62,7 +75,15 @@ describe("examples", () => {
     )
   })
 
-  it.effect("typecheck", () => exec(join(root, "node_modules", ".bin", "tsc"), ["-p", out], { cwd: root }))
+  for (const { flags, name, typescript } of compilers) {
+    it.effect(
+      `typecheck with ${name}`,
+      () =>
+        exec(process.execPath, [join(root, "node_modules", typescript, "bin", "tsc"), "-p", out, ...flags], {
+          cwd: root
+        })
+    )
+  }
 
   for (const { file, name } of examples.filter((example) => example.run)) {
     it.effect(name, () => exec(process.execPath, [join(out, "dist", `${file}.js`)], { cwd: out, timeout: 30_000 }))

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -124,7 +125,7 @@ export interface Subscription<out A> {
    * Everything that is queued, `max` items at most, in the order of ids; waits until there is something. May be called
    * by several fibers at once: each item goes to one of them. The array belongs to the caller.
    */
-  readonly takeBatch: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, SubscriptionClosed>
+  readonly takeBatch: (max?: number) => Effect.Effect<NonEmptyReadonlyArray<Envelope<A> | Gap>, SubscriptionClosed>
   /** The same, without waiting: empty when there is nothing. */
   readonly poll: (max?: number) => Effect.Effect<ReadonlyArray<Envelope<A> | Gap>, SubscriptionClosed>
   /** `takeBatch`, until the subscription is closed. Fails when it was `cut-off`, by `overflow`, or `failed`. */

@@ -1,3 +1,4 @@
+import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
 import * as Chunk from "effect/Chunk"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -180,13 +181,13 @@ export class Mailbox<A> implements Subscription<A> {
   }
 
   /** Takes without waiting. Undefined when there is nothing. */
-  take(max: number): Array<Item<A>> | undefined {
+  take(max: number): NonEmptyArray<Item<A>> | undefined {
     const room = max >= 1 ? Math.floor(max) : 1
     if (this.backlog.length > 0) {
       const taken = this.backlog.length <= room ? this.backlog : this.backlog.slice(0, room)
       this.backlog = taken === this.backlog ? [] : this.backlog.slice(room)
       this.delivered += countEvents(taken)
-      return taken
+      return taken as NonEmptyArray<Item<A>>
     }
     const length = this.items.length - this.head
     if (length === 0 && this.lostCount === 0) return undefined
@@ -215,13 +216,13 @@ export class Mailbox<A> implements Subscription<A> {
       this.host.full--
     }
     if (this.waiting.length > 0) this.host.onRoom(this)
-    return taken
+    return taken as NonEmptyArray<Item<A>>
   }
 
   private attempt(
     max: number,
     fiber: Fiber.RuntimeFiber<unknown, unknown>
-  ): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> | undefined {
+  ): Effect.Effect<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed> | undefined {
     const taken = this.take(max)
     if (taken !== undefined) {
       if (this.onTake !== undefined) this.onTake(taken)
@@ -233,8 +234,8 @@ export class Mailbox<A> implements Subscription<A> {
 
   readonly takeBatch = (
     max: number = Number.POSITIVE_INFINITY
-  ): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> =>
-    Effect.withFiberRuntime<ReadonlyArray<Item<A>>, SubscriptionClosed>((fiber) =>
+  ): Effect.Effect<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed> =>
+    Effect.withFiberRuntime<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed>((fiber) =>
       this.attempt(max, fiber) ?? (
         this.history === undefined
           ? this.park(max)
@@ -270,8 +271,8 @@ export class Mailbox<A> implements Subscription<A> {
     }))
   }
 
-  private park(max: number): Effect.Effect<ReadonlyArray<Item<A>>, SubscriptionClosed> {
-    return Effect.async<ReadonlyArray<Item<A>>, SubscriptionClosed>((resume) => {
+  private park(max: number): Effect.Effect<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed> {
+    return Effect.async<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed>((resume) => {
       if (this.ready || this.closed !== undefined) {
         resume(this.takeBatch(max))
         return

@@ -4,6 +4,7 @@
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 
@@ -90,6 +91,9 @@ const test = () => {
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${report}`,
+    // By itself vitest leaves one core idle, and of two it then uses one.
+    `--maxWorkers=${availableParallelism()}`,
+    "--minWorkers=1",
     ...args
   ])
   if (existsSync(report)) {

@@ -1,11 +1,7 @@
 /**
  * The life of a service in phases, and its end within one time limit.
  *
-<<<<<<< HEAD
  * `accepting → (unready) → draining → stopping-sources → stopping-workers → releasing → done`
-=======
- * `accepting → draining → stopping-sources → stopping-workers → releasing → done`
->>>>>>> 8392066 (Call phases, live fibers and durations of the shutdown report by the field's words)
  *
  * | phase | what happens |
  * | --- | --- |

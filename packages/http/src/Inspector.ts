@@ -8,13 +8,11 @@
  * | `/fibers` | the tree of fibers, the lately ended ones, counts |
  * | `/fibers.txt` | the dump, as text |
  * | `/cleanups` | the last outcomes, the counts, and what was abandoned and lives |
- * | `/{section}` | what was registered for it: `sessions`, `bus`, `tickers`, `audits`, or a name of your own |
+ * | `/{section}` | what was registered for it: `sessions`, `bus`, `tickers`, `audits`, `acts`, or a name of your own |
  * | `/feed` | `snapshot` at once and then at an interval; `fiber`, `crash`, `cleanup` and `phase` as they happen |
  *
- * **Who may look.** It is not there unless you mount it. With a token, only requests that carry it
- * (`Authorization: Bearer …`, or `?token=…` for an `EventSource`, which cannot set a header). Without one, only peers on
- * the loopback interface that name it as their host too, and come through no proxy: that keeps out the network, pages
- * that rebind their name to this machine, and the world behind a reverse proxy.
+ * **Who may look.** It is not there unless you mount it, and then only for who has a token of the `OperatorGuard`
+ * (`Authorization: Bearer …`, or `?token=…` for an `EventSource`, which cannot set a header).
  *
  * **Limits.** It reads, and changes nothing. A source that takes more than a second, or fails, is left out and says so.
  * Lists end at 1000 items, texts at 2000 characters. Fibers of kind `request` are not in the feed unless asked for with
@@ -22,7 +20,6 @@
  *
  * @since 0.1.0
  */
-import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -35,7 +32,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -43,6 +39,7 @@ import * as HttpErrors from "./HttpErrors.js"
 import { toJson } from "./internal/json.js"
 import type { Registry } from "./internal/registry.js"
 import { bounded, unsafeMake } from "./internal/registry.js"
+import * as OperatorGuard from "./OperatorGuard.js"
 import * as Sse from "./Sse.js"
 import { SseHub } from "./SseHub.js"
 
@@ -90,8 +87,6 @@ export const register = <R>(
 export interface Options {
   /** Default `/inspector`. */
   readonly prefix?: `/${string}` | undefined
-  /** At least 16 characters. Without it, only the loopback interface. */
-  readonly token?: Redacted.Redacted | undefined
   /** Between two snapshots of the feed. Default 2 seconds. */
   readonly interval?: Duration.DurationInput | undefined
   /** Feeds that may be open at once. Default 8, 429 beyond. */
@@ -129,9 +124,10 @@ export const snapshot: Effect.Effect<Readonly<Record<string, unknown>>> = Effect
  * @since 0.1.0
  * @category routes
  */
-export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.HttpError> => {
+export const routes = (
+  options: Options = {}
+): HttpRouter.HttpRouter<HttpErrors.HttpError, OperatorGuard.OperatorGuard> => {
   const prefix = options.prefix ?? defaults.prefix
-  const guarded = guard(options.token)
   let feeds = 0
   const place = Effect.acquireRelease(
     Effect.suspend(() => {
@@ -149,21 +145,21 @@ export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.
       })
   )
   return HttpRouter.empty.pipe(
-    HttpRouter.get(prefix, guarded(Effect.map(snapshot, answer))),
-    HttpRouter.get(`${prefix}/fibers`, guarded(Effect.map(fibers, answer))),
+    HttpRouter.get(prefix, OperatorGuard.protect(Effect.map(snapshot, answer))),
+    HttpRouter.get(`${prefix}/fibers`, OperatorGuard.protect(Effect.map(fibers, answer))),
     HttpRouter.get(
       `${prefix}/fibers.txt`,
-      guarded(
+      OperatorGuard.protect(
         Effect.map(
           Effect.flatMap(FiberRegistry.FiberRegistry, (registry) => registry.dump),
           (dump) => HttpServerResponse.text(dump, { headers: uncached })
         )
       )
     ),
-    HttpRouter.get(`${prefix}/cleanups`, guarded(Effect.map(cleanups, answer))),
+    HttpRouter.get(`${prefix}/cleanups`, OperatorGuard.protect(Effect.map(cleanups, answer))),
     HttpRouter.get(
       `${prefix}/feed`,
-      guarded(Effect.gen(function*() {
+      OperatorGuard.protect(Effect.gen(function*() {
         yield* place
         const request = yield* HttpServerRequest.HttpServerRequest
         // Not every platform runs the stream of a response in the context of its handler.
@@ -178,7 +174,7 @@ export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.
     ),
     HttpRouter.get(
       `${prefix}/:section`,
-      guarded(
+      OperatorGuard.protect(
         Effect.flatMap(
           HttpRouter.params,
           ({ section = "" }) =>
@@ -193,23 +189,6 @@ export const routes = (options: Options = {}): HttpRouter.HttpRouter<HttpErrors.
       )
     )
   )
-}
-
-/**
- * Lets a handler be reached with the token only, or, without a token, from this machine only.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const guard = (token?: Redacted.Redacted) => {
-  if (token !== undefined && Redacted.value(token).length < 16) {
-    throw new TypeError("an inspector's token needs at least 16 characters")
-  }
-  return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E | HttpErrors.HttpError, R> =>
-    Effect.flatMap(
-      HttpServerRequest.HttpServerRequest,
-      (request) => Effect.zipRight(token === undefined ? local(request) : bearer(request, token), app)
-    )
 }
 
 const uncached = { "cache-control": "no-store" }
@@ -262,6 +241,10 @@ const sections = Effect.gen(function*() {
   const audit = yield* Effect.serviceOption(Audit)
   if (Option.isSome(audit)) {
     sources.push({ section: "audits", name: "last", look: audit.value.last })
+  }
+  const guard = yield* Effect.serviceOption(OperatorGuard.OperatorGuard)
+  if (Option.isSome(guard)) {
+    sources.push({ section: "acts", name: "operator", look: guard.value.acts })
   }
   const looked = yield* Effect.forEach(
     sources,
@@ -327,43 +310,3 @@ const feed = (interval: Duration.Duration, requests: boolean): Stream.Stream<Uin
       Stream.map(({ data, event }) => Sse.encodeBytes({ event, data: JSON.stringify(toJson(data)) ?? "null" }))
     )
   }))
-
-const bearer = (
-  request: HttpServerRequest.HttpServerRequest,
-  token: Redacted.Redacted
-): Effect.Effect<void, HttpErrors.HttpError> => {
-  const header = /^bearer +(\S+)$/i.exec(request.headers["authorization"] ?? "")
-  const given = header?.[1] ?? new URL(request.url, "http://host").searchParams.get("token") ?? ""
-  return Effect.flatMap(same(given, Redacted.value(token)), (is) =>
-    is
-      ? Effect.void
-      : HttpErrors.make("Unauthorized", "the inspector needs its token", {
-        field: "authorization",
-        expected: "Bearer and the token"
-      }, { headers: { "www-authenticate": "Bearer" } }))
-}
-
-/** Takes as long for a near miss as for any other: digests are compared, in full, whatever the texts' lengths. */
-const same = (a: string, b: string): Effect.Effect<boolean> =>
-  Effect.promise(async () => {
-    const [left, right] = await Promise.all(
-      [a, b].map(async (text) => new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))))
-    )
-    let difference = 0
-    for (let i = 0; i < left.length; i++) {
-      difference |= left[i] ^ right[i]
-    }
-    return difference === 0
-  })
-
-const local = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<void, HttpErrors.HttpError> => {
-  const peer = Option.getOrElse(request.remoteAddress, () => "")
-  const host = (request.headers["host"] ?? "").replace(/:\d+$/, "").toLowerCase()
-  const proxied = ["forwarded", "via", "x-forwarded-for", "x-real-ip"].some((name) =>
-    request.headers[name] !== undefined
-  )
-  return /^(127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/.test(peer) &&
-      /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(host) && !proxied
-    ? Effect.void
-    : HttpErrors.make("Forbidden", "the inspector answers to this machine only, unless it is given a token")
-}

@@ -162,7 +162,7 @@ export const render: Effect.Effect<string> = Effect.flatMap(families, (families)
 
 /**
  * `GET /metrics`. Its numbers are nobody's secret, but nobody's business either: serve it where only the scraper comes,
- * or wrap it with `Inspector.guard`.
+ * or wrap it with `OperatorGuard.protect`.
  *
  * @since 0.1.0
  * @category routes

@@ -1,11 +1,11 @@
-// The one entry of the repository: `npm start`, `npm test`, `npm run check | bench | play`.
+// The one entry of the repository: `npm start`, `npm test`, `npm run check | bench | pack | play`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
-import { dirname, join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -125,6 +125,19 @@ const bench = async () => {
   step(`bench ${name}`, process.execPath, ["--expose-gc", join(folder, `${name}.js`), ...args])
 }
 
+/** Puts a tarball of each package into a folder, for `npm install`. */
+const pack = () => {
+  const folder = resolve(args[0] ?? join(root, "tarballs"))
+  mkdirSync(folder, { recursive: true })
+  for (const name of readdirSync(join(root, "packages"))) {
+    const argv = ["--yes", manifest.packageManager, "pack", "--pack-destination", folder]
+    step(`pack ${name}`, "npx", argv, { cwd: join(root, "packages", name), stdio: ["ignore", 2, 2] })
+  }
+  for (const name of readdirSync(folder).filter((file) => file.endsWith(".tgz"))) {
+    process.stdout.write(`${join(folder, name)}\n`)
+  }
+}
+
 checkNode()
 switch (task) {
   case "start": {
@@ -158,6 +171,12 @@ switch (task) {
     await bench()
     break
   }
+  case "pack": {
+    install()
+    build(...readdirSync(join(root, "packages")).map((name) => `packages/${name}/tsconfig.src.json`))
+    pack()
+    break
+  }
   default:
-    stop(`expected one of start, play, test, check, bench; got ${task}`)
+    stop(`expected one of start, play, test, check, bench, pack; got ${task}`)
 }

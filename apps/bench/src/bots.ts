@@ -15,15 +15,40 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 
-const { values } = parseArgs({
-  options: {
-    players: { type: "string", default: "60" },
-    seconds: { type: "string", default: "12" },
-    every: { type: "string", default: "4" },
-    spread: { type: "string", default: "6" },
-    url: { type: "string" }
+const usage = `Simulated players against a real server.
+
+Usage: npm run bench bots -- [flags]
+
+  --players NUMBER  how many (60)
+  --seconds NUMBER  how long is measured (12)
+  --every SECONDS   between two commands of one player, on average (4)
+  --spread SECONDS  in which they walk away from where all come ashore, before anything is measured (6)
+  --url URL         a server that runs already; without it one is started and stopped
+  --help            this text
+`
+
+const flags = () => {
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    process.stderr.write(`bots: ${(error as Error).message}\n\n${usage}`)
+    process.exit(2)
   }
-})
+}
+
+const options = {
+  players: { type: "string", default: "60" },
+  seconds: { type: "string", default: "12" },
+  every: { type: "string", default: "4" },
+  spread: { type: "string", default: "6" },
+  url: { type: "string" },
+  help: { type: "boolean", default: false }
+} as const
+const values = flags()
+if (values.help) {
+  process.stdout.write(usage)
+  process.exit(0)
+}
 const players = Number(values.players)
 const seconds = Number(values.seconds)
 /** Seconds in which the players, who all come ashore at one place, spread over the island before anything is measured. */
@@ -48,6 +73,8 @@ const started = async (): Promise<Server> => {
     "--join-rate",
     "10000",
     "--max-players",
+    "10000",
+    "--per-address",
     "10000",
     "--linger",
     "1",

@@ -159,16 +159,25 @@ const alert = (title, code, rest) =>
   )
 
 let alerted = ""
-const alerts = ({ at, cleanups, leaks }) => {
+const alerts = ({ at, cleanups, crashes, leaks, unwritable }) => {
   const left = new Set(cleanups.left.map(({ label }) => label))
   const given = cleanups.recent.filter((one) =>
     (one.outcome === "Abandoned" || one.outcome === "Failed") && !left.has(one.label) && at - one.at < 10 * 60_000
   )
-  const key = JSON.stringify([leaks, cleanups.left, given].map((all) => all.map((one) => one.id ?? one.key)))
+  const key = JSON.stringify([
+    unwritable,
+    ...[leaks, cleanups.left, crashes, given].map((all) => all.map((one) => one.id ?? one.key))
+  ])
   if (key === alerted) return
   alerted = key
   const of = (owner) => owner === "" ? "of the process" : `of ${owner}`
   $("alerts").replaceChildren(
+    ...(unwritable === undefined
+      ? []
+      : [alert("Nothing can be written down", unwritable, "Until it can, nothing happens in the world.")]),
+    ...crashes.toReversed().slice(0, 5).map(({ action, label, owner, why }) =>
+      alert("Crashed", label, `${of(owner)}: ${why} (${action})`)
+    ),
     ...cleanups.left.map(({ budget, label, owner }) =>
       alert("Hanging finalizer", label, `${of(owner)}: its ${millis(budget)} are over, and it still runs.`)
     ),

@@ -31,8 +31,8 @@ export const layer = (settings: Settings) =>
     Layer.provide([Web.layer(settings), TimeAndWeather.layer, Characters.layer, Housekeeping.layer, WorldReload.layer]),
     Layer.provide([OperatorFeed.layer(settings), Players.layer(settings)]),
     // the world: one writer, the streams that show it, the clock that moves it
-    Layer.provide([Game.layer, Tokens.layer, WorldTicker.layer(settings)]),
-    Layer.provide([PlayerStreams.layer, CurrentWorldData.layer(settings.world)]),
+    Layer.provide([Game.layer(settings), Tokens.layer(settings), WorldTicker.layer(settings)]),
+    Layer.provide([PlayerStreams.layer(settings), CurrentWorldData.layer(settings.world)]),
     // everything that happens goes over the bus, and into its log first
     Layer.provide(WorldBus.layer)
   )

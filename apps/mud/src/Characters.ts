@@ -8,13 +8,14 @@
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
-import { Clock, Effect, Layer, Random, Schedule } from "effect"
+import { Effect, Layer, Random, Schedule } from "effect"
 import { type Character, phaseAt } from "./data/WorldData.js"
 import { decideCharacter } from "./domain/Decide.js"
 import { fold } from "./domain/Words.js"
 import { characterRoom, knownExits } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
 import { Game } from "./Game.js"
+import * as Monotonic from "./Monotonic.js"
 import { WorldBus } from "./WorldBus.js"
 
 /** A player is greeted once in this time by the same character. */
@@ -37,7 +38,7 @@ const behaviour = (id: string) =>
     const game = yield* Game
     const bus = yield* WorldBus
     const greeted = new Map<string, number>()
-    let answered = 0
+    let answered = -Infinity
 
     const act = (command: Parameters<typeof decideCharacter>[3]) =>
       game.publish((data, world) => decideCharacter(data, world, id, command))
@@ -54,8 +55,8 @@ const behaviour = (id: string) =>
 
     const meet = (self: Character, player: { readonly id: string; readonly name: string }) =>
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
-        if (self.greets.length === 0 || now - (greeted.get(player.id) ?? -greetEvery) < greetEvery) return
+        const now = yield* Monotonic.now
+        if (self.greets.length === 0 || now - (greeted.get(player.id) ?? -Infinity) < greetEvery) return
         greeted.delete(player.id)
         greeted.set(player.id, now)
         if (greeted.size > 500) greeted.delete(greeted.keys().next().value!)
@@ -64,7 +65,7 @@ const behaviour = (id: string) =>
 
     const hear = (self: Character, text: string) =>
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* Monotonic.now
         const answer = self.answers.find(({ to }) => to.some((word) => hears(text, word)))
         if (answer === undefined || now - answered < answerEvery) return
         answered = now

@@ -22,7 +22,22 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import type { Envelope } from "@holdfast/core/Envelope"
 import * as EventLog from "@holdfast/core/EventLog"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { Context, Deferred, Effect, Either, Exit, FiberId, Layer, Option, Queue, Ref, Schema } from "effect"
+import { BusClosed } from "@holdfast/core/Publishing"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Either,
+  Exit,
+  FiberId,
+  Layer,
+  Option,
+  ParseResult,
+  Queue,
+  Ref,
+  Schema
+} from "effect"
 import { CurrentWorldData } from "./data/CurrentWorldData.js"
 import type { WorldData } from "./data/WorldData.js"
 import type * as Consequence from "./domain/Consequence.js"
@@ -31,6 +46,9 @@ import type { Reply } from "./domain/Reply.js"
 import * as World from "./domain/World.js"
 import { WorldEvent } from "./domain/WorldEvent.js"
 import { PlayerStreams } from "./PlayerStreams.js"
+import type { Settings } from "./Settings.js"
+import * as Storage from "./Storage.js"
+import * as Storm from "./Storm.js"
 import { WorldBus } from "./WorldBus.js"
 
 /**
@@ -98,6 +116,8 @@ export class Game extends Context.Tag("@holdfast/mud/Game")<Game, {
    * otherwise miss the turn.
    */
   readonly windows: (player: string) => Effect.Effect<ReadonlyArray<World.Window>>
+  /** Fails, with why, while what happens cannot be written down. */
+  readonly writable: Effect.Effect<void, string>
   readonly stats: Effect.Effect<{ readonly waiting: number; readonly batches: number; readonly transactions: number }>
 }>() {}
 
@@ -114,30 +134,66 @@ interface Decided extends Waiting, Consequence.Decision {
   readonly from: number
 }
 
-const unavailable = new Unavailable({
+const closing = new Unavailable({
   message: "The world is going to sleep. Try again in a moment.",
   expected: "a world that is awake"
 })
+
+const unwritable = new Unavailable({
+  message: "The world cannot write down what happens, so nothing happens. It goes on by itself as soon as it can.",
+  expected: "a disk with room on it"
+})
+
+/**
+ * What was stored of the world cannot be read.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UnreadableState extends Schema.TaggedError<UnreadableState>()("UnreadableState", {
+  path: Schema.String,
+  /** What cannot be read: the snapshot and its key, or an event and its id. */
+  what: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `${this.what} in ${this.path} cannot be read: ${this.reason}. ` +
+      "It was written by another release, or by hand. Start the release that wrote it, put a copy of the file back, " +
+      "or begin anew with another --data"
+  }
+}
 
 const decodeSnapshot = Schema.decode(Schema.parseJson(World.Snapshot))
 const encodeSnapshot = Schema.encode(Schema.parseJson(World.Snapshot))
 const decodeEvent = Schema.decode(Schema.parseJson(WorldEvent))
 
+const unreadable = (path: string, what: string) => ({ issue }: ParseResult.ParseError) => {
+  const [first] = ParseResult.ArrayFormatter.formatIssueSync(issue)
+  const at = first.path.length === 0 ? "" : `${first.path.map(String).join(".")}: `
+  return new UnreadableState({ path, what, reason: `${at}${first.message}`.slice(0, 300) })
+}
+
 /** The last snapshot, and what the log holds after it. */
-const restore = (data: WorldData) =>
+const restore = (data: WorldData, path: string) =>
   Effect.gen(function*() {
     const store = yield* KeyValueStore.KeyValueStore
     const log = yield* EventLog.Store
     const saved = yield* store.get("world")
     let world = Option.isNone(saved)
       ? World.initial(data)
-      : World.fromSnapshot(yield* decodeSnapshot(saved.value))
+      : World.fromSnapshot(
+        yield* Effect.mapError(decodeSnapshot(saved.value), unreadable(path, "the snapshot (key \"world\")"))
+      )
     const from = world.lastId
     while (true) {
       const rows = yield* log.read({ after: world.lastId, limit: 1_000 })
       if (rows.length === 0) break
       for (const { at, id, payload } of rows) {
-        world = World.evolve(world, { id, at, event: yield* decodeEvent(payload) })
+        world = World.evolve(world, {
+          id,
+          at,
+          event: yield* Effect.mapError(decodeEvent(payload), unreadable(path, `event ${id} of the log`))
+        })
       }
     }
     yield* Effect.logInfo("The world is restored").pipe(
@@ -146,128 +202,188 @@ const restore = (data: WorldData) =>
     return world
   }).pipe(Effect.withSpan("Game.restore"))
 
-const make = Effect.gen(function*() {
-  const bus = yield* WorldBus
-  const streams = yield* PlayerStreams
-  const store = yield* KeyValueStore.KeyValueStore
-  const { initial } = yield* CurrentWorldData
-  const state = yield* Ref.make({ data: initial, world: yield* restore(initial) })
-  const queue = yield* Queue.bounded<Waiting>(capacity)
-  let saved = (yield* state).world.lastId
-  let ahead = (yield* state).world
-  let closed = false
-  let batches = 0
-  let transactions = 0
+const isBusClosed = Schema.is(BusClosed)
 
-  const save = Effect.gen(function*() {
-    const { world } = yield* state
-    if (world.lastId === saved) return
-    yield* store.set("world", yield* encodeSnapshot(World.toSnapshot(world)))
-    saved = world.lastId
-  }).pipe(Effect.withSpan("Game.save"))
+/** What is decided in one batch, on the state that the batch before it left. */
+interface Batch {
+  readonly before: World.World
+  readonly data: WorldData
+  readonly world: World.World
+  readonly decided: ReadonlyArray<Decided>
+  readonly events: ReadonlyArray<WorldEvent>
+  /** Who moves, wakes or falls asleep. */
+  readonly travellers: ReadonlySet<string>
+}
 
-  /** Decides all that waits, one on the state that the other left, and publishes it as one. */
-  const settle = (waiting: Iterable<Waiting>) =>
-    Effect.gen(function*() {
-      const before = yield* state
-      let { data, world } = before
-      const decided: Array<Decided> = []
-      const events: Array<WorldEvent> = []
-      for (const one of waiting) {
-        const { data: shape = data } = one
-        const state = world
-        const result = yield* Effect.exit(Effect.sync(() => one.decide(shape, state)))
-        if (Exit.isFailure(result)) yield* Deferred.failCause(one.done, result.cause)
-        else if (Either.isLeft(result.value)) yield* Deferred.fail(one.done, result.value.left)
-        else {
-          data = shape
-          decided.push({ ...one, ...result.value.right, data, from: events.length })
-          for (const event of result.value.right.events) {
-            events.push(event)
-            world = World.evolve(world, { id: world.lastId + 1, at: 0, event })
-          }
+/** Decides all that waits, one on the state that the other left. Who is refused is told at once. */
+const decideAll = (state: State, waiting: Iterable<Waiting>): Effect.Effect<Batch> =>
+  Effect.gen(function*() {
+    let { data, world } = state
+    const decided: Array<Decided> = []
+    const events: Array<WorldEvent> = []
+    for (const one of waiting) {
+      const { data: shape = data } = one
+      const now = world
+      const result = yield* Effect.exit(Effect.sync(() => one.decide(shape, now)))
+      if (Exit.isFailure(result)) yield* Deferred.failCause(one.done, result.cause)
+      else if (Either.isLeft(result.value)) yield* Deferred.fail(one.done, result.value.left)
+      else {
+        data = shape
+        decided.push({ ...one, ...result.value.right, data, from: events.length })
+        for (const event of result.value.right.events) {
+          events.push(event)
+          world = World.evolve(world, { id: world.lastId + 1, at: 0, event })
         }
       }
-      // Streams turn to the rooms where their players will be before the events are out: nothing is shown too late.
-      const travellers = new Set(events.flatMap((event) => "actor" in event ? [event.actor.id] : []))
-      ahead = world
-      for (const player of travellers) {
-        for (const window of World.windowChanges(before.world, world, player)) yield* streams.turn(player, window)
-      }
-      const published = events.length === 0 ? Exit.succeed([]) : yield* Effect.exit(bus.publishAll(events))
-      if (Exit.isFailure(published)) {
-        ahead = before.world
-        yield* Effect.forEach(travellers, streams.reset, { discard: true })
-        yield* Effect.logWarning("Nothing can be published", published.cause)
-        yield* Effect.forEach(decided, ({ done }) => Deferred.fail(done, unavailable), { discard: true })
-        return
-      }
-      // Folded once more: the state takes the ids and instants that the log gave.
-      let after = before.world
-      const answers = decided.map(({ data: shape, done, events: { length }, from, reply }) => {
-        const facts = published.value.slice(from, from + length)
-        after = facts.reduce(World.evolve, after)
-        return Deferred.succeed(done, { reply, facts, data: shape, world: after })
-      })
-      ahead = after
-      yield* Ref.set(state, { data, world: after })
-      // Only now: who is answered looks at the state next.
-      yield* Effect.all(answers, { discard: true })
-      batches += 1
-      transactions += decided.length
-      if (after.lastId - saved >= snapshotEvery) {
-        yield* save.pipe(Effect.catchAllCause((cause) => Effect.logWarning("The world could not be saved", cause)))
-      }
+    }
+    const travellers = new Set(events.flatMap((event) => "actor" in event ? [event.actor.id] : []))
+    return { before: state.world, data, world, decided, events, travellers }
+  })
+
+interface State {
+  readonly data: WorldData
+  readonly world: World.World
+}
+
+/** Whether what happens can be written down, and a line for each time that this changes, however many commands fail. */
+const makeWriting = () => {
+  const storm = Storm.make("1 minute")
+  let broken: string | undefined
+  return {
+    check: Effect.suspend(() => broken === undefined ? Effect.void : Effect.fail(broken)),
+    failed: (cause: Cause.Cause<unknown>, commands: number) =>
+      Effect.suspend(() => {
+        const reason = Option.getOrUndefined(Cause.failureOption(cause))
+        broken = reason instanceof Error ? reason.message : Cause.pretty(cause).split("\n", 1)[0]
+        return storm.say((count) =>
+          Effect.logError(
+            `What happens cannot be written down, and nothing happens until it can: ${broken}`
+          ).pipe(Effect.annotateLogs({ batches: count, commands }))
+        )
+      }),
+    worked: Effect.suspend(() => {
+      if (broken === undefined) return Effect.void
+      broken = undefined
+      return Effect.flatMap(
+        storm.over,
+        (batches) => Effect.logInfo("What happens can be written down again").pipe(Effect.annotateLogs({ batches }))
+      )
     })
+  }
+}
 
-  // A batch is published, folded and answered as one: an interrupt waits for that, and nobody waits after it.
-  const write = Effect.uninterruptibleMask((interruptible) =>
-    Effect.flatMap(interruptible(Queue.takeBetween(queue, 1, batch)), settle)
-  )
-  const refuseRest = Effect.suspend(() => {
-    closed = true
-    return Effect.flatMap(
-      Queue.takeAll(queue),
-      Effect.forEach(({ done }) => Deferred.fail(done, unavailable), { discard: true })
+const make = (settings: Pick<Settings, "data">) =>
+  Effect.gen(function*() {
+    const bus = yield* WorldBus
+    const streams = yield* PlayerStreams
+    const store = yield* KeyValueStore.KeyValueStore
+    const { initial } = yield* CurrentWorldData
+    const state = yield* Ref.make<State>({ data: initial, world: yield* restore(initial, Storage.fileOf(settings)) })
+    const queue = yield* Queue.bounded<Waiting>(capacity)
+    const writing = makeWriting()
+    let saved = (yield* state).world.lastId
+    let ahead = (yield* state).world
+    let closed = false
+    let batches = 0
+    let transactions = 0
+
+    const save = Effect.gen(function*() {
+      const { world } = yield* state
+      if (world.lastId === saved) return
+      yield* store.set("world", yield* encodeSnapshot(World.toSnapshot(world)))
+      saved = world.lastId
+    }).pipe(Effect.withSpan("Game.save"))
+
+    const refused = ({ before, decided, travellers }: Batch, cause: Cause.Cause<unknown>) =>
+      Effect.gen(function*() {
+        ahead = before
+        yield* Effect.forEach(travellers, streams.reset, { discard: true })
+        const gone = Option.exists(Cause.failureOption(cause), isBusClosed)
+        if (!gone) yield* writing.failed(cause, decided.length)
+        yield* Effect.forEach(decided, ({ done }) => Deferred.fail(done, gone ? closing : unwritable), {
+          discard: true
+        })
+      })
+
+    const settle = (waiting: Iterable<Waiting>) =>
+      Effect.gen(function*() {
+        const decision = yield* decideAll(yield* state, waiting)
+        const { before, data, decided, events, travellers, world } = decision
+        // Streams turn to the rooms where their players will be before the events are out: nothing is shown too late.
+        ahead = world
+        for (const player of travellers) {
+          for (const window of World.windowChanges(before, world, player)) yield* streams.turn(player, window)
+        }
+        const published = events.length === 0 ? Exit.succeed([]) : yield* Effect.exit(bus.publishAll(events))
+        if (Exit.isFailure(published)) return yield* refused(decision, published.cause)
+        if (events.length > 0) yield* writing.worked
+        // Folded once more: the state takes the ids and instants that the log gave.
+        let after = before
+        const answers = decided.map(({ data: shape, done, events: { length }, from, reply }) => {
+          const facts = published.value.slice(from, from + length)
+          after = facts.reduce(World.evolve, after)
+          return Deferred.succeed(done, { reply, facts, data: shape, world: after })
+        })
+        ahead = after
+        yield* Ref.set(state, { data, world: after })
+        // Only now: who is answered looks at the state next.
+        yield* Effect.all(answers, { discard: true })
+        batches += 1
+        transactions += decided.length
+        if (after.lastId - saved >= snapshotEvery) {
+          yield* save.pipe(Effect.catchAllCause((cause) => Effect.logWarning("The world could not be saved", cause)))
+        }
+      })
+
+    // A batch is published, folded and answered as one: an interrupt waits for that, and nobody waits after it.
+    const write = Effect.uninterruptibleMask((interruptible) =>
+      Effect.flatMap(interruptible(Queue.takeBetween(queue, 1, batch)), settle)
     )
-  })
-
-  yield* Cleanup.addFinalizer({ label: "save the world" }, () => save)
-  yield* FiberRegistry.forkScoped(Effect.ensuring(Effect.forever(write), refuseRest), {
-    name: "world-writer",
-    kind: "service"
-  })
-
-  const transact = <E>(decide: Transaction<E>, data?: WorldData): Effect.Effect<Outcome, E | Unavailable> =>
-    Effect.suspend(() => {
-      if (closed) return unavailable
-      const done = Deferred.unsafeMake<Outcome, E | Unavailable>(FiberId.none)
-      return Effect.zipRight(
-        Queue.offer(queue, {
-          decide,
-          done: done as Deferred.Deferred<Outcome, unknown>,
-          ...(data === undefined ? {} : { data })
-        }),
-        // The writer may have ended between the look and the offer.
-        Effect.suspend(() => closed ? Effect.zipRight(refuseRest, Deferred.await(done)) : Deferred.await(done))
+    const refuseRest = Effect.suspend(() => {
+      closed = true
+      return Effect.flatMap(
+        Queue.takeAll(queue),
+        Effect.forEach(({ done }) => Deferred.fail(done, closing), { discard: true })
       )
     })
 
-  const publish = (decide: (data: WorldData, world: World.World) => ReadonlyArray<WorldEvent>, data?: WorldData) =>
-    transact<never>((data, world) => Either.right({ events: decide(data, world), reply: { _tag: "Done" } }), data)
+    yield* Cleanup.addFinalizer({ label: "save the world" }, () => save)
+    yield* FiberRegistry.forkScoped(Effect.ensuring(Effect.forever(write), refuseRest), {
+      name: "world-writer",
+      kind: "service"
+    })
 
-  return Game.of({
-    transact: (decide) => transact(decide),
-    publish: (decide) => publish(decide),
-    reload: (data) => publish(Decide.reload, data),
-    now: Ref.get(state),
-    windows: (player) => Effect.sync(() => World.windowsOf(ahead, player)),
-    stats: Effect.map(Queue.size(queue), (waiting) => ({ waiting: Math.max(0, waiting), batches, transactions }))
+    const transact = <E>(decide: Transaction<E>, data?: WorldData): Effect.Effect<Outcome, E | Unavailable> =>
+      Effect.suspend(() => {
+        if (closed) return closing
+        const done = Deferred.unsafeMake<Outcome, E | Unavailable>(FiberId.none)
+        return Effect.zipRight(
+          Queue.offer(queue, {
+            decide,
+            done: done as Deferred.Deferred<Outcome, unknown>,
+            ...(data === undefined ? {} : { data })
+          }),
+          // The writer may have ended between the look and the offer.
+          Effect.suspend(() => closed ? Effect.zipRight(refuseRest, Deferred.await(done)) : Deferred.await(done))
+        )
+      })
+
+    const publish = (decide: (data: WorldData, world: World.World) => ReadonlyArray<WorldEvent>, data?: WorldData) =>
+      transact<never>((data, world) => Either.right({ events: decide(data, world), reply: { _tag: "Done" } }), data)
+
+    return Game.of({
+      transact: (decide) => transact(decide),
+      publish: (decide) => publish(decide),
+      reload: (data) => publish(Decide.reload, data),
+      now: Ref.get(state),
+      writable: writing.check,
+      windows: (player) => Effect.sync(() => World.windowsOf(ahead, player)),
+      stats: Effect.map(Queue.size(queue), (waiting) => ({ waiting: Math.max(0, waiting), batches, transactions }))
+    })
   })
-})
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer = Layer.scoped(Game, make)
+export const layer = (settings: Pick<Settings, "data">) => Layer.scoped(Game, make(settings))

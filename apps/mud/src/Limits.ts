@@ -1,11 +1,14 @@
 /**
  * Flood limits: a bucket of tokens for each key, filled at a steady rate.
  *
+ * Time is monotonic: setting the clock of the machine locks nobody out.
+ *
  * Buckets that are full again are forgotten, and there are never more than `capacity`: the oldest goes first.
  *
  * @since 0.1.0
  */
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
+import * as Monotonic from "./Monotonic.js"
 
 /**
  * @since 0.1.0
@@ -35,7 +38,7 @@ export const make = (options: {
   const interval = 1_000 / perSecond
   return {
     take: (key) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.map(Monotonic.now, (now) => {
         const full = Math.max(now, fullAt.get(key) ?? now) + interval
         const over = full - now - burst * interval
         if (over > 0.001) return Math.ceil(over)

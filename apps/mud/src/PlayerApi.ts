@@ -4,6 +4,9 @@
  * | request | body |
  * |---|---|
  * | `POST /api/join` | `{ name }` for somebody new, `{ token }` to come back |
+ * | `POST /api/leave` | `{}`: gives up the name for good |
+ * | `GET /api/door` | what anybody is told before joining |
+ * | `GET /api/map` | the rooms that the player has been in |
  * | `POST /api/command` | `{ line }`, as typed |
  * | `POST /api/move` | `{ direction }` |
  * | `POST /api/say` | `{ text }` |
@@ -20,11 +23,13 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import { Effect, Either, Option, Schema, type Scope } from "effect"
+import * as Address from "./Address.js"
 import * as Command from "./domain/Command.js"
 import { isRefusal, type Refusal } from "./domain/Refusal.js"
 import { Game, Unavailable } from "./Game.js"
 import { Players } from "./Players.js"
 import * as PlayerStreams from "./PlayerStreams.js"
+import type { Settings } from "./Settings.js"
 
 const Text = Schema.String.pipe(Schema.maxLength(2_000))
 const token = { token: Schema.optional(Schema.String) }
@@ -84,24 +89,42 @@ const route = <A extends { readonly token?: string | undefined }, I>(
 
 const noStore = { headers: { "cache-control": "no-store" } }
 
-const join = Effect.gen(function*() {
+const join = (settings: Pick<Settings, "proxies">) =>
+  Effect.gen(function*() {
+    const players = yield* Players
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const { name, operatorToken, token: again } = yield* HttpErrors.bodyJson(JoinBody)
+    if (again === undefined && name === undefined) {
+      return yield* HttpErrors.make("InvalidRequest", "name: is missing", {
+        field: "name",
+        expected: "a name for somebody new, or a token to come back"
+      })
+    }
+    const joined = again !== undefined
+      ? yield* players.rejoin(again, Address.of(request, settings.proxies))
+      : yield* players.join({
+        name: name!,
+        address: Address.of(request, settings.proxies),
+        ...(operatorToken === undefined ? {} : { operatorToken })
+      })
+    return HttpServerResponse.unsafeJson(joined, noStore)
+  })
+
+const answer = (body: object) => HttpServerResponse.unsafeJson(body, noStore)
+
+/** Who asks, by the token of the request. */
+const claimed = Effect.flatMap(Players, (players) => Effect.flatMap(tokenOf(), players.authorize))
+
+const leave = Effect.gen(function*() {
   const players = yield* Players
-  const request = yield* HttpServerRequest.HttpServerRequest
-  const { name, operatorToken, token: again } = yield* HttpErrors.bodyJson(JoinBody)
-  if (again === undefined && name === undefined) {
-    return yield* HttpErrors.make("InvalidRequest", "name: is missing", {
-      field: "name",
-      expected: "a name for somebody new, or a token to come back"
-    })
-  }
-  const joined = again !== undefined
-    ? yield* players.rejoin(again)
-    : yield* players.join({
-      name: name!,
-      address: Option.getOrElse(request.remoteAddress, () => "unknown"),
-      ...(operatorToken === undefined ? {} : { operatorToken })
-    })
-  return HttpServerResponse.unsafeJson(joined, noStore)
+  yield* HttpErrors.bodyJson(Schema.Struct({}))
+  yield* players.leaveForGood(yield* claimed)
+  return answer({ _tag: "Done" })
+})
+
+const map = Effect.gen(function*() {
+  const players = yield* Players
+  return answer(yield* players.mapOf(yield* claimed))
 })
 
 /**
@@ -110,28 +133,32 @@ const join = Effect.gen(function*() {
  * @since 0.1.0
  * @category routes
  */
-export const router = HttpRouter.empty.pipe(
-  HttpRouter.post("/api/join", join),
-  HttpRouter.post("/api/command", route(Schema.Struct({ line: Text, ...token }), ({ line }) => Command.parse(line))),
-  HttpRouter.post(
-    "/api/move",
-    route(
-      Schema.Struct({ direction: Text, ...token }),
-      ({ direction }) => Either.map(Command.parseDirection(direction), (to) => ({ _tag: "Go", direction: to }))
-    )
-  ),
-  HttpRouter.post(
-    "/api/say",
-    route(Schema.Struct({ text: Text, ...token }), ({ text }) => Either.right({ _tag: "Say", text }))
-  ),
-  HttpRouter.post(
-    "/api/look",
-    route(
-      Schema.Struct({ target: Schema.optional(Text), ...token }),
-      ({ target }) => Either.right({ _tag: "Look", ...(target === undefined ? {} : { target }) })
+export const router = (settings: Pick<Settings, "proxies">) =>
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/api/door", Effect.flatMap(Players, ({ door }) => Effect.map(door, answer))),
+    HttpRouter.post("/api/join", join(settings)),
+    HttpRouter.post("/api/leave", leave),
+    HttpRouter.get("/api/map", map),
+    HttpRouter.post("/api/command", route(Schema.Struct({ line: Text, ...token }), ({ line }) => Command.parse(line))),
+    HttpRouter.post(
+      "/api/move",
+      route(
+        Schema.Struct({ direction: Text, ...token }),
+        ({ direction }) => Either.map(Command.parseDirection(direction), (to) => ({ _tag: "Go", direction: to }))
+      )
+    ),
+    HttpRouter.post(
+      "/api/say",
+      route(Schema.Struct({ text: Text, ...token }), ({ text }) => Either.right({ _tag: "Say", text }))
+    ),
+    HttpRouter.post(
+      "/api/look",
+      route(
+        Schema.Struct({ target: Schema.optional(Text), ...token }),
+        ({ target }) => Either.right({ _tag: "Look", ...(target === undefined ? {} : { target }) })
+      )
     )
   )
-)
 
 /**
  * Adds `GET /events`: what a player may see, from where it left off. `faults` runs in the scope of each stream.
@@ -139,7 +166,7 @@ export const router = HttpRouter.empty.pipe(
  * @since 0.1.0
  * @category routes
  */
-export const events = (faults: Effect.Effect<void, never, Scope.Scope>) =>
+export const events = (settings: Pick<Settings, "proxies">, faults: Effect.Effect<void, never, Scope.Scope>) =>
   Effect.gen(function*() {
     const players = yield* Players
     const game = yield* Game
@@ -147,11 +174,13 @@ export const events = (faults: Effect.Effect<void, never, Scope.Scope>) =>
     return SseRoute.mount("/events", {
       hub,
       format: PlayerStreams.format,
+      address: (request) => Address.of(request, settings.proxies),
       authorize: ({ lastEventId }) =>
         Effect.gen(function*() {
           const claim = yield* Effect.flatMap(tokenOf(), players.authorize)
           yield* faults
-          yield* players.arrive(claim)
+          const request = yield* HttpServerRequest.HttpServerRequest
+          yield* players.arrive(claim, Address.of(request, settings.proxies))
           const { world } = yield* game.now
           const windows = yield* game.windows(claim.player)
           // Without an id to begin after, it begins now.

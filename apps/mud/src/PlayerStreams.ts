@@ -10,6 +10,7 @@ import * as SseHub from "@holdfast/http/SseHub"
 import { Context, Effect, Layer } from "effect"
 import type { Window } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
+import type { Settings } from "./Settings.js"
 import { WorldBus } from "./WorldBus.js"
 
 /**
@@ -34,35 +35,37 @@ export const format = SseFormat.make<WorldEvent>({
   encode: ({ at, event }) => ({ event: event._tag, data: JSON.stringify({ ...event, at }) })
 })
 
-const make = Effect.gen(function*() {
-  const bus = yield* WorldBus
-  const hub = yield* SseHub.make<WorldEvent>({
-    name: "players",
-    source: {
-      subscribe: Effect.map(
-        bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
-        // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
-        ({ takeBatch }) => ({
-          takeBatch: (max) => Effect.catchTag(takeBatch(max), "SubscriptionClosed", () => Effect.never)
-        })
-      ),
-      lastId: bus.lastId,
-      history: bus.log
-    },
-    retry: "1 second",
-    limits: { perPrincipal: 8, onPrincipalLimit: "replace" },
-    drain: { retry: "1 second", jitter: "1 second" }
+const make = ({ perAddress }: Pick<Settings, "perAddress">) =>
+  Effect.gen(function*() {
+    const bus = yield* WorldBus
+    const hub = yield* SseHub.make<WorldEvent>({
+      name: "players",
+      source: {
+        subscribe: Effect.map(
+          bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
+          // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
+          ({ takeBatch }) => ({
+            takeBatch: (max) => Effect.catchTag(takeBatch(max), "SubscriptionClosed", () => Effect.never)
+          })
+        ),
+        lastId: bus.lastId,
+        history: bus.log
+      },
+      retry: "1 second",
+      // Twice: a player may have a page open in two places.
+      limits: { perPrincipal: 8, onPrincipalLimit: "replace", perAddress: perAddress * 2 },
+      drain: { retry: "1 second", jitter: "1 second" }
+    })
+    return PlayerStreams.of({
+      hub,
+      turn: (player, { after, topic, upTo }) =>
+        upTo === undefined ? hub.follow(player, { topic, after }) : hub.unfollow(player, { topic, upTo }),
+      reset: (player) => hub.kick(player, "replaced")
+    })
   })
-  return PlayerStreams.of({
-    hub,
-    turn: (player, { after, topic, upTo }) =>
-      upTo === undefined ? hub.follow(player, { topic, after }) : hub.unfollow(player, { topic, upTo }),
-    reset: (player) => hub.kick(player, "replaced")
-  })
-})
 
 /**
  * @since 0.1.0
  * @category layers
  */
-export const layer = Layer.scoped(PlayerStreams, make)
+export const layer = (settings: Pick<Settings, "perAddress">) => Layer.scoped(PlayerStreams, make(settings))

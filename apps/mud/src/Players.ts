@@ -8,17 +8,22 @@
  */
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
-import { Clock, Context, Duration, Effect, Either, Layer, Option } from "effect"
+import { Context, Effect, Either, Layer, Option } from "effect"
 import type { Command } from "./domain/Command.js"
 import * as Decide from "./domain/Decide.js"
 import * as Joining from "./domain/Joining.js"
+import { rule } from "./domain/Names.js"
 import * as Refusals from "./domain/Refusal.js"
-import type { Reply } from "./domain/Reply.js"
+import type { Reply, RoomMap } from "./domain/Reply.js"
+import * as Thread from "./domain/Thread.js"
 import * as World from "./domain/World.js"
 import type { RoomView } from "./domain/WorldEvent.js"
 import { Game, type Unavailable } from "./Game.js"
 import * as Limits from "./Limits.js"
+import * as Monotonic from "./Monotonic.js"
+import * as Presence from "./Presence.js"
 import type { Settings } from "./Settings.js"
+import * as Storm from "./Storm.js"
 import { type Claim, sameSecret, Tokens } from "./Tokens.js"
 
 /**
@@ -34,6 +39,21 @@ export interface Joined {
   readonly after: number
   readonly welcome: string
   readonly view: RoomView
+  /** What could be done next. */
+  readonly hint?: string
+}
+
+/**
+ * What anybody is told before joining.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Door {
+  readonly title: string
+  readonly awake: number
+  readonly places: number
+  readonly nameRule: string
 }
 
 type Failure = Refusals.Refusal | Unavailable | HttpErrors.HttpError
@@ -47,11 +67,15 @@ export class Players extends Context.Tag("@holdfast/mud/Players")<Players, {
     options: { readonly name: string; readonly operatorToken?: string; readonly address: string }
   ) => Effect.Effect<Joined, Failure>
   /** Comes back as a player that exists, awake or asleep. */
-  readonly rejoin: (token: string) => Effect.Effect<Joined, Failure>
+  readonly rejoin: (token: string, address: string) => Effect.Effect<Joined, Failure>
+  /** Gives up the name, for good. */
+  readonly leaveForGood: (claim: Claim) => Effect.Effect<void, Failure>
+  readonly door: Effect.Effect<Door>
+  readonly mapOf: (claim: Claim) => Effect.Effect<RoomMap, Failure>
   readonly act: (claim: Claim, command: Command) => Effect.Effect<Reply, Failure>
   readonly authorize: (token: string) => Effect.Effect<Claim, HttpErrors.HttpError>
   /** Whether a player may open a stream; one whose connection was lost wakes up. */
-  readonly arrive: (claim: Claim) => Effect.Effect<World.Player, Failure>
+  readonly arrive: (claim: Claim, address: string) => Effect.Effect<void, Failure>
   /** Lets everybody fall asleep for whom it is time. `connected` says who has a stream. */
   readonly sweep: (connected: (player: string) => boolean) => Effect.Effect<void, Unavailable>
 }>() {}
@@ -71,6 +95,41 @@ const tooFast = (field: string, millis: number) =>
 /** How many sleeping players are remembered. */
 const sleepers = 10_000
 
+const full = HttpErrors.make("WorldFull", "The island is full.", { expected: "somebody to fall asleep" }, {
+  status: 503,
+  headers: { "retry-after": "30" }
+})
+
+const crowded = (limit: number) =>
+  HttpErrors.make("AddressFull", `There are ${limit} players here from your address already.`, {
+    field: "address",
+    expected: "one of them to fall asleep"
+  }, { status: 429, headers: { "retry-after": "30" } })
+
+const notTheToken = new Refusals.NotAllowed({
+  field: "operatorToken",
+  message: "This is not the operator's token.",
+  expected: "the token that the server was started with"
+})
+
+/** Who may come in. Who is awake already is in, whatever the numbers say; one place in twenty is for those who come back. */
+const makeAdmission = (settings: Pick<Settings, "maxPlayers" | "perAddress">, presence: Presence.Presence) => {
+  const places = settings.maxPlayers
+  const forNewcomers = places - Math.floor(places / 20)
+  const admit = (awake: ReadonlyArray<string>, address: string, limit: number) =>
+    awake.length >= limit
+      ? Either.left(full)
+      : presence.countFrom(address, awake) >= settings.perAddress
+      ? Either.left(crowded(settings.perAddress))
+      : Either.right(undefined)
+  const idsOf = (world: World.World) => World.awake(world).map(({ id }) => id)
+  return {
+    newcomer: (world: World.World, address: string) => admit(idsOf(world), address, forNewcomers),
+    back: (world: World.World, id: string, address: string) =>
+      World.playerById(world, id)?.asleep === undefined ? Either.right(undefined) : admit(idsOf(world), address, places)
+  }
+}
+
 const make = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
@@ -78,50 +137,63 @@ const make = (settings: Settings) =>
     const lifecycle = yield* Lifecycle.Lifecycle
     const commands = Limits.make({ burst: 12, perSecond: 4 })
     const joins = Limits.make({ burst: settings.joinRate * 5, perSecond: settings.joinRate })
-    const idle = Duration.toMillis(settings.idleTimeout)
-    const linger = Duration.toMillis(settings.linger)
-    /** When a player last did something, and when it was last seen connected. */
-    const active = new Map<string, number>()
-    const seen = new Map<string, number>()
-
-    const touch = (id: string, now: number) => {
-      active.set(id, now)
-      seen.set(id, now)
-    }
+    const presence = Presence.make(settings)
+    const admission = makeAdmission(settings, presence)
+    const refusedJoins = Storm.make("1 minute")
 
     const limited = (limiter: Limits.Limiter, key: string, field: string) =>
       Effect.flatMap(limiter.take(key), (millis) => millis > 0 ? Effect.fail(tooFast(field, millis)) : Effect.void)
 
-    const welcome = (claim: Claim) =>
+    const welcome = (claim: Claim, address: string) =>
       Effect.gen(function*() {
         const { data, world } = yield* game.now
         const player = World.playerById(world, claim.player)
         if (player === undefined) return yield* unauthorized()
-        touch(player.id, yield* Clock.currentTimeMillis)
+        presence.acted(player.id, yield* Monotonic.now)
+        presence.comesFrom(player.id, address)
+        const step = Thread.current(data, player)
         return {
           player: { id: player.id, name: player.name },
-          token: tokens.issue(claim),
+          token: yield* tokens.issue(claim),
           after: world.lastId,
           welcome: data.realm.welcome,
-          view: World.view(data, world, player)
+          view: World.view(data, world, player),
+          ...(step === undefined ? {} : { hint: step.hint })
         }
       })
 
-    const room = (world: World.World) =>
-      World.awake(world).length < settings.maxPlayers
-        ? Either.right(undefined)
-        : Either.left(HttpErrors.make("WorldFull", "The island is full.", { expected: "somebody to fall asleep" }, {
-          status: 503,
-          headers: { "retry-after": "30" }
-        }))
-
-    const wake = (id: string) =>
+    const wake = (id: string, address: string) =>
       game.transact((data, world) =>
-        Either.map(room(world), () => ({ events: Joining.wake(data, world, id), reply: { _tag: "Done" as const } }))
+        Either.map(
+          admission.back(world, id, address),
+          () => ({ events: Joining.wake(data, world, id), reply: { _tag: "Done" as const } })
+        )
       )
 
     const authorize = (token: string) =>
-      Option.match(tokens.verify(token), { onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
+      Effect.flatMap(
+        tokens.verify(token),
+        Option.match({ onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
+      )
+
+    const ashore = (name: string, id: string, address: string) =>
+      game.transact((data, world) =>
+        Either.flatMap(
+          admission.newcomer(world, address) as Either.Either<undefined, Failure>,
+          () => Joining.join(data, world, { id, name })
+        )
+      ).pipe(
+        Effect.tapErrorTag("HttpError", ({ kind }) =>
+          refusedJoins.say((count) =>
+            Effect.logWarning("Somebody was not let in").pipe(Effect.annotateLogs({ reason: kind, address, count }))
+          ))
+      )
+
+    const playerOf = (claim: Claim) =>
+      Effect.flatMap(game.now, ({ data, world }) => {
+        const player = World.playerById(world, claim.player)
+        return player === undefined ? Effect.fail(unauthorized()) : Effect.succeed({ data, world, player })
+      })
 
     return Players.of({
       authorize,
@@ -130,27 +202,22 @@ const make = (settings: Settings) =>
           yield* limited(joins, address, "name")
           const admin = operatorToken !== undefined && settings.operatorToken !== undefined &&
             sameSecret(operatorToken, settings.operatorToken)
-          if (operatorToken !== undefined && !admin) {
-            return yield* new Refusals.NotAllowed({
-              field: "operatorToken",
-              message: "This is not the operator's token.",
-              expected: "the token that the server was started with"
-            })
-          }
+          if (operatorToken !== undefined && !admin) return yield* notTheToken
           const id = yield* tokens.freshId
-          yield* game.transact((data, world) =>
-            Either.flatMap(
-              room(world) as Either.Either<undefined, Failure>,
-              () => Joining.join(data, world, { id, name })
-            )
-          )
-          return yield* welcome({ player: id, admin })
+          yield* ashore(name, id, address)
+          return yield* welcome({ player: id, admin }, address)
         }),
-      rejoin: (token) =>
+      rejoin: (token, address) =>
         Effect.gen(function*() {
           const claim = yield* authorize(token)
-          yield* wake(claim.player)
-          return yield* welcome(claim)
+          yield* playerOf(claim)
+          yield* wake(claim.player, address)
+          return yield* welcome(claim, address)
+        }),
+      leaveForGood: (claim) =>
+        Effect.gen(function*() {
+          yield* playerOf(claim)
+          yield* game.publish((data, world) => Joining.leaveForGood(data, world, claim.player))
         }),
       act: (claim, command) =>
         Effect.gen(function*() {
@@ -158,16 +225,16 @@ const make = (settings: Settings) =>
           const { reply } = yield* game.transact((data, world) =>
             Decide.decide(data, world, { id: claim.player, admin: claim.admin }, command)
           )
-          touch(claim.player, yield* Clock.currentTimeMillis)
+          presence.acted(claim.player, yield* Monotonic.now)
           if (command._tag === "Shutdown") {
             yield* lifecycle.requestShutdown({ _tag: "Requested", by: "an operator in the game" })
           }
           return reply
         }),
-      arrive: (claim) =>
+      mapOf: (claim) => Effect.map(playerOf(claim), ({ data, player, world }) => Decide.mapOf(data, world, player)),
+      arrive: (claim, address) =>
         Effect.gen(function*() {
-          const player = World.playerById((yield* game.now).world, claim.player)
-          if (player === undefined) return yield* unauthorized()
+          const { player } = yield* playerOf(claim)
           if (player.asleep !== undefined && player.asleep !== "lost") {
             return yield* new Refusals.Asleep({
               field: "token",
@@ -175,25 +242,21 @@ const make = (settings: Settings) =>
               expected: "a player who is awake"
             })
           }
-          const { world } = yield* wake(player.id)
-          const now = yield* Clock.currentTimeMillis
-          seen.set(player.id, now)
-          if (!active.has(player.id)) active.set(player.id, now)
-          return World.playerById(world, player.id)!
+          yield* wake(player.id, address)
+          presence.connected(player.id, yield* Monotonic.now)
+          presence.comesFrom(player.id, address)
         }),
+      door: Effect.map(game.now, ({ data, world }) => ({
+        title: data.realm.title,
+        awake: World.awake(world).length,
+        places: settings.maxPlayers,
+        nameRule: rule
+      })),
       sweep: (connected) =>
         Effect.gen(function*() {
-          const now = yield* Clock.currentTimeMillis
           const { world } = yield* game.now
-          const awake = World.awake(world)
-          const tired = awake.flatMap(({ id }) => {
-            if (connected(id) || !seen.has(id)) seen.set(id, now)
-            if (!active.has(id)) active.set(id, now)
-            const reason = now - seen.get(id)! > linger ? "lost" : now - active.get(id)! > idle ? "idle" : undefined
-            return reason === undefined ? [] : [{ id, reason } as const]
-          })
-          const ids = new Set(awake.map(({ id }) => id))
-          for (const map of [active, seen]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id)
+          const awake = World.awake(world).map(({ id }) => id)
+          const tired = presence.tired(awake, connected, yield* Monotonic.now)
           if (tired.length === 0 && World.count(world) - awake.length <= sleepers) return
           yield* game.publish((data, at) => [
             ...tired.flatMap(({ id, reason }) => Joining.sleep(at, id, reason)),

@@ -88,12 +88,29 @@ const table = {
     default: "5",
     says: "everything is stopped within this time after SIGTERM"
   }),
-  maxPlayers: setting({ schema: integer(1, 10_000), value: "NUMBER", default: "1000", says: "players awake at once" }),
+  maxPlayers: setting({
+    schema: integer(1, 10_000),
+    value: "NUMBER",
+    default: "1000",
+    says: "players awake at once; one place in twenty is kept for those who come back"
+  }),
+  perAddress: setting({
+    schema: integer(1, 10_000),
+    value: "NUMBER",
+    default: "50",
+    says: "players awake from one address; it may have twice as many streams"
+  }),
   joinRate: setting({
     schema: integer(1, 10_000),
     value: "NUMBER",
-    default: "20",
-    says: "joins a second from one address"
+    default: "5",
+    says: "joins a second from one address; five times as many at once"
+  }),
+  proxies: setting({
+    schema: integer(0, 10),
+    value: "NUMBER",
+    default: "0",
+    says: "trusted proxies in front, whose X-Forwarded-For says where a request comes from"
   }),
   log: setting({
     schema: oneOf("auto", "pretty", "json", "none"),

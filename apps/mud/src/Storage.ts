@@ -1,15 +1,57 @@
 /**
  * Where the state is kept: one SQLite file for the log, the clocks and the rest, or nothing but memory.
  *
+ * The file holds the key that signs tokens: whoever reads it can act as anybody. It is made readable for its owner alone,
+ * and one that others can read is warned of.
+ *
  * @since 0.1.0
  */
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
-import { Layer } from "effect"
+import { Effect, Layer } from "effect"
+import { closeSync, mkdirSync, openSync, statSync } from "node:fs"
 import { join } from "node:path"
 import type { Settings } from "./Settings.js"
+
+/**
+ * The file in which the state is kept, for messages.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const fileOf = ({ data }: Pick<Settings, "data">): string => data === "memory" ? data : join(data, "mud.db")
+
+/** What is missing is made with narrow rights. Beside the file SQLite makes others, with the rights of the file. */
+const prepare = (folder: string, file: string) =>
+  Effect.try(() => {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    closeSync(openSync(file, "a", 0o600))
+  }).pipe(
+    // What the file system refuses is said with more words by what opens the file.
+    Effect.ignore
+  )
+
+const warnIfWider = (path: string, command: string) =>
+  Effect.gen(function*() {
+    const mode = yield* Effect.try(() => statSync(path).mode & 0o777)
+    if ((mode & 0o077) === 0) return
+    yield* Effect.logWarning(
+      `${path} can be read by other users of this machine (mode ${
+        mode.toString(8).padStart(4, "0")
+      }): it leads to the key that signs tokens. Run: ${command} ${path}`
+    )
+  }).pipe(Effect.ignore)
+
+const warnings = (folder: string, file: string) =>
+  Effect.gen(function*() {
+    yield* warnIfWider(folder, "chmod 700")
+    yield* warnIfWider(file, "chmod 600")
+    if (process.getuid?.() === 0) {
+      yield* Effect.logWarning("The server runs as root and needs nothing of that: run it as a user of its own")
+    }
+  })
 
 /**
  * @since 0.1.0
@@ -17,7 +59,12 @@ import type { Settings } from "./Settings.js"
  */
 export const layer = (
   { data }: Pick<Settings, "data">
-): Layer.Layer<EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, SqliteStore.OpenError> =>
-  data === "memory"
-    ? Layer.mergeAll(EventLogStore.layerStoreMemory, TickerStore.layerStoreMemory, KeyValueStore.layerMemory)
-    : SqliteStore.layer({ path: join(data, "mud.db") })
+): Layer.Layer<EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, SqliteStore.OpenError> => {
+  if (data === "memory") {
+    return Layer.mergeAll(EventLogStore.layerStoreMemory, TickerStore.layerStoreMemory, KeyValueStore.layerMemory)
+  }
+  const file = fileOf({ data })
+  return Layer.unwrapEffect(
+    Effect.zipRight(prepare(data, file), Effect.as(warnings(data, file), SqliteStore.layer({ path: file })))
+  )
+}

@@ -6,12 +6,14 @@
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Health from "@holdfast/http/Health"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
 import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { Effect, Layer, Option } from "effect"
 import * as Faults from "./Faults.js"
+import { Game } from "./Game.js"
 import * as OperatorApi from "./OperatorApi.js"
 import * as Pages from "./Pages.js"
 import * as PlayerApi from "./PlayerApi.js"
@@ -27,15 +29,20 @@ const maxBody = 16 * 1024
  */
 export const layer = (settings: Settings) =>
   Effect.gen(function*() {
+    const game = yield* Game
+    const health = yield* Health.Health
+    yield* health.check({ name: "store", run: game.writable })
     const router = HttpRouter.concatAll(
       yield* Pages.make,
-      PlayerApi.router,
+      PlayerApi.router(settings),
       Health.routes(),
       Metrics.routes(),
       yield* OperatorApi.router(settings)
-    ).pipe(yield* PlayerApi.events(Faults.make(process.env["HOLDFAST_FAULT"])))
+    ).pipe(yield* PlayerApi.events(settings, Faults.make(process.env["HOLDFAST_FAULT"])))
     return HttpErrors.handled(router, { problem: PlayerApi.problem }).pipe(
+      // Nothing that is sent from here is to be taken for something else than it says.
+      Effect.map(HttpServerResponse.setHeader("x-content-type-options", "nosniff")),
       HttpServerRequest.withMaxBodySize(Option.some(maxBody)),
       HttpServer.serve()
     )
-  }).pipe(Layer.unwrapEffect, Layer.provide([Health.layer(), NodeSseSink.layer]))
+  }).pipe(Layer.unwrapScoped, Layer.provide([Health.layer(), NodeSseSink.layer]))

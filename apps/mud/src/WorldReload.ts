@@ -1,31 +1,48 @@
 /**
  * Hot reload: data that changed comes into use at once, and players stay where they are.
  *
+ * The watcher is supervised: whatever ends it, the next change of a file is read.
+ *
  * @since 0.1.0
  */
-import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { Effect, Layer, Stream } from "effect"
+import * as Supervision from "@holdfast/core/Supervision"
+import { Effect, Layer, Schedule, Stream } from "effect"
 import { CurrentWorldData } from "./data/CurrentWorldData.js"
 import { Game } from "./Game.js"
+
+const watch = Effect.gen(function*() {
+  const game = yield* Game
+  const current = yield* CurrentWorldData
+  yield* Stream.runForEach(current.changes, (data) =>
+    Effect.gen(function*() {
+      yield* game.reload(data)
+      yield* Effect.logInfo("The world was read anew").pipe(
+        Effect.annotateLogs({ rooms: Object.keys(data.rooms).length })
+      )
+    }).pipe(
+      Effect.catchTag("Unavailable", ({ message }) =>
+        Effect.logWarning(`The world's new data is not in use: ${message} Save a file of it once more.`))
+    ))
+})
 
 /**
  * @since 0.1.0
  * @category layers
  */
 export const layer = Layer.scopedDiscard(
-  Effect.gen(function*() {
-    const game = yield* Game
-    const current = yield* CurrentWorldData
-    yield* current.changes.pipe(
-      Stream.runForEach((data) =>
-        Effect.gen(function*() {
-          yield* game.reload(data)
-          yield* Effect.logInfo("The world was read anew").pipe(
-            Effect.annotateLogs({ rooms: Object.keys(data.rooms).length })
-          )
-        }).pipe(Effect.catchTag("Unavailable", () => Effect.void))
-      ),
-      (self) => FiberRegistry.forkScoped(self, { name: "world-data-watcher", kind: "service" })
-    )
+  Supervision.make<Game | CurrentWorldData>({
+    name: "world-data",
+    strategy: "one_for_one",
+    intensity: 5,
+    period: "1 minute",
+    backoff: Schedule.exponential("200 millis"),
+    children: [{
+      name: "world-data-watcher",
+      kind: "service",
+      // A folder that cannot be watched has been warned of: that ends it normally.
+      restart: "transient",
+      shutdown: "1 second",
+      start: watch
+    }]
   })
 )

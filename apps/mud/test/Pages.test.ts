@@ -1,11 +1,14 @@
 // edge: the binary runs as a process of its own, and is driven from outside
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { afterAll, assert, beforeAll, describe, it, vi } from "@effect/vitest"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join as path } from "node:path"
 import type { Browser, Page } from "playwright-core"
 import { enter, launch, linesOf, missing, named, open, type, waitForLine } from "./support/browser.js"
 import { eventually, join, request, type Server, sleep, start, stopAll } from "./support/server.js"
+
+// Processes take their time to start where others work, too.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-pages-"))
 afterAll(() => {
@@ -90,11 +93,11 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await type(ada, "say into the void")
     await ada.locator("#log .line.error").first().waitFor()
     server = await start(flags)
-    for (const page of [ada, cy]) await page.waitForSelector("#link[data-state=live]", { timeout: 20_000 })
+    for (const page of [ada, cy]) await page.waitForSelector("#link[data-state=live]", { timeout: 60_000 })
     await say(ada)
     await say(cy)
     await sleeper.send("Page.setWebLifecycleState", { state: "active" })
-    await bo.waitForSelector("#link[data-state=live]", { timeout: 20_000 })
+    await bo.waitForSelector("#link[data-state=live]", { timeout: 60_000 })
     await waitForLine(bo, `line ${said}`)
     await say(bo)
 
@@ -110,7 +113,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await waitForLine(ada, "Bo arrives from the north")
     await say(ada)
     await cy.context().setOffline(false)
-    await cy.waitForSelector("#link[data-state=live]", { timeout: 20_000 })
+    await cy.waitForSelector("#link[data-state=live]", { timeout: 60_000 })
     await waitForLine(cy, `line ${said}`)
 
     // A reload goes on where the log ended.
@@ -135,7 +138,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     }
     assert.deepStrictEqual(problems, [])
     await server.stop()
-  }, 120_000)
+  })
 
   it("is played with the keyboard from the first second, and tells a screen reader what happens", async () => {
     const problems: Array<string> = []
@@ -199,8 +202,8 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await page.locator("#sessions td", { hasText: "Ada" }).waitFor()
     await page.locator("#fibers td", { hasText: "world-writer" }).waitFor()
     ada.stream.close()
-    await page.locator("#alerts", { hasText: "finalizer that never returns" }).waitFor({ timeout: 15_000 })
-    await page.locator("#alerts", { hasText: "planted-leak" }).waitFor({ timeout: 15_000 })
+    await page.locator("#alerts", { hasText: "finalizer that never returns" }).waitFor({ timeout: 60_000 })
+    await page.locator("#alerts", { hasText: "planted-leak" }).waitFor({ timeout: 60_000 })
     await page.locator("#ended td", { hasText: "client-left" }).waitFor()
     assert.match((await page.textContent("#graphs")) ?? "", /event loop/)
     await page.click("#drain")
@@ -210,7 +213,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await page.waitForSelector("#link:not([data-state=live])")
     assert.deepStrictEqual(problems, [])
     await page.context().close()
-  }, 60_000)
+  })
 
   it("asks for the operator's token when there is one", async () => {
     const problems: Array<string> = []

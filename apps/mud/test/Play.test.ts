@@ -1,5 +1,5 @@
 // edge: the binary runs as a process of its own, and is driven from outside
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it, vi } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -7,6 +7,9 @@ import { join as path } from "node:path"
 import { fileURLToPath } from "node:url"
 import { plain, render, wrap } from "../src/client/Terminal.js"
 import { eventually, join, request, start, stopAll } from "./support/server.js"
+
+// Processes take their time to start where others work, too.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-play-"))
 afterAll(() => {
@@ -72,5 +75,5 @@ describe("the terminal client", () => {
     assert.strictEqual(out.split("Slate tables").length, 3)
     await second.stop()
     assert.include(out, "Until next time.")
-  }, 60_000)
+  })
 })

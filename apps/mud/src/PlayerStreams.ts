@@ -42,7 +42,7 @@ const make = ({ perAddress }: Pick<Settings, "perAddress">) =>
       name: "players",
       source: {
         subscribe: Effect.map(
-          bus.subscribe({ name: "player-streams", capacity: 16_384, policy: { _tag: "sliding" } }),
+          Effect.orDie(bus.subscribe({ name: "player-streams", capacity: 16_384, policy: "sliding" })),
           // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
           ({ takeBatch }) => ({
             takeBatch: (max) => Effect.catchTag(takeBatch(max), "SubscriptionClosed", () => Effect.never)

@@ -33,18 +33,21 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
+import * as Random from "effect/Random"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Envelope, Event } from "./Envelope.js"
 import type { DrainReport, Stats, Undelivered } from "./EventBusReport.js"
 import type * as EventHandler from "./EventHandler.js"
+import * as EventJournal from "./EventJournal.js"
 import type * as EventLog from "./EventLog.js"
 import * as EventLogStore from "./EventLogStore.js"
 import type * as EventSubscription from "./EventSubscription.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import { Bus } from "./internal/bus/bus.js"
+import type { InvalidOption } from "./InvalidOption.js"
+import { check, unsafeDuration, unsafeWhole } from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import type { PublishError, PublishOptions } from "./Publishing.js"
 
@@ -56,20 +59,20 @@ export interface Options<A extends Event, I = unknown> {
   /** The union of events. */
   readonly schema: Schema.Schema<A, I>
   /** The topic of an event whose publisher names none. Default: its tag. */
-  readonly topic?: (event: A) => string
+  readonly topic?: ((event: A) => string) | undefined
   /**
    * Whether `publish` checks each event against the schema. Without it the compiler vouches for events of the process
    * itself; `publishUnknown` always checks. Default true.
    */
-  readonly validate?: boolean
+  readonly validate?: boolean | undefined
   /** The longest chain of events, each the cause of the next. Default 32. */
-  readonly maxDepth?: number
+  readonly maxDepth?: number | undefined
   /** How much history is kept for `log`. Default: 4096 events. */
-  readonly log?: EventLog.Options<A>
+  readonly log?: EventLog.Options<A> | undefined
   /** How long `drain` waits when a `Lifecycle` runs it. Default 3 seconds. */
-  readonly drainBudget?: Duration.DurationInput
+  readonly drainBudget?: Duration.DurationInput | undefined
   /** Dead letters that are kept. Default 100. */
-  readonly deadLetters?: number
+  readonly deadLetters?: number | undefined
 }
 
 /**
@@ -91,7 +94,11 @@ export {
   /** @since 0.1.0 */
   InvalidEvent,
   /** @since 0.1.0 */
-  SubscriberSaturated
+  Overtaken,
+  /** @since 0.1.0 */
+  SubscriberSaturated,
+  /** @since 0.1.0 */
+  Unconfirmed
 } from "./Publishing.js"
 export type {
   /** @since 0.1.0 */
@@ -124,12 +131,16 @@ export interface EventBus<A extends Event> {
   /** Everything of interest that is accepted from now on, until the scope is closed. */
   readonly subscribe: <const T extends A["_tag"] = A["_tag"]>(
     options?: EventSubscription.Options<T>
-  ) => Effect.Effect<EventSubscription.Subscription<Extract<A, { readonly _tag: T }>>, never, Scope.Scope>
+  ) => Effect.Effect<EventSubscription.Subscription<Extract<A, { readonly _tag: T }>>, InvalidOption, Scope.Scope>
   /** Runs a function for everything of interest that is accepted from now on, until the scope is closed. */
   readonly handle: EventHandler.Handle<A>
   readonly log: EventLog.EventLog<A>
   /** 0 before the first event. */
   readonly lastId: Effect.Effect<number>
+  /** The last id of the whole log. Over an `EventJournal` it asks there, and may be ahead of `lastId`; else it is `lastId`. */
+  readonly head: Effect.Effect<number, EventLogStore.StoreError>
+  /** The life of the log, over an `EventJournal`: ids of another epoch mean nothing in this one. */
+  readonly epoch: string | undefined
   /** The last events that handlers gave up, oldest first. */
   readonly deadLetters: Effect.Effect<ReadonlyArray<EventHandler.DeadLetter<A>>>
   /** Dead letters from now on, until the bus is closed. Who falls more than 100 behind loses the oldest. */
@@ -142,35 +153,61 @@ export interface EventBus<A extends Event> {
   readonly stats: Effect.Effect<Stats>
 }
 
+/** Begins the names of what this bus appends to a journal: unlike those of every other node and of every other life. */
+const nodeName = Effect.map(
+  Effect.replicateEffect(Random.nextIntBetween(0, 2 ** 32), 3),
+  (parts) => parts.map((part) => part.toString(36)).join("")
+)
+
 /**
- * A bus that lasts as long as the scope. With a store, ids continue where the store ends.
+ * Where the events of a bus are kept: in memory when it names neither; in a store that this bus alone writes; or in a journal
+ * that other buses write, too.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Medium {
+  readonly store?: EventLogStore.Store["Type"] | undefined
+  readonly journal?: EventJournal.EventJournal["Type"] | undefined
+}
+
+/**
+ * A bus that lasts as long as the scope. With a store or a journal, ids continue where that ends.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = <A extends Event, I>(
-  options: Options<A, I> & { readonly name: string; readonly store?: EventLogStore.Store["Type"] }
-): Effect.Effect<EventBus<A>, EventLogStore.StoreError, Scope.Scope> =>
+  options: Options<A, I> & Medium & { readonly name: string }
+): Effect.Effect<EventBus<A>, EventLogStore.StoreError | InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
-    const letters = yield* PubSub.sliding<EventHandler.DeadLetter<A>>(100)
-    const bus = new Bus<A, I>(
-      {
-        name: options.name,
+    const { journal, name, store } = options
+    const clock = yield* Effect.clock
+    const bus = yield* check(() => {
+      unsafeDuration("EventBus.drainBudget", options.drainBudget ?? defaults.drainBudget, {
+        zero: true,
+        infinite: true
+      })
+      const settings = {
+        name,
         schema: options.schema,
-        topicOf: options.topic ?? ((event) => event._tag),
+        topicOf: options.topic ?? ((event: A) => event._tag),
         validate: options.validate ?? defaults.validate,
-        maxDepth: options.maxDepth ?? defaults.maxDepth,
+        maxDepth: unsafeWhole("EventBus.maxDepth", options.maxDepth ?? defaults.maxDepth, { infinite: true }),
         log: options.log ?? {},
-        deadLetters: options.deadLetters ?? defaults.deadLetters
-      },
-      yield* Effect.clock,
-      letters
-    )
-    if (options.store !== undefined) yield* bus.continueFrom(options.store)
-    yield* Effect.addFinalizer(() => Effect.zipRight(bus.close, PubSub.shutdown(letters)))
-    yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${options.name}/limits`, kind: "service" })
+        deadLetters: unsafeWhole("EventBus.deadLetters", options.deadLetters ?? defaults.deadLetters)
+      }
+      return new Bus<A, I>(settings, clock)
+    })
+    if (store !== undefined) yield* bus.continueFrom(store)
+    else if (journal !== undefined) yield* bus.share(journal, yield* nodeName)
+    yield* Effect.addFinalizer(() => bus.close)
+    yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${name}/limits`, kind: "service" })
     if (bus.writer !== undefined) {
-      yield* FiberRegistry.forkScoped(bus.writer.run, { name: `${options.name}/writer`, kind: "service" })
+      yield* FiberRegistry.forkScoped(bus.writer.run, { name: `${name}/writer`, kind: "service" })
+    }
+    if (bus.outbox !== undefined) {
+      yield* FiberRegistry.forkScoped(bus.tail, { name: `${name}/tail`, kind: "service" })
     }
     const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
     if (lifecycle._tag === "Some") {
@@ -192,8 +229,10 @@ export const make = <A extends Event, I>(
         subscribeAfter: (id, options) => bus.subscribeAfter(id, options) as Effect.Effect<never, never, Scope.Scope>
       },
       lastId: Effect.sync(() => bus.lastId),
-      deadLetters: bus.recentDeadLetters,
-      deadLetterStream: bus.deadLetterStream,
+      head: bus.head,
+      epoch: journal?.epoch,
+      deadLetters: bus.letters.recent,
+      deadLetterStream: bus.letters.stream,
       drain: bus.drain,
       stats: bus.stats
     }
@@ -208,11 +247,15 @@ export const make = <A extends Event, I>(
  */
 export interface TagClass<Self, Id extends string, A extends Event> extends Context.TagClass<Self, Id, EventBus<A>> {
   /** A bus whose history is in memory. */
-  readonly layer: <I>(options: Options<A, I>) => Layer.Layer<Self>
+  readonly layer: <I>(options: Options<A, I>) => Layer.Layer<Self, InvalidOption>
   /** A bus that writes each event to the store before anybody sees it, and continues from there after a restart. */
   readonly layerDurable: <I>(
     options: Options<A, I>
-  ) => Layer.Layer<Self, EventLogStore.StoreError, EventLogStore.Store>
+  ) => Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventLogStore.Store>
+  /** A bus over a journal: those of all nodes have the same events in the same order. */
+  readonly layerShared: <I>(
+    options: Options<A, I>
+  ) => Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventJournal.EventJournal>
 }
 
 /**
@@ -246,9 +289,19 @@ export interface TagClass<Self, Id extends string, A extends Event> extends Cont
 export const Tag = <const Id extends string>(id: Id) => <Self, A extends Event>(): TagClass<Self, Id, A> => {
   const tag = Context.Tag(id)<Self, EventBus<A>>()
   return Object.assign(tag, {
-    layer: <I>(options: Options<A, I>): Layer.Layer<Self> =>
-      Layer.scoped(tag, Effect.orDie(make({ ...options, name: id }))),
-    layerDurable: <I>(options: Options<A, I>): Layer.Layer<Self, EventLogStore.StoreError, EventLogStore.Store> =>
-      Layer.scoped(tag, Effect.flatMap(EventLogStore.Store, (store) => make({ ...options, name: id, store })))
+    layer: <I>(options: Options<A, I>): Layer.Layer<Self, InvalidOption> =>
+      Layer.scoped(
+        tag,
+        // there is no store that could fail
+        Effect.catchTag(make({ ...options, name: id }), "StoreError", Effect.die)
+      ),
+    layerDurable: <I>(
+      options: Options<A, I>
+    ): Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventLogStore.Store> =>
+      Layer.scoped(tag, Effect.flatMap(EventLogStore.Store, (store) => make({ ...options, name: id, store }))),
+    layerShared: <I>(
+      options: Options<A, I>
+    ): Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventJournal.EventJournal> =>
+      Layer.scoped(tag, Effect.flatMap(EventJournal.EventJournal, (journal) => make({ ...options, name: id, journal })))
   })
 }

@@ -1,5 +1,5 @@
 /**
- * What an `EventBus` tells about itself.
+ * What an `EventBus` reports about itself.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,23 @@ export interface DrainReport {
   readonly undelivered: ReadonlyArray<Undelivered>
   /** Publishers that waited for room when the drain began. They failed with `BusClosed`. */
   readonly rejected: number
+  /** Publishes that ended `Unconfirmed`, over an `EventJournal`: nobody knows whether they were accepted. */
+  readonly unconfirmed: number
   readonly elapsedMillis: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface JournalStats {
+  readonly state: "connected" | "away" | "failed"
+  /** Publishes under way. */
+  readonly pending: number
+  /** Publishes that ended `Unconfirmed`. */
+  readonly unconfirmed: number
+  /** Ids that the journal no longer had when they were due. */
+  readonly holes: number
 }
 
 /**
@@ -48,4 +64,6 @@ export interface Stats {
   readonly waiting: number
   readonly deadLetters: number
   readonly subscribers: ReadonlyArray<EventSubscription.Stats>
+  /** Over an `EventJournal` only. */
+  readonly journal?: JournalStats | undefined
 }

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Envelope, Event, Gap } from "./Envelope.js"
 import type * as Subscription from "./EventSubscription.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * @since 0.1.0
@@ -20,20 +21,20 @@ export interface Options<A, E, R, Tag extends string = string> extends Subscript
   /** Name of the fiber, of the subscription, and in reports. */
   readonly name: string
   /** How many events are handled at once, each in a fiber of its own. Default 1: one after the other, in order. */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /**
    * Events with the same key are handled one after the other, in order, whatever the concurrency. Default: when the
    * concurrency is more than 1, events are handled in any order.
    */
-  readonly key?: (envelope: Envelope<A>) => string
+  readonly key?: ((envelope: Envelope<A>) => string) | undefined
   /** What is tried again, and when: every failure and time-out, but no defect. Default: nothing is. */
-  readonly retry?: Schedule.Schedule<unknown, E | HandlerTimeout>
+  readonly retry?: Schedule.Schedule<unknown, E | HandlerTimeout> | undefined
   /** The longest that one attempt may take; it is interrupted then. Default: no limit. */
-  readonly timeout?: Duration.DurationInput
+  readonly timeout?: Duration.DurationInput | undefined
   /** Runs for an event that was given up, after it was logged. Publish an event of your own here. Default: nothing. */
-  readonly deadLetter?: (letter: DeadLetter<A>) => Effect.Effect<unknown, never, R>
+  readonly deadLetter?: ((letter: DeadLetter<A>) => Effect.Effect<unknown, never, R>) | undefined
   /** Runs for events that the policy of the subscription lost. Default: a warning is logged. */
-  readonly onGap?: (gap: Gap) => Effect.Effect<unknown, never, R>
+  readonly onGap?: ((gap: Gap) => Effect.Effect<unknown, never, R>) | undefined
 }
 
 /**
@@ -77,4 +78,4 @@ export interface DeadLetter<out A> {
 export type Handle<A extends Event> = <E, R, const T extends A["_tag"] = A["_tag"]>(
   options: Options<Extract<A, { readonly _tag: T }>, E, R, T>,
   f: (envelope: Envelope<Extract<A, { readonly _tag: T }>>) => Effect.Effect<unknown, E, R>
-) => Effect.Effect<void, never, R | Scope.Scope>
+) => Effect.Effect<void, InvalidOption, R | Scope.Scope>

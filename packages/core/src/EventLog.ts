@@ -14,7 +14,8 @@
  * - Without a store, ids start at 1 in each process. A client that comes with an id from another life is refused with
  *   `UnknownPosition` when that id has not been given yet, and cannot be told from a current one otherwise: name the
  *   process in the token that you give out, or use a store.
- * - An event that the schema refuses when it is read back (the union has changed) is a `Gap` of one, and logged.
+ * - An event that the schema refuses when it is read back (the union has changed) is a `Gap` of one for those who are
+ *   interested in its topic and its tag, and logged once. `docs/events.md` shows how a union changes without that.
  *
  * @since 0.1.0
  */
@@ -25,6 +26,7 @@ import type * as Scope from "effect/Scope"
 import type { Envelope, Event, Gap } from "./Envelope.js"
 import type { StoreError } from "./EventLogStore.js"
 import type * as Subscription from "./EventSubscription.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 export {
   /** @since 0.1.0 */
@@ -47,22 +49,22 @@ export type {
  */
 export interface Options<A> {
   /** Events in memory, at most. 0 keeps none. Default 4096. */
-  readonly maxCount?: number
+  readonly maxCount?: number | undefined
   /** Bytes in memory, at most, as told by `sizeOf`. Default: no limit. */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
   /** Events older than this are not kept in memory. Default: no limit. */
-  readonly maxAge?: Duration.DurationInput
+  readonly maxAge?: Duration.DurationInput | undefined
   /** Default: the length of the topic and of the event as JSON, in UTF-8. Asked only when `maxBytes` is given. */
-  readonly sizeOf?: (envelope: Envelope<A>) => number
+  readonly sizeOf?: ((envelope: Envelope<A>) => number) | undefined
   /** Events in the store: when there are more than 1.25 times this many, the oldest are trimmed. Default: no limit. */
-  readonly maxStored?: number
+  readonly maxStored?: number | undefined
 }
 
 /**
  * @since 0.1.0
  * @category options
  */
-export const defaults = { maxCount: 4096 } as const satisfies Options<unknown>
+export const defaults = { maxCount: 4096, limit: 1024 } as const satisfies Options<unknown> & ReadOptions
 
 /**
  * The ids that can be read, both inclusive. Nothing can be when `first` is `last + 1`.
@@ -96,10 +98,10 @@ export interface Page<A> {
  */
 export interface ReadOptions<Tag extends string = string> {
   /** As in a subscription. */
-  readonly topics?: ReadonlyArray<string>
-  readonly tags?: ReadonlyArray<Tag>
+  readonly topics?: ReadonlyArray<string> | undefined
+  readonly tags?: ReadonlyArray<Tag> | undefined
   /** Items in one page, at most. Default 1024. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 /**
@@ -127,10 +129,14 @@ export interface EventLog<A extends Event> {
   readonly after: <const T extends A["_tag"] = A["_tag"]>(
     id: number,
     options?: ReadOptions<T>
-  ) => Effect.Effect<Page<Extract<A, { readonly _tag: T }>>, UnknownPosition | StoreError>
+  ) => Effect.Effect<Page<Extract<A, { readonly _tag: T }>>, UnknownPosition | StoreError | InvalidOption>
   /** Events with ids greater than `id`, and all that come, until the scope is closed. */
   readonly subscribeAfter: <const T extends A["_tag"] = A["_tag"]>(
     id: number,
     options?: Subscription.Options<T>
-  ) => Effect.Effect<Subscription.Subscription<Extract<A, { readonly _tag: T }>>, UnknownPosition, Scope.Scope>
+  ) => Effect.Effect<
+    Subscription.Subscription<Extract<A, { readonly _tag: T }>>,
+    UnknownPosition | StoreError | InvalidOption,
+    Scope.Scope
+  >
 }

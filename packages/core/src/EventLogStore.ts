@@ -50,7 +50,7 @@ export interface Bounds {
 /**
  * - `OutOfOrder`: the rows do not continue where the store ends. Nothing was written.
  * - `Full`: no space. `ReadOnly`, `Io`: the medium says no. `TooBig`: a row beyond what the store can hold.
- * - `Corrupt`: the store is damaged. `Closed`: it has been closed.
+ * - `Corrupt`: the store is damaged. `Closed`: it has been closed. `Unreachable`: it is elsewhere, and nothing was sent.
  *
  * @since 0.1.0
  * @category errors
@@ -59,7 +59,7 @@ export class StoreError extends Schema.TaggedError<StoreError>("@holdfast/core/E
   "StoreError",
   {
     operation: Schema.Literal("append", "read", "trim", "bounds"),
-    reason: Schema.Literal("OutOfOrder", "Full", "ReadOnly", "TooBig", "Corrupt", "Closed", "Io"),
+    reason: Schema.Literal("OutOfOrder", "Full", "ReadOnly", "TooBig", "Corrupt", "Closed", "Unreachable", "Io"),
     details: Schema.String,
     cause: Schema.optional(Schema.Defect)
   }
@@ -85,7 +85,7 @@ export class Store extends Context.Tag("@holdfast/core/EventLog/Store")<Store, {
 }>() {}
 
 /**
- * Answers the reason to refuse rows that do not continue after `last`.
+ * Returns the reason to refuse rows that do not continue after `last`.
  *
  * @since 0.1.0
  * @category errors

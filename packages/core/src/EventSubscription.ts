@@ -20,6 +20,12 @@ import type { Envelope, Gap } from "./Envelope.js"
  * - `dropping`: the new event is lost, and a `Gap` takes the place of what was lost.
  * - `disconnect`: the subscriber still gets what is queued, then `SubscriptionClosed`.
  *
+ * A policy is written as its name, or as an object where it has a setting: `"sliding"` and `{ _tag: "sliding" }` are the
+ * same. `"suspend"` has no limit.
+ *
+ * On a bus over an `EventJournal` nobody waits for events that come from elsewhere: a full `suspend` queue continues from
+ * the journal, and is live again when it has caught up.
+ *
  * Whatever the policy, no other subscriber notices, except that a publisher which waits for one subscriber has not
  * published yet.
  *
@@ -27,10 +33,20 @@ import type { Envelope, Gap } from "./Envelope.js"
  * @category models
  */
 export type Policy =
-  | { readonly _tag: "suspend"; readonly limit?: Duration.DurationInput }
+  | "suspend"
+  | "sliding"
+  | "dropping"
+  | "disconnect"
+  | { readonly _tag: "suspend"; readonly limit?: Duration.DurationInput | undefined }
   | { readonly _tag: "sliding" }
   | { readonly _tag: "dropping" }
   | { readonly _tag: "disconnect" }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type PolicyName = Extract<Policy, string>
 
 /**
  * @since 0.1.0
@@ -38,18 +54,18 @@ export type Policy =
  */
 export interface Options<Tag extends string = string> {
   /** For reports, logs and statistics; it need not be unique. Default `"subscriber"`. */
-  readonly name?: string
+  readonly name?: string | undefined
   /**
    * Topics of interest; one that ends in `*` stands for all that start so (`"room.*"`; `"*"` is every topic). Default:
    * every topic. An empty list is none at all.
    */
-  readonly topics?: ReadonlyArray<string>
+  readonly topics?: ReadonlyArray<string> | undefined
   /** Tags of the events of interest. Default: all of them. */
-  readonly tags?: ReadonlyArray<Tag>
+  readonly tags?: ReadonlyArray<Tag> | undefined
   /** How many events may wait. Default 1024. */
-  readonly capacity?: number
+  readonly capacity?: number | undefined
   /** Default `suspend` with a limit of 30 seconds. */
-  readonly policy?: Policy
+  readonly policy?: Policy | undefined
 }
 
 /**
@@ -69,6 +85,7 @@ export const defaults = {
  * - `cut-off`: policy `suspend`, and nothing taken for longer than the limit.
  * - `overflow`: policy `disconnect`, and the queue was full.
  * - `failed`: the history before the live events could not be read.
+ * - `diverged`: the journal lost events that it had acknowledged, or is gone.
  *
  * @since 0.1.0
  * @category errors
@@ -79,7 +96,7 @@ export class SubscriptionClosed
     {
       bus: Schema.String,
       subscriber: Schema.String,
-      reason: Schema.Literal("unsubscribed", "drained", "closed", "cut-off", "overflow", "failed"),
+      reason: Schema.Literal("unsubscribed", "drained", "closed", "cut-off", "overflow", "failed", "diverged"),
       /** The last event that it could have got; everything after it was not kept for this subscriber. */
       lastId: Schema.Number,
       cause: Schema.optional(Schema.Defect)
@@ -98,7 +115,7 @@ export class SubscriptionClosed
 export interface Stats {
   readonly id: number
   readonly name: string
-  readonly policy: Policy["_tag"]
+  readonly policy: PolicyName
   readonly capacity: number
   /** Events that wait to be taken. */
   readonly queued: number

@@ -13,9 +13,16 @@ import type { StoreError } from "./EventLogStore.js"
  */
 export interface PublishOptions {
   /** Default: as the bus was told to find it. */
-  readonly topic?: string
+  readonly topic?: string | undefined
   /** The event that this one is a consequence of. Default: the one that is being handled. */
-  readonly causation?: Envelope<unknown>
+  readonly causation?: Envelope<unknown> | undefined
+  /** Accepted only if this is the last event, 0 for none. Otherwise it fails with `Overtaken`, and nothing is published. */
+  readonly ifLast?: number | undefined
+  /**
+   * The attempt of an `Unconfirmed`: if it was accepted after all, its envelopes are returned and nothing is published. It
+   * means something only on a bus over an `EventJournal`.
+   */
+  readonly attempt?: string | undefined
 }
 
 /**
@@ -95,7 +102,48 @@ export class SubscriberSaturated
 }
 
 /**
+ * What was to be accepted only directly after `ifLast` was not: something came between.
+ *
  * @since 0.1.0
  * @category errors
  */
-export type PublishError = InvalidEvent | BusClosed | CycleDetected | SubscriberSaturated | StoreError
+export class Overtaken extends Schema.TaggedError<Overtaken>("@holdfast/core/EventBus/Overtaken")("Overtaken", {
+  bus: Schema.String,
+  ifLast: Schema.Number,
+  /** The last event when it was refused. */
+  lastId: Schema.Number
+}) {
+  override get message(): string {
+    return `${this.bus} refused events that were decided after event ${this.ifLast}: the last one is ${this.lastId}`
+  }
+}
+
+/**
+ * Nobody knows whether the events were accepted: the journal did not answer. Publish the same events again with this
+ * `attempt` to settle it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unconfirmed extends Schema.TaggedError<Unconfirmed>("@holdfast/core/EventBus/Unconfirmed")(
+  "Unconfirmed",
+  { bus: Schema.String, attempt: Schema.String, count: Schema.Number, details: Schema.String }
+) {
+  override get message(): string {
+    return `${this.bus} does not know whether ${this.count} events were accepted: ${this.details}. ` +
+      `Publish them again with the attempt "${this.attempt}" to find out`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type PublishError =
+  | InvalidEvent
+  | BusClosed
+  | CycleDetected
+  | SubscriberSaturated
+  | Overtaken
+  | Unconfirmed
+  | StoreError

@@ -89,11 +89,12 @@ export const fromBus = <A extends Event>(
   options?: { readonly name?: string | undefined; readonly capacity?: number | undefined }
 ): Source<A> => ({
   subscribe: Effect.map(
-    bus.subscribe({
+    // a capacity that makes no sense dies with the error that names it
+    Effect.orDie(bus.subscribe({
       name: options?.name ?? "sse",
       capacity: options?.capacity ?? 16_384,
-      policy: { _tag: "sliding" }
-    }),
+      policy: "sliding"
+    })),
     (subscription) => ({
       takeBatch: (max) =>
         Effect.mapError(

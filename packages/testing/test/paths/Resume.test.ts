@@ -67,7 +67,7 @@ const page = (harness: Pick<Harness.Harness<never>, "sse">, until: number) =>
 
 const program = (clients: boolean) =>
   Effect.gen(function*() {
-    const bus = Bus.layer({ schema: Said })
+    const bus = Layer.orDie(Bus.layer({ schema: Said }))
     const present = new Set<object>()
     const whole = app(bus, present)
     const harness = yield* Harness.make(

@@ -1,34 +1,39 @@
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as MetricLabel from "effect/MetricLabel"
-import * as ParseResult from "effect/ParseResult"
-import * as PubSub from "effect/PubSub"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import type { Envelope, Event } from "../../Envelope.js"
-import { Gap, isGap, traceOf } from "../../Envelope.js"
+import { Gap, isGap } from "../../Envelope.js"
 import type { DrainReport, Stats, Undelivered } from "../../EventBusReport.js"
 import type * as EventHandler from "../../EventHandler.js"
+import type { EventJournal, JournalError } from "../../EventJournal.js"
 import type * as EventLog from "../../EventLog.js"
 import { UnknownPosition } from "../../EventLog.js"
 import type * as EventLogStore from "../../EventLogStore.js"
 import type * as EventSubscription from "../../EventSubscription.js"
+import type { InvalidOption } from "../../InvalidOption.js"
+import { check } from "../../InvalidOption.js"
 import type { PublishError, PublishOptions } from "../../Publishing.js"
-import { BusClosed, CycleDetected, InvalidEvent, SubscriberSaturated } from "../../Publishing.js"
+import { BusClosed, Overtaken } from "../../Publishing.js"
 import * as Race from "../../Race.js"
+import { Signal } from "../../Signal.js"
+import { monotonicMillis } from "../monotonic.js"
+import { Admission } from "./admission.js"
+import { DeadLetters } from "./deadLetters.js"
 import type { Handling } from "./handlers.js"
 import { currentHandling, start as startHandler } from "./handlers.js"
 import { Codec, EventHistory } from "./history.js"
-import type { Draft, Host, Item, Request } from "./mailbox.js"
+import { Intake } from "./intake.js"
+import type { Host } from "./mailbox.js"
 import { Mailbox } from "./mailbox.js"
 import * as Metrics from "./metrics.js"
+import type { Draft, Item, Request } from "./model.js"
+import { clockOf, respond, Unreadable } from "./model.js"
+import { checkHandler, unsafePageSize } from "./options.js"
+import { Outbox, readable } from "./outbox.js"
 import { StallWatch } from "./stallWatch.js"
 import { Filter, TopicIndex } from "./topicIndex.js"
 import { Writer } from "./writer.js"
@@ -43,90 +48,109 @@ interface Settings<A extends Event, I> {
   readonly deadLetters: number
 }
 
-/** What a handler may put into a full queue, in multiples of its capacity, before it is refused. */
-const handlerReserve = 8
-
+/**
+ * A bus, put together from its parts: `Intake` makes drafts of events, `Admission` lets publishers wait for room, a `Writer`
+ * or an `Outbox` makes what is accepted durable, `commit` gives it its id and deals it out, a `Mailbox` per subscriber
+ * keeps it until it is taken, `EventHistory` afterwards.
+ */
 export class Bus<A extends Event, I> implements Host<A> {
   readonly name: string
   lastId = 0
-  full = 0
   queued = 0
-  readonly overflowed: Array<Mailbox<A>> = []
+  readonly leaving: Array<Mailbox<A>> = []
   readonly watch: StallWatch<A>
+  readonly letters: DeadLetters<A>
   writer: Writer<A, I> | undefined = undefined
+  outbox: Outbox<A, I> | undefined = undefined
 
   private state: Stats["state"] = "open"
   private readonly mailboxes = new Set<Mailbox<A>>()
   private readonly index = new TopicIndex<Mailbox<A>>()
   /** What the fan-out looks at, used again for each event. */
   private readonly found: Array<ReadonlyArray<Mailbox<A>>> = []
+  /** Events that were accepted while another one was being offered to subscribers. */
+  private readonly unoffered: Array<Draft<A>> = []
+  private offering = false
+  private readonly admission: Admission<A>
+  private readonly intake: Intake<A, I>
   private readonly history: EventHistory<A, I>
   private readonly codec: Codec<A, I>
-  private readonly isValid: ((event: A) => boolean) | undefined
-  private readonly explain: (event: A) => Either.Either<A, ParseResult.ParseError>
-  private readonly decode: (input: unknown) => Either.Either<A, ParseResult.ParseError>
-  private readonly letters: Array<EventHandler.DeadLetter<A>> = []
-  private drained: Deferred.Deferred<DrainReport> | undefined = undefined
-  private onIdle: (() => void) | undefined = undefined
+  private readonly progress = new Signal()
+  private report: DrainReport | undefined = undefined
   private subscriptions = 0
   private published = 0
   private refused = 0
   private delivered = 0
   private dropped = 0
-  private deadLettered = 0
   private readonly metrics
 
-  constructor(
-    private readonly settings: Settings<A, I>,
-    private readonly clock: Clock.Clock,
-    private readonly letterHub: PubSub.PubSub<EventHandler.DeadLetter<A>>
-  ) {
-    const { log, name, schema, validate } = settings
-    const labels = [MetricLabel.make("bus", name)]
+  constructor(settings: Settings<A, I>, private readonly clock: Clock.Clock) {
+    const { deadLetters, log, name, schema } = settings
     this.name = name
     this.codec = new Codec(schema)
-    this.history = new EventHistory(name, log, this.codec)
-    this.isValid = validate ? Schema.is(schema) : undefined
-    this.explain = Schema.validateEither(schema)
-    this.decode = Schema.decodeUnknownEither(schema)
+    this.history = new EventHistory(name, log, this.codec, clock)
+    this.intake = new Intake(settings, (id) => this.history.ring.at(id))
     this.watch = new StallWatch(clock, (mailbox) => this.cutOff(mailbox))
-    this.metrics = {
-      published: Metrics.published(labels),
-      delivered: Metrics.delivered(labels),
-      dropped: Metrics.dropped(labels),
-      refused: Metrics.refused(labels),
-      deadLetters: Metrics.deadLetters(labels),
-      lag: Metrics.lag(labels),
-      queued: Metrics.queued(labels)
-    }
+    this.admission = new Admission(name, this.index, this.watch, clock, (request) => this.accept(request))
+    this.letters = new DeadLetters(deadLetters)
+    this.metrics = Metrics.ofBus(name)
   }
 
   continueFrom(store: EventLogStore.Store["Type"]): Effect.Effect<void, EventLogStore.StoreError> {
     return Effect.map(this.history.load(store), (last) => {
       this.lastId = last
       this.writer = new Writer(
+        this.name,
         store,
         this.codec,
         this.history,
         () => this.lastId,
         (draft, at) => this.commit(draft, at),
-        (id) => this.history.ring.push(new Gap(this.lastId = id, id, 1)),
-        () => this.checkIdle()
+        (row) => this.skip(new Unreadable(row.id, row.topic, row.tag)),
+        () => this.progress.wake()
       )
     })
   }
 
-  // ---- publishing
+  /** `node` begins the names of attempts: another one on every node and in every life. */
+  share(journal: EventJournal["Type"], node: string): Effect.Effect<void, EventLogStore.StoreError> {
+    return Effect.map(this.history.load(readable(journal)), (last) => {
+      this.lastId = last
+      this.outbox = new Outbox(journal, this.codec, {
+        bus: this,
+        commit: (draft, at) => this.commit(draft, at),
+        skip: (gap) => this.skip(gap),
+        itemAt: (id) => this.history.ring.at(id),
+        onIdle: () => this.progress.wake()
+      }, node)
+    })
+  }
+
+  /** Whether a full lossless subscriber continues from the log: on a journal nobody elsewhere waits for it. */
+  get fallsBack(): boolean {
+    return this.outbox !== undefined
+  }
+
+  get full(): number {
+    return this.admission.full
+  }
+
+  set full(count: number) {
+    this.admission.full = count
+  }
+
+  // Publishing
 
   readonly publish = (event: A, options?: PublishOptions): Effect.Effect<Envelope<A>, PublishError> =>
     Effect.withFiberRuntime<Envelope<A>, PublishError>((fiber) => {
       const handling = fiber.getFiberRef(currentHandling)
-      const draft = this.draft(event, options, handling, fiber)
+      if (!this.accepts(handling)) return this.refuse(this.busClosed())
+      const draft = this.intake.draft(event, options, handling, fiber)
       if (draft instanceof Error) return this.refuse(draft)
-      if (this.full === 0 && this.writer === undefined) {
+      if (this.isDirect && options?.ifLast === undefined) {
         return Effect.succeed(this.commit(draft, clockOf(fiber).unsafeCurrentTimeMillis()))
       }
-      return Effect.map(this.submit([draft], handling, clockOf(fiber)), (envelopes) => envelopes[0])
+      return Effect.map(this.submit([draft], options, handling, clockOf(fiber)), (envelopes) => envelopes[0])
     })
 
   readonly publishAll = (
@@ -135,59 +159,31 @@ export class Bus<A extends Event, I> implements Host<A> {
   ): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> =>
     Effect.withFiberRuntime<ReadonlyArray<Envelope<A>>, PublishError>((fiber) => {
       const handling = fiber.getFiberRef(currentHandling)
+      if (!this.accepts(handling)) return this.refuse(this.busClosed())
       const drafts: Array<Draft<A>> = []
       for (const event of events) {
-        const draft = this.draft(event, options, handling, fiber)
+        const draft = this.intake.draft(event, options, handling, fiber)
         if (draft instanceof Error) return this.refuse(draft)
         drafts.push(draft)
       }
       if (drafts.length === 0) return Effect.succeed(drafts)
-      if (this.full === 0 && this.writer === undefined) {
+      if (this.isDirect && options?.ifLast === undefined) {
         const at = clockOf(fiber).unsafeCurrentTimeMillis()
         for (const draft of drafts) this.commit(draft, at)
         return Effect.succeed(drafts)
       }
-      return this.submit(drafts, handling, clockOf(fiber))
+      return this.submit(drafts, options, handling, clockOf(fiber))
     })
 
   readonly publishUnknown = (input: unknown, options?: PublishOptions): Effect.Effect<Envelope<A>, PublishError> =>
     Effect.suspend(() => {
-      const decoded = this.decode(input)
-      return Either.isRight(decoded)
-        ? this.publish(decoded.right, options)
-        : this.refuse(this.invalid(input, decoded.left))
+      const decoded = this.intake.decode(input)
+      return Either.isRight(decoded) ? this.publish(decoded.right, options) : this.refuse(decoded.left)
     })
 
-  /** Everything that can be said against an event before it is its turn. */
-  private draft(
-    event: A,
-    options: PublishOptions | undefined,
-    handling: Handling | undefined,
-    fiber: Fiber.RuntimeFiber<unknown, unknown>
-  ): Draft<A> | Exclude<PublishError, EventLogStore.StoreError> {
-    if (!this.accepts(handling)) {
-      return this.busClosed()
-    }
-    if (this.isValid !== undefined && !this.isValid(event)) {
-      return this.invalid(event, Either.getOrThrow(Either.flip(this.explain(event))))
-    }
-    const topic = options?.topic ?? this.settings.topicOf(event)
-    const cause = options?.causation ?? handling?.envelope
-    // ids of another bus mean nothing here; how long the chain is does
-    const causationId = options?.causation?.id ?? (handling?.bus === this.name ? handling.envelope.id : undefined)
-    const depth = cause === undefined ? 0 : cause.depth + 1
-    if (depth > this.settings.maxDepth) {
-      return new CycleDetected({
-        bus: this.name,
-        tag: event._tag,
-        topic,
-        causationId: cause!.id,
-        depth,
-        chain: this.chain(causationId)
-      })
-    }
-    const span = fiber.currentSpan
-    return { id: 0, at: 0, topic, event, causationId, depth, trace: span === undefined ? undefined : traceOf(span) }
+  /** Whether an event can be accepted in the step of its publisher. */
+  private get isDirect(): boolean {
+    return this.admission.full === 0 && this.writer === undefined && this.outbox === undefined
   }
 
   /** What was accepted may have consequences while the bus drains. */
@@ -199,49 +195,41 @@ export class Bus<A extends Event, I> implements Host<A> {
     return new BusClosed({ bus: this.name, state: this.state === "closed" ? "closed" : "draining" })
   }
 
-  private invalid(input: unknown, error: ParseResult.ParseError): InvalidEvent {
-    const tag = typeof input === "object" && input !== null && "_tag" in input ? String(input._tag) : undefined
-    return new InvalidEvent({ bus: this.name, tag, issue: ParseResult.TreeFormatter.formatErrorSync(error) })
-  }
-
-  private chain(id: number | undefined): ReadonlyArray<string> {
-    const tags: Array<string> = []
-    while (id !== undefined && tags.length < 8) {
-      const item = this.history.ring.at(id)
-      if (item === undefined || isGap(item)) break
-      tags.unshift(item.event._tag)
-      id = item.causationId
-    }
-    return tags
-  }
-
   private refuse(error: Exclude<PublishError, EventLogStore.StoreError>): Effect.Effect<never, PublishError> {
-    this.refused++
-    this.metrics.refused.unsafeUpdate(1, Metrics.noTags)
+    this.countRefused(1)
     return error._tag === "CycleDetected" ? Effect.zipRight(Effect.logError(error.message), error) : error
+  }
+
+  private countRefused(count: number) {
+    this.refused += count
+    this.metrics.refused.unsafeUpdate(count, Metrics.noTags)
   }
 
   private submit(
     drafts: ReadonlyArray<Draft<A>>,
+    options: PublishOptions | undefined,
     handling: Handling | undefined,
     clock: Clock.Clock
   ): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
     const payloads: Array<string> = []
-    if (this.writer !== undefined) {
+    if (this.writer !== undefined || this.outbox !== undefined) {
       for (const { event } of drafts) {
         const payload = this.codec.payload(event)
-        if (Either.isLeft(payload)) return this.refuse(this.invalid(event, payload.left))
+        if (Either.isLeft(payload)) return this.refuse(this.intake.invalid(event, payload.left))
         payloads.push(payload.right)
       }
     }
-    const saturated = handling?.active === true ? this.saturation(drafts) : undefined
+    const patient = handling?.active !== true
+    const saturated = patient ? undefined : this.admission.saturation(drafts)
     if (saturated !== undefined) return this.refuse(saturated)
     let request: Request<A> | undefined
     const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
-      request = { drafts, payloads, clock, resume, done: false }
+      const { attempt, ifLast } = options ?? {}
+      request = { drafts, payloads, clock, ifLast, attempt, resume, done: false }
       // again: a drain that began since the first look may have found everything idle already
-      if (this.accepts(handling)) this.admit(request, handling?.active !== true)
-      else this.reject(request)
+      if (!this.accepts(handling)) this.reject(request)
+      else if (patient) this.admission.admit(request)
+      else this.accept(request)
     })
     // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
     return Effect.onInterrupt(accepted, () =>
@@ -251,6 +239,7 @@ export class Bus<A extends Event, I> implements Host<A> {
   }
 
   private withdraw(request: Request<A>) {
+    this.outbox?.forget(request)
     if (request.done) return
     request.done = true
     for (const mailbox of this.mailboxes) {
@@ -259,74 +248,78 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
   }
 
-  private admit(request: Request<A>, patient: boolean) {
-    const blocker = patient ? this.findFull(request.drafts, 0) : undefined
-    if (blocker !== undefined) {
-      blocker.waiting.push(request)
-      if (blocker.waiting.length === 1) {
-        blocker.stalledSince = this.clock.unsafeCurrentTimeMillis()
-        this.watch.add(blocker)
-      }
-    } else if (this.writer !== undefined) this.writer.push(request)
-    else {
-      const at = request.clock.unsafeCurrentTimeMillis()
-      for (const draft of request.drafts) this.commit(draft, at)
-      request.done = true
-      request.resume(Effect.succeed(request.drafts))
+  /** For a request that waits for no room: on to the store or the journal, or into the queues at once. */
+  private accept(request: Request<A>) {
+    const { clock, drafts, ifLast } = request
+    if (request.done) return
+    if (this.writer !== undefined) this.writer.push(request)
+    else if (this.outbox !== undefined) this.outbox.push(request)
+    else if (ifLast !== undefined && ifLast !== this.lastId) {
+      this.countRefused(1)
+      respond(request, new Overtaken({ bus: this.name, ifLast, lastId: this.lastId }))
+    } else {
+      const at = clock.unsafeCurrentTimeMillis()
+      for (const draft of drafts) this.commit(draft, at)
+      respond(request, Effect.succeed(drafts))
     }
   }
 
-  /** A lossless subscriber of interest whose queue is full, and longer than its capacity by more than `reserve`. */
-  private findFull(drafts: ReadonlyArray<Draft<A>>, reserve: number): Mailbox<A> | undefined {
-    if (this.full === 0) return undefined
-    for (const { event, topic } of drafts) {
-      for (const list of this.index.lookup(topic, event._tag)) {
-        for (const mailbox of list) {
-          if (
-            mailbox.lossless && mailbox.size >= mailbox.capacity * (1 + reserve) &&
-            (mailbox.tags === undefined || mailbox.tags.has(event._tag))
-          ) return mailbox
-        }
-      }
-    }
-    return undefined
-  }
-
-  private saturation(drafts: ReadonlyArray<Draft<A>>): SubscriberSaturated | undefined {
-    const mailbox = this.findFull(drafts, handlerReserve)
-    return mailbox === undefined ? undefined : new SubscriberSaturated({
-      bus: this.name,
-      subscriber: mailbox.name,
-      queued: mailbox.size,
-      capacity: mailbox.capacity
-    })
-  }
-
-  /** Accepts an event: id, history and every queue of interest, in one step. */
+  /**
+   * Accepts an event: id, history and every queue of interest, in one step. It may be called from within itself, by what a
+   * queue does on being offered an event: ids are given at once, and every queue gets the events in their order.
+   */
   private commit(draft: Draft<A>, at: number): Envelope<A> {
-    const id = ++this.lastId
-    draft.id = id
+    draft.id = ++this.lastId
     draft.at = at
     this.history.ring.push(draft)
-    const tag = draft.event._tag
-    const lists = this.index.lookup(draft.topic, tag, this.found)
-    for (let i = 0; i < lists.length; i++) {
-      const list = lists[i]
-      for (let j = 0; j < list.length; j++) {
-        const mailbox = list[j]
-        if (mailbox.mark === id || (mailbox.tags !== undefined && !mailbox.tags.has(tag))) continue
-        mailbox.mark = id
-        mailbox.offer(draft)
-      }
-    }
-    // not in the loop, since it changes the lists
-    if (this.overflowed.length > 0) { for (const mailbox of this.overflowed.splice(0)) this.index.remove(mailbox) }
     this.published++
     this.metrics.published.unsafeUpdate(1, Metrics.noTags)
+    if (this.offering) this.unoffered.push(draft)
+    else this.offer(draft)
     return draft
   }
 
-  // ---- what mailboxes tell
+  private offer(first: Draft<A>) {
+    this.offering = true
+    for (let draft: Draft<A> | undefined = first; draft !== undefined; draft = this.unoffered.shift()) {
+      const { event: { _tag: tag }, id, topic } = draft
+      const lists = this.index.lookup(topic, tag, this.found)
+      for (let i = 0; i < lists.length; i++) {
+        const list = lists[i]
+        for (let j = 0; j < list.length; j++) {
+          const mailbox = list[j]
+          if (mailbox.mark === id || (mailbox.tags !== undefined && !mailbox.tags.has(tag))) continue
+          mailbox.mark = id
+          mailbox.offer(draft)
+        }
+      }
+      if (this.leaving.length > 0) { for (const mailbox of this.leaving.splice(0)) this.leave(mailbox, id) }
+    }
+    this.offering = false
+  }
+
+  /** It could not take event `id`. */
+  private leave(mailbox: Mailbox<A>, id: number) {
+    this.index.remove(mailbox)
+    if (mailbox.closed !== undefined) return
+    this.history.fallBack(mailbox, id - 1, () => this.join(mailbox))
+    this.admission.onRoom(mailbox)
+  }
+
+  /** Ids that nobody can be given: a gap for those who may be interested. */
+  private skip(gap: Gap) {
+    const to = gap instanceof Unreadable
+      ? new Set(this.index.lookup(gap.topic, gap.tag).flat().filter(({ filter }) => filter.matches(gap.topic, gap.tag)))
+      : this.mailboxes
+    for (let id = gap.firstId; id < gap.lastId; id++) this.history.ring.push(new Gap(id, id, 1))
+    this.lastId = gap.lastId
+    this.history.ring.push(gap instanceof Unreadable ? gap : new Gap(gap.lastId, gap.lastId, 1))
+    for (const mailbox of to) {
+      if (mailbox.isLive) mailbox.offerGap(new Gap(gap.firstId, gap.lastId, gap.count))
+    }
+  }
+
+  // What mailboxes report
 
   readonly onDropped = (count: number) => {
     this.dropped += count
@@ -347,15 +340,10 @@ export class Bus<A extends Event, I> implements Host<A> {
     this.delivered += taken
     this.metrics.delivered.unsafeUpdate(taken, Metrics.noTags)
     this.metrics.queued.unsafeUpdate(this.queued, Metrics.noTags)
-    if (this.onIdle !== undefined) this.checkIdle()
+    this.progress.wake()
   }
 
-  readonly onRoom = (mailbox: Mailbox<A>) => {
-    if (mailbox.closed === undefined) mailbox.stalledSince = this.clock.unsafeCurrentTimeMillis()
-    while (mailbox.waiting.length > 0 && (mailbox.closed !== undefined || mailbox.size < mailbox.capacity)) {
-      this.admit(mailbox.waiting.shift()!, true)
-    }
-  }
+  readonly onRoom = (mailbox: Mailbox<A>) => this.admission.onRoom(mailbox)
 
   private cutOff(mailbox: Mailbox<A>): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -368,13 +356,9 @@ export class Bus<A extends Event, I> implements Host<A> {
     })
   }
 
-  // ---- subscribing
+  // Subscribing
 
   private open(options: EventSubscription.Options): Mailbox<A> {
-    const capacity = options.capacity ?? 1
-    if (!Number.isInteger(capacity) || capacity < 1) {
-      throw new RangeError(`The capacity of a subscription must be a positive integer, not ${capacity}`)
-    }
     const mailbox = new Mailbox<A>(this, ++this.subscriptions, options)
     this.mailboxes.add(mailbox)
     return mailbox
@@ -386,94 +370,106 @@ export class Bus<A extends Event, I> implements Host<A> {
     else this.index.add(mailbox)
   }
 
-  private subscribed(open: Effect.Effect<Mailbox<A>, EventLog.UnknownPosition>) {
+  private subscribed<E>(open: Effect.Effect<Mailbox<A>, E>) {
     return Effect.acquireRelease(open, (mailbox) =>
       Effect.sync(() => {
         this.index.remove(mailbox)
         this.mailboxes.delete(mailbox)
         mailbox.close("unsubscribed", this.lastId)
         mailbox.discard()
-        this.checkIdle()
+        this.progress.wake()
       }))
   }
 
-  readonly subscribe = (options: EventSubscription.Options = {}) =>
-    Effect.orDie(this.subscribed(Effect.sync(() => {
+  readonly subscribe = (
+    options: EventSubscription.Options = {}
+  ): Effect.Effect<Mailbox<A>, InvalidOption, Scope.Scope> =>
+    this.subscribed(check(() => {
       const mailbox = this.open(options)
       this.join(mailbox)
       return mailbox
-    })))
+    }))
 
   readonly handle = <E, R>(
     options: EventHandler.Options<A, E, R>,
     f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>
-  ): Effect.Effect<void, never, R | Scope.Scope> =>
-    Effect.flatMap(this.subscribe(options), (mailbox) =>
-      startHandler(
-        this.name,
-        this.clock,
-        mailbox,
-        options,
-        f,
-        (letter) => this.onDeadLetter(letter),
-        () => this.checkIdle()
-      ))
+  ): Effect.Effect<void, InvalidOption, R | Scope.Scope> =>
+    // first: a mailbox that nobody takes from would make publishers wait
+    Effect.zipRight(
+      check(() => checkHandler(options)),
+      Effect.flatMap(this.subscribe(options), (mailbox) =>
+        startHandler(
+          this.name,
+          this.clock,
+          mailbox,
+          options,
+          f,
+          (letter) => this.onDeadLetter(letter),
+          () => this.progress.wake()
+        ))
+    )
 
-  readonly bounds = Effect.withFiberRuntime<EventLog.Bounds>((fiber) => {
-    this.history.ring.expire(clockOf(fiber).unsafeCurrentTimeMillis())
-    return Effect.succeed({ first: this.history.first, last: this.lastId })
+  private onDeadLetter(letter: EventHandler.DeadLetter<A>) {
+    this.letters.add(letter)
+    this.metrics.deadLetters.unsafeUpdate(1, Metrics.noTags)
+  }
+
+  // The history
+
+  readonly bounds = Effect.sync((): EventLog.Bounds => {
+    this.history.ring.expire()
+    return { first: this.history.first, last: this.lastId }
   })
+
+  /** The last id of the log, which may be ahead of what this node has seen. */
+  readonly head: Effect.Effect<number, EventLogStore.StoreError> = Effect.suspend(() =>
+    this.outbox === undefined
+      ? Effect.succeed(this.lastId)
+      : Effect.map(readable(this.outbox.journal).bounds, ({ last }) => last)
+  )
 
   readonly after = (id: number, options: EventLog.ReadOptions = {}) =>
     Effect.zipRight(
       this.checkPosition(id),
-      Effect.suspend(() =>
-        this.history.page(id, new Filter(options.topics, options.tags), Math.max(1, Math.floor(options.limit ?? 1024)))
+      Effect.flatMap(
+        check(() => unsafePageSize(options.limit)),
+        (limit) => this.history.page(id, new Filter(options.topics, options.tags), limit)
       )
     )
 
   readonly subscribeAfter = (id: number, options: EventSubscription.Options = {}) =>
-    this.subscribed(Effect.map(this.checkPosition(id), () => {
-      const mailbox = this.open(options)
-      this.history.feed(mailbox, id, () => this.join(mailbox))
-      return mailbox
-    }))
+    this.subscribed(Effect.zipRight(
+      this.checkPosition(id),
+      check(() => {
+        const mailbox = this.open(options)
+        this.history.feed(mailbox, id, () => this.join(mailbox))
+        return mailbox
+      })
+    ))
 
-  private checkPosition(id: number): Effect.Effect<void, EventLog.UnknownPosition> {
-    return Effect.withFiberRuntime((fiber) => {
-      if (!Number.isInteger(id) || id < 0 || id > this.lastId) {
-        return new UnknownPosition({ bus: this.name, after: id, lastId: this.lastId })
-      }
-      this.history.ring.expire(clockOf(fiber).unsafeCurrentTimeMillis())
-      return Effect.void
+  /** An id that another node has seen already is waited for; one that nobody has given is refused. */
+  private checkPosition(id: number): Effect.Effect<void, UnknownPosition | EventLogStore.StoreError> {
+    return Effect.suspend(() => {
+      this.history.ring.expire()
+      if (Number.isInteger(id) && id >= 0 && id <= this.lastId) return Effect.void
+      const unknown = new UnknownPosition({ bus: this.name, after: id, lastId: this.lastId })
+      if (this.outbox === undefined || !Number.isInteger(id) || id < 0) return unknown
+      return Effect.flatMap(this.head, (head) => id > head ? unknown : this.outbox!.reached(id))
     })
   }
 
-  // ---- the end
+  // The end
 
-  private checkIdle() {
-    if (this.onIdle === undefined || this.queued > 0 || this.writer?.idle === false) return
-    for (const mailbox of this.mailboxes) if (!mailbox.idle) return
-    this.onIdle()
+  private get isIdle(): boolean {
+    if (this.queued > 0 || this.writer?.idle === false || this.outbox?.idle === false) return false
+    for (const mailbox of this.mailboxes) if (!mailbox.idle) return false
+    return true
   }
-
-  private readonly awaitIdle = Effect.async<void>((resume) => {
-    this.onIdle = () => {
-      this.onIdle = undefined
-      resume(Effect.void)
-    }
-    this.checkIdle()
-    return Effect.sync(() => {
-      this.onIdle = undefined
-    })
-  })
 
   private reject(request: Request<A>) {
     if (request.done) return
-    request.done = true
-    this.refused += request.drafts.length
-    this.metrics.refused.unsafeUpdate(request.drafts.length, Metrics.noTags)
-    request.resume(this.busClosed())
+    this.countRefused(request.drafts.length)
+    respond(request, this.busClosed())
   }
 
   private rejectAll(): number {
@@ -486,21 +482,28 @@ export class Bus<A extends Event, I> implements Host<A> {
     // uninterruptible from the first look: a drain that has been announced ends, or those who wait for it never do
     Effect.uninterruptibleMask((restore) =>
       Effect.clockWith((clock) => {
-        if (this.drained !== undefined) return restore(Deferred.await(this.drained))
-        const drained = this.drained = Deferred.unsafeMake<DrainReport>(FiberId.none)
-        const startedAt = clock.unsafeCurrentTimeMillis()
-        if (this.state === "open") this.state = "draining"
+        const ended = Effect.zipRight(
+          this.progress.wait(() => this.report !== undefined),
+          Effect.sync(() => this.report!)
+        )
+        if (this.state === "draining" || this.report !== undefined) return restore(ended)
+        const startedAt = monotonicMillis(clock)
+        const wasOpen = this.state === "open"
+        if (wasOpen) this.state = "draining"
         const rejected = this.rejectAll()
-        return Effect.flatMap(Effect.exit(restore(Race.timeoutOption(this.awaitIdle, budget))), () => {
+        const idle = this.progress.wait(() => this.isIdle)
+        return Effect.flatMap(Effect.exit(restore(Race.timeoutOption(idle, budget))), () => {
           const undelivered = this.finish("drained")
           const report: DrainReport = {
             bus: this.name,
             lastId: this.lastId,
             undelivered,
             rejected,
-            elapsedMillis: clock.unsafeCurrentTimeMillis() - startedAt
+            unconfirmed: this.outbox?.unconfirmed ?? 0,
+            elapsedMillis: monotonicMillis(clock) - startedAt
           }
-          Deferred.unsafeDone(drained, Effect.succeed(report))
+          this.report = report
+          this.progress.wake()
           return undelivered.length === 0 ? Effect.succeed(report) : Effect.as(
             Effect.logWarning(`${this.name} left events undelivered: ${undelivered.map(showUndelivered).join(", ")}`),
             report
@@ -509,10 +512,11 @@ export class Bus<A extends Event, I> implements Host<A> {
       })
     )
 
-  private finish(reason: "drained" | "closed"): ReadonlyArray<Undelivered> {
+  private finish(reason: "drained" | "closed" | "diverged"): ReadonlyArray<Undelivered> {
     this.state = "closed"
     this.rejectAll()
     for (const request of this.writer?.drop() ?? []) this.reject(request)
+    this.outbox?.stop()
     const undelivered: Array<Undelivered> = []
     for (const mailbox of this.mailboxes) {
       this.index.remove(mailbox)
@@ -526,6 +530,7 @@ export class Bus<A extends Event, I> implements Host<A> {
 
   /** When the scope of the bus is closed without a drain. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.letters.end()
     if (this.state === "closed") return Effect.void
     const undelivered = this.finish("closed")
     return undelivered.length === 0 ? Effect.void : Effect.logWarning(
@@ -533,49 +538,36 @@ export class Bus<A extends Event, I> implements Host<A> {
     )
   })
 
-  private onDeadLetter(letter: EventHandler.DeadLetter<A>): Effect.Effect<void> {
-    this.deadLettered++
-    this.metrics.deadLetters.unsafeUpdate(1, Metrics.noTags)
-    this.letters.push(letter)
-    if (this.letters.length > (this.settings.deadLetters)) this.letters.shift()
-    // publishing on one that was shut down would interrupt the handler
-    return Effect.flatMap(
-      PubSub.isShutdown(this.letterHub),
-      (closed) => closed ? Effect.void : Effect.asVoid(PubSub.publish(this.letterHub, letter))
-    )
-  }
-
-  readonly deadLetterStream: Stream.Stream<EventHandler.DeadLetter<A>> = Stream.unwrap(
-    Effect.suspend(() =>
-      Effect.map(
-        PubSub.isShutdown(this.letterHub),
-        (closed) => closed ? Stream.empty : Stream.fromPubSub(this.letterHub)
-      )
-    )
+  /** Commits what the journal brings. When the journal is no longer what it was, the bus ends, and so does this, loudly. */
+  readonly tail: Effect.Effect<never, JournalError> = Effect.suspend(() =>
+    Effect.tapError(this.outbox!.run(this.lastId), () =>
+      Effect.sync(() => {
+        if (this.state !== "closed") this.finish("diverged")
+      }))
   )
 
-  readonly recentDeadLetters = Effect.sync((): ReadonlyArray<EventHandler.DeadLetter<A>> => this.letters.slice())
-
-  readonly stats = Effect.sync((): Stats => {
-    const subscribers = Array.from(this.mailboxes, (mailbox) => mailbox.unsafeStats())
-    return {
-      bus: this.name,
-      state: this.state,
-      lastId: this.lastId,
-      published: this.published,
-      refused: this.refused,
-      delivered: this.delivered,
-      dropped: this.dropped,
-      queued: subscribers.reduce((sum, { queued }) => sum + queued, 0),
-      waiting: subscribers.reduce((sum, { waiting }) => sum + waiting, 0),
-      deadLetters: this.deadLettered,
-      subscribers
-    }
-  })
+  readonly stats = Effect.flatMap(
+    Effect.suspend(() => this.outbox === undefined ? Effect.succeed(undefined) : this.outbox.stats),
+    (journal) =>
+      Effect.sync((): Stats => {
+        const subscribers = Array.from(this.mailboxes, (mailbox) => mailbox.unsafeStats())
+        return {
+          bus: this.name,
+          state: this.state,
+          lastId: this.lastId,
+          published: this.published,
+          refused: this.refused,
+          delivered: this.delivered,
+          dropped: this.dropped,
+          queued: subscribers.reduce((sum, { queued }) => sum + queued, 0),
+          waiting: subscribers.reduce((sum, { waiting }) => sum + waiting, 0),
+          deadLetters: this.letters.total,
+          subscribers,
+          journal
+        }
+      })
+  )
 }
-
-const clockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Clock.Clock =>
-  Context.get(fiber.currentDefaultServices, Clock.Clock)
 
 const showUndelivered = ({ count, firstId, lastId, subscriber }: Undelivered): string =>
   `${count} for "${subscriber}" (${firstId} to ${lastId})`

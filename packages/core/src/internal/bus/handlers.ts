@@ -14,9 +14,13 @@ import { HandlerTimeout } from "../../EventHandler.js"
 import type { SubscriptionClosed } from "../../EventSubscription.js"
 import * as FiberRegistry from "../../FiberRegistry.js"
 import * as Race from "../../Race.js"
-import type { Item, Mailbox } from "./mailbox.js"
+import { Signal } from "../../Signal.js"
+import { monotonicMillis } from "../monotonic.js"
+import type { Mailbox } from "./mailbox.js"
 import { isOrderly } from "./mailbox.js"
 import * as Metrics from "./metrics.js"
+import type { Item } from "./model.js"
+import { unsafeConcurrency, unsafeHandlerTimeout } from "./options.js"
 
 /** One run of a handler for one event. Fibers that it forks inherit it, and may outlive it. */
 export interface Handling {
@@ -41,10 +45,10 @@ export const start = <A extends Event, E, R>(
   mailbox: Mailbox<A>,
   options: Options<A, E, R>,
   f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>,
-  onDeadLetter: (letter: DeadLetter<A>) => Effect.Effect<unknown>,
+  onDeadLetter: (letter: DeadLetter<A>) => void,
   onFinished: () => void
 ): Effect.Effect<void, never, R | Scope.Scope> => {
-  const one = runner(bus, clock, options, f, onDeadLetter)
+  const one = runner(bus, clock, mailbox, options, f, onDeadLetter)
   const onGap = (gap: Gap): Effect.Effect<void, never, R> =>
     options.onGap === undefined
       ? Effect.logWarning(
@@ -59,11 +63,11 @@ export const start = <A extends Event, E, R>(
       Effect.catchAll(self, (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
       { name, kind: "handler" }
     )
-  const concurrency = options.concurrency ?? 1
+  const concurrency = unsafeConcurrency(options.concurrency)
   if (concurrency === 1) return Effect.asVoid(fork(serial(mailbox, one, onGap, onFinished), options.name))
   const lanes = new Lanes<A>(options.key, Math.max(batchSize, concurrency * 2), onFinished)
   return Effect.gen(function*() {
-    for (let i = 1; i <= concurrency; i++) yield* fork(work(lanes, one), `${options.name}/${i}`)
+    for (let i = 1; i <= concurrency; i++) yield* fork(work(mailbox, lanes, one), `${options.name}/${i}`)
     yield* fork(dispatch(mailbox, lanes, onGap), options.name)
   })
 }
@@ -83,7 +87,8 @@ const serial = <A, R>(
     next = 0
   }
   const each = Effect.whileLoop({
-    while: () => next < batch.length,
+    // A function that closes the scope of its handler handles nothing more; the closing spares the fiber that does it.
+    while: () => next < batch.length && !mailbox.released,
     body: () => {
       const item = batch[next]
       return isGap(item) ? onGap(item) : one(item)
@@ -109,8 +114,8 @@ class Lanes<A> {
   /** For each key in use, the events that wait for the one that is ready or running. */
   private readonly behind = new Map<string, Array<Envelope<A>>>()
   private readonly held = new Set<Envelope<A>>()
-  private readonly idle: Array<() => void> = []
-  private dispatcher: (() => void) | undefined = undefined
+  private readonly readied = new Signal()
+  private readonly finished = new Signal()
   private ended = false
 
   constructor(
@@ -143,7 +148,7 @@ class Lanes<A> {
 
   private start(ready: Ready<A>) {
     this.ready.push(ready)
-    this.idle.pop()?.()
+    this.readied.wake()
   }
 
   next(): Ready<A> | undefined {
@@ -155,51 +160,30 @@ class Lanes<A> {
     if (key !== undefined) {
       const next = this.behind.get(key)!.shift()
       if (next === undefined) this.behind.delete(key)
-      else this.ready.push({ key, envelope: next })
+      else this.start({ key, envelope: next })
     }
-    const dispatcher = this.dispatcher
-    this.dispatcher = undefined
-    dispatcher?.()
+    this.finished.wake()
+    if (this.over) this.readied.wake()
     this.onFinished()
   }
 
   end() {
     this.ended = true
-    for (const wake of this.idle.splice(0)) wake()
+    this.readied.wake()
   }
 
   get over(): boolean {
     return this.ended && this.held.size === 0
   }
 
-  left(): ReadonlyArray<Envelope<A>> {
+  unfinished(): ReadonlyArray<Envelope<A>> {
     return [...this.held].sort((a, b) => a.id - b.id)
   }
 
   /** Waits for work, or for the end of it. */
-  readonly awaitWork = Effect.async<void>((resume) => {
-    if (this.ready.length > 0 || this.over) {
-      resume(Effect.void)
-      return
-    }
-    const wake = () => resume(Effect.void)
-    this.idle.push(wake)
-    return Effect.sync(() => {
-      const index = this.idle.indexOf(wake)
-      if (index >= 0) this.idle.splice(index, 1)
-    })
-  })
+  readonly awaitWork = this.readied.wait(() => this.ready.length > 0 || this.over)
 
-  readonly awaitRoom = Effect.async<void>((resume) => {
-    if (this.room > 0) {
-      resume(Effect.void)
-      return
-    }
-    this.dispatcher = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.dispatcher = undefined
-    })
-  })
+  readonly awaitRoom = this.finished.wait(() => this.room > 0)
 }
 
 const dispatch = <A, R>(
@@ -207,7 +191,7 @@ const dispatch = <A, R>(
   lanes: Lanes<A>,
   onGap: (gap: Gap) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<never, SubscriptionClosed, R> => {
-  mailbox.inFlight = () => lanes.left()
+  mailbox.inFlight = () => lanes.unfinished()
   mailbox.onTake = (items) => {
     for (const item of items) if (!isGap(item)) lanes.add(item)
   }
@@ -218,6 +202,7 @@ const dispatch = <A, R>(
 }
 
 const work = <A, R>(
+  mailbox: Mailbox<A>,
   lanes: Lanes<A>,
   one: Runner<A, R>
 ): Effect.Effect<void, never, R> =>
@@ -226,10 +211,10 @@ const work = <A, R>(
     if (next !== undefined) {
       return Effect.flatMap(one(next.envelope, next.defect), () => {
         lanes.finish(next.key, next.envelope)
-        return work(lanes, one)
+        return mailbox.released ? Effect.void : work(mailbox, lanes, one)
       })
     }
-    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () => work(lanes, one))
+    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () => work(mailbox, lanes, one))
   })
 
 type Runner<A, R> = (envelope: Envelope<A>, defect?: Ready<A>["defect"]) => Effect.Effect<void, never, R>
@@ -238,12 +223,13 @@ type Runner<A, R> = (envelope: Envelope<A>, defect?: Ready<A>["defect"]) => Effe
 const runner = <A extends Event, E, R>(
   bus: string,
   clock: Clock.Clock,
+  mailbox: Mailbox<A>,
   options: Options<A, E, R>,
   f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>,
-  onDeadLetter: (letter: DeadLetter<A>) => Effect.Effect<unknown>
+  onDeadLetter: (letter: DeadLetter<A>) => void
 ): Runner<A, R> => {
   const { name, retry } = options
-  const timeout = options.timeout === undefined ? undefined : Duration.decode(options.timeout)
+  const timeout = unsafeHandlerTimeout(options.timeout)
   const durations = Metrics.handlerDuration([MetricLabel.make("bus", bus), MetricLabel.make("handler", name)])
 
   const deadLetter = (envelope: Envelope<A>, cause: Cause.Cause<unknown>, attempts: number) => {
@@ -257,7 +243,7 @@ const runner = <A extends Event, E, R>(
       at: clock.unsafeCurrentTimeMillis()
     }
     const report = Effect.zipRight(
-      onDeadLetter(letter),
+      Effect.sync(() => onDeadLetter(letter)),
       Effect.logError(
         `Handler "${name}" of ${bus} gave up event ${envelope.id} (${envelope.event._tag}), attempts: ${attempts}`,
         cause
@@ -274,7 +260,7 @@ const runner = <A extends Event, E, R>(
 
   return (envelope, defect) => {
     let attempts = 0
-    const startedAt = clock.unsafeCurrentTimeMillis()
+    const startedAt = monotonicMillis(clock)
     const handling: Handling = { bus, envelope, active: true }
     let attempt: Effect.Effect<unknown, E | HandlerTimeout, R> = Effect.suspend(() => {
       if (defect !== undefined) return Effect.die(defect.thrown)
@@ -283,11 +269,11 @@ const runner = <A extends Event, E, R>(
     })
     if (timeout !== undefined) {
       attempt = Race.timeoutFail(attempt as Effect.Effect<unknown, E, R>, {
-        duration: timeout,
-        onTimeout: () => new HandlerTimeout({ bus, handler: name, id: envelope.id, millis: Duration.toMillis(timeout) })
+        duration: Duration.millis(timeout),
+        onTimeout: () => new HandlerTimeout({ bus, handler: name, id: envelope.id, millis: timeout })
       })
     }
-    if (retry !== undefined) attempt = Effect.retry(attempt, retry)
+    if (retry !== undefined) attempt = Effect.retry(attempt, { schedule: retry, while: () => !mailbox.released })
     const parent = envelope.trace === undefined ? undefined : spanOf(envelope.trace)
     if (parent !== undefined) {
       attempt = Effect.withSpan(attempt, "EventBus.handle", {
@@ -299,7 +285,7 @@ const runner = <A extends Event, E, R>(
     }
     const settle = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void, never, R> => {
       handling.active = false
-      durations.unsafeUpdate(clock.unsafeCurrentTimeMillis() - startedAt, Metrics.noTags)
+      durations.unsafeUpdate(monotonicMillis(clock) - startedAt, Metrics.noTags)
       if (exit._tag === "Success") return Effect.void
       return Effect.descriptorWith((descriptor) =>
         HashSet.size(descriptor.interruptors) > 0 && Cause.isInterrupted(exit.cause)

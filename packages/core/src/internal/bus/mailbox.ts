@@ -1,19 +1,18 @@
 import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
 import * as Chunk from "effect/Chunk"
-import type * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Envelope } from "../../Envelope.js"
 import { Gap, isEnvelope } from "../../Envelope.js"
-import type { Options, Policy, Stats, Subscription } from "../../EventSubscription.js"
+import type { Options, PolicyName, Stats, Subscription } from "../../EventSubscription.js"
 import { defaults, SubscriptionClosed } from "../../EventSubscription.js"
-import type { PublishError } from "../../Publishing.js"
+import { Lock } from "../../Lock.js"
+import { Signal } from "../../Signal.js"
+import type { Item, Request } from "./model.js"
+import { policyOf, unsafeCapacity, unsafeStallLimit } from "./options.js"
 import { Filter } from "./topicIndex.js"
-
-export type Item<A> = Envelope<A> | Gap
 
 /** The bus, as its mailboxes see it. */
 export interface Host<A> {
@@ -23,8 +22,10 @@ export interface Host<A> {
   full: number
   /** How many events are in all mailboxes. */
   queued: number
-  /** Mailboxes that closed themselves during the fan-out. */
-  readonly overflowed: Array<Mailbox<A>>
+  /** Mailboxes that left the fan-out while it ran: closed, or back to reading the log. */
+  readonly leaving: Array<Mailbox<A>>
+  /** Whether a full lossless mailbox continues from the log. */
+  readonly fallsBack: boolean
   readonly onDropped: (count: number) => void
   readonly onTaken: (
     mailbox: Mailbox<A>,
@@ -34,19 +35,6 @@ export interface Host<A> {
   /** A mailbox that publishers wait for has room, or will never take anything. */
   readonly onRoom: (mailbox: Mailbox<A>) => void
 }
-
-/** A publisher that waits for acceptance. It has been resumed or interrupted when `done`. */
-export interface Request<A> {
-  readonly drafts: ReadonlyArray<Draft<A>>
-  /** The events as JSON, when there is a store. */
-  readonly payloads: ReadonlyArray<string>
-  readonly clock: Clock.Clock
-  readonly resume: (effect: Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError>) => void
-  done: boolean
-}
-
-/** An envelope before it has its id and its time. */
-export type Draft<A> = { -readonly [K in keyof Envelope<A>]: Envelope<A>[K] }
 
 /** Where a mailbox finds the events from before it went live. */
 export interface History<A> {
@@ -65,7 +53,7 @@ export class Mailbox<A> implements Subscription<A> {
   readonly filter: Filter
   readonly tags: ReadonlySet<string> | undefined
   readonly capacity: number
-  readonly policy: Policy["_tag"]
+  readonly policy: PolicyName
   readonly lossless: boolean
   /** How long publishers wait while nothing is taken, in milliseconds. */
   readonly limit: number
@@ -76,7 +64,7 @@ export class Mailbox<A> implements Subscription<A> {
   /** Why it gets nothing more. The error is made when somebody takes it: most subscriptions end with their taker. */
   closed: ConstructorParameters<typeof SubscriptionClosed>[0] | undefined = undefined
   waiting: Array<Request<A>> = []
-  /** Since when publishers wait without anything being taken. */
+  /** Since when publishers wait without anything being taken, by the monotonic clock. */
   stalledSince = 0
   delivered = 0
   /** How much of `delivered` the bus has counted. */
@@ -97,21 +85,19 @@ export class Mailbox<A> implements Subscription<A> {
   private lostCount = 0
   /** History, at the time when the mailbox went live: it comes before everything. */
   private backlog: Array<Item<A>> = []
-  private waiter: (() => void) | undefined = undefined
-  private readonly moreWaiters: Array<() => void> = []
-  private readLock: Effect.Semaphore | undefined = undefined
+  /** Woken when there is something to take, or never will be. */
+  private readonly arrived = new Signal()
+  private readLock: Lock | undefined = undefined
 
   constructor(readonly host: Host<A>, readonly id: number, options: Options) {
     const policy = options.policy ?? defaults.policy
     this.name = options.name ?? defaults.name
     this.filter = new Filter(options.topics, options.tags)
     this.tags = this.filter.tags
-    this.capacity = options.capacity ?? defaults.capacity
-    this.policy = policy._tag
-    this.lossless = policy._tag === "suspend"
-    this.limit = policy._tag === "suspend" && policy.limit !== undefined
-      ? Duration.toMillis(policy.limit)
-      : Number.POSITIVE_INFINITY
+    this.capacity = unsafeCapacity(options.capacity)
+    this.limit = unsafeStallLimit(policy)
+    this.policy = policyOf(policy)._tag
+    this.lossless = this.policy === "suspend"
   }
 
   /** Called by the bus for each event of interest, in the order of ids. */
@@ -122,12 +108,22 @@ export class Mailbox<A> implements Subscription<A> {
       this.host.queued++
       if (this.lossless && this.size === this.capacity) this.host.full++
     } else this.overflow(envelope)
-    if (this.waiter !== undefined) this.wake()
+    this.arrived.wake()
+  }
+
+  /** Ids that no subscriber can be given. They come in their place, and take no room. */
+  offerGap(gap: Gap) {
+    this.items.push(gap)
+    this.arrived.wake()
   }
 
   private overflow(envelope: Envelope<A>) {
     switch (this.policy) {
       case "suspend": {
+        if (this.host.fallsBack) {
+          this.host.leaving.push(this)
+          return
+        }
         this.items.push(envelope)
         this.size++
         this.host.queued++
@@ -154,7 +150,7 @@ export class Mailbox<A> implements Subscription<A> {
       }
       case "disconnect": {
         this.close("overflow", envelope.id - 1)
-        this.host.overflowed.push(this)
+        this.host.leaving.push(this)
         break
       }
     }
@@ -252,10 +248,20 @@ export class Mailbox<A> implements Subscription<A> {
       )
     )
 
+  /** Whether the scope of the subscription was closed. */
+  get released(): boolean {
+    return this.closed?.reason === "unsubscribed"
+  }
+
+  /** Whether it is offered what comes. Publishers wait for no other one. */
+  get isLive(): boolean {
+    return this.closed === undefined && this.history === undefined
+  }
+
   /** Moves the next part of the history into the backlog, until the mailbox is live. */
   private readHistory(history: History<A>, max: number): Effect.Effect<void, SubscriptionClosed> {
-    this.readLock ??= Effect.unsafeMakeSemaphore(1)
-    return this.readLock.withPermits(1)(Effect.suspend(() => {
+    this.readLock ??= new Lock()
+    return this.readLock.withLock(Effect.suspend(() => {
       if (this.history !== history || this.backlog.length > 0) return Effect.void
       return Effect.matchCauseEffect(history.read(max >= 1 ? Math.floor(max) : 1), {
         onFailure: (cause) =>
@@ -271,40 +277,19 @@ export class Mailbox<A> implements Subscription<A> {
     }))
   }
 
+  /** Whoever is woken and finds nothing waits again, so an interrupted one takes nothing with it. */
   private park(max: number): Effect.Effect<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed> {
-    return Effect.async<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed>((resume) => {
-      if (this.ready || this.closed !== undefined) {
-        resume(this.takeBatch(max))
-        return
-      }
-      const waiter = () => resume(this.takeBatch(max))
-      if (this.waiter === undefined) this.waiter = waiter
-      else this.moreWaiters.push(waiter)
-      return Effect.sync(() => {
-        if (this.waiter === waiter) this.waiter = this.moreWaiters.shift()
-        else {
-          const index = this.moreWaiters.indexOf(waiter)
-          if (index >= 0) this.moreWaiters.splice(index, 1)
-        }
-      })
-    })
-  }
-
-  /** Wakes all that wait: whoever finds nothing waits again, so an interrupted one takes nothing with it. */
-  private wake() {
-    const waiter = this.waiter
-    this.waiter = undefined
-    if (waiter !== undefined) waiter()
-    if (this.moreWaiters.length > 0) {
-      for (const more of this.moreWaiters.splice(0)) more()
-    }
+    return Effect.zipRight(
+      this.arrived.wait(() => this.ready || this.closed !== undefined),
+      Effect.suspend(() => this.takeBatch(max))
+    )
   }
 
   /** Goes live with the history that comes before. */
   start(backlog: Array<Item<A>>) {
     this.history = undefined
     this.backlog = this.backlog.concat(backlog)
-    if (this.ready) this.wake()
+    this.arrived.wake()
   }
 
   /** What is queued can still be taken, unless `discard` says so. */
@@ -313,7 +298,7 @@ export class Mailbox<A> implements Subscription<A> {
     this.closed = { bus: this.host.name, subscriber: this.name, reason, lastId, cause }
     this.history = undefined
     if (this.lossless && this.size >= this.capacity) this.host.full--
-    this.wake()
+    this.arrived.wake()
     if (this.waiting.length > 0) this.host.onRoom(this)
   }
 

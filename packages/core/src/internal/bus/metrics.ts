@@ -1,7 +1,7 @@
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
-import type * as MetricLabel from "effect/MetricLabel"
+import * as MetricLabel from "effect/MetricLabel"
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
@@ -20,19 +20,33 @@ const histogram = (name: string, description: string) => (labels: Labels) =>
 
 export const noTags: Labels = []
 
-export const published = counter("holdfast_bus_published_total", "Events that were accepted")
-export const delivered = counter("holdfast_bus_delivered_total", "Events that subscribers took")
-export const dropped = counter("holdfast_bus_dropped_total", "Events that subscribers missed by their policy")
-export const refused = counter("holdfast_bus_refused_total", "Events that were not accepted")
-export const deadLetters = counter("holdfast_bus_dead_letters_total", "Events that handlers gave up")
-export const lag = histogram(
+const published = counter("holdfast_bus_published_total", "Events that were accepted")
+const delivered = counter("holdfast_bus_delivered_total", "Events that subscribers took")
+const dropped = counter("holdfast_bus_dropped_total", "Events that subscribers missed by their policy")
+const refused = counter("holdfast_bus_refused_total", "Events that were not accepted")
+const deadLetters = counter("holdfast_bus_dead_letters_total", "Events that handlers gave up")
+const lag = histogram(
   "holdfast_bus_lag_milliseconds",
   "From acceptance until a subscriber took it; the oldest event of each batch"
 )
 export const handlerDuration = histogram("holdfast_bus_handler_milliseconds", "Duration of a handler for one event")
-export const queued = (labels: Labels) =>
+const queued = (labels: Labels) =>
   Metric.fromMetricKey(
     MetricKey.gauge("holdfast_bus_queued", { description: "Events that wait in the queues of subscribers" }).pipe(
       MetricKey.taggedWithLabels(labels)
     )
   )
+
+/** The metrics of one bus. */
+export const ofBus = (name: string) => {
+  const labels = [MetricLabel.make("bus", name)]
+  return {
+    published: published(labels),
+    delivered: delivered(labels),
+    dropped: dropped(labels),
+    refused: refused(labels),
+    deadLetters: deadLetters(labels),
+    lag: lag(labels),
+    queued: queued(labels)
+  }
+}

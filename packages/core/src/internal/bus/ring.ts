@@ -6,6 +6,8 @@ export interface Limits<A> {
   readonly count: number
   readonly bytes: number
   readonly age: number
+  /** Monotonic milliseconds. Asked only when `age` is finite, since the wall clock may be set. */
+  readonly now: () => number
   /** Asked only when `bytes` is finite. */
   readonly sizeOf: (envelope: Envelope<A>) => number
 }
@@ -20,6 +22,8 @@ export class Ring<A> {
   bytes = 0
   private slots: Array<Envelope<A> | Gap | undefined> = []
   private sizes: Array<number> = []
+  /** When each item was added, by `now`, less how old it was. */
+  private born: Array<number> = []
   private head = 0
   private size = 0
 
@@ -32,7 +36,8 @@ export class Ring<A> {
     return this.last - this.size + 1
   }
 
-  push(item: Envelope<A> | Gap) {
+  /** `alreadyOld`: how old it is, in milliseconds. */
+  push(item: Envelope<A> | Gap, alreadyOld = 0) {
     const { age, bytes, count, sizeOf } = this.limits
     this.last = item instanceof Gap ? item.lastId : item.id
     if (count === 0) return
@@ -47,18 +52,19 @@ export class Ring<A> {
       this.bytes += size
       while (this.bytes > bytes) this.evictOldest()
     }
-    if (age !== Number.POSITIVE_INFINITY && !(item instanceof Gap)) this.expire(item.at)
+    if (age !== Number.POSITIVE_INFINITY) {
+      // a gap has no age: it goes as soon as it is the oldest
+      this.born[at] = item instanceof Gap ? Number.NEGATIVE_INFINITY : this.limits.now() - alreadyOld
+      this.expire()
+    }
   }
 
-  /** Evicts what is too old at `now`. */
-  expire(now: number) {
+  /** Evicts what is too old. */
+  expire() {
     const { age } = this.limits
     if (age === Number.POSITIVE_INFINITY) return
-    while (this.size > 0) {
-      const oldest = this.slots[this.head]!
-      if (!(oldest instanceof Gap) && now - oldest.at <= age) return
-      this.evictOldest()
-    }
+    const now = this.limits.now()
+    while (this.size > 0 && now - this.born[this.head] > age) this.evictOldest()
   }
 
   /** The event with an id from `first` to `last`. */
@@ -84,6 +90,7 @@ export class Ring<A> {
     }
     this.slots = order(this.slots).fill(undefined, this.size)
     if (this.limits.bytes !== Number.POSITIVE_INFINITY) this.sizes = order(this.sizes).fill(0, this.size)
+    if (this.limits.age !== Number.POSITIVE_INFINITY) this.born = order(this.born).fill(0, this.size)
     this.head = 0
   }
 }

@@ -2,6 +2,8 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Race from "../../Race.js"
+import { Signal } from "../../Signal.js"
+import { monotonicMillis } from "../monotonic.js"
 import type { Mailbox } from "./mailbox.js"
 
 /** One fiber per bus, which cuts off the subscribers that keep publishers waiting for too long. It sleeps otherwise. */
@@ -9,7 +11,7 @@ export class StallWatch<A> {
   private readonly watched = new Set<Mailbox<A>>()
   private wakeAt = Number.POSITIVE_INFINITY
   private stale = false
-  private wake: (() => void) | undefined = undefined
+  private readonly changed = new Signal()
 
   constructor(
     private readonly clock: Clock.Clock,
@@ -22,24 +24,14 @@ export class StallWatch<A> {
     this.watched.add(mailbox)
     if (mailbox.stalledSince + mailbox.limit >= this.wakeAt) return
     this.stale = true
-    this.wake?.()
+    this.changed.wake()
   }
 
-  private readonly awaitStale = Effect.async<void>((resume) => {
-    if (this.stale) {
-      resume(Effect.void)
-      return
-    }
-    this.wake = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.wake = undefined
-    })
-  })
+  private readonly awaitStale = this.changed.wait(() => this.stale)
 
   readonly run: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
-    const now = this.clock.unsafeCurrentTimeMillis()
+    const now = monotonicMillis(this.clock)
     const late: Array<Mailbox<A>> = []
-    this.wake = undefined
     this.stale = false
     this.wakeAt = Number.POSITIVE_INFINITY
     for (const mailbox of this.watched) {

@@ -4,8 +4,11 @@ import * as Either from "effect/Either"
 import type { Envelope, Event } from "../../Envelope.js"
 import type { Store, Stored } from "../../EventLogStore.js"
 import { StoreError } from "../../EventLogStore.js"
+import { Overtaken } from "../../Publishing.js"
+import { Signal } from "../../Signal.js"
 import type { Codec, EventHistory } from "./history.js"
-import type { Draft, Request } from "./mailbox.js"
+import type { Draft, Request } from "./model.js"
+import { respond } from "./model.js"
 
 /** Rows that are appended at once, unless one publish has more. */
 const maxRows = 512
@@ -16,18 +19,19 @@ const maxRows = 512
  */
 export class Writer<A extends Event, I> {
   private queue: Array<Request<A>> = []
-  private wake: (() => void) | undefined = undefined
+  private readonly pushed = new Signal()
   private busy = false
   /** Whether the store may hold rows that were not fanned out: an append failed, and nobody could say how. */
   private unsure = false
 
   constructor(
+    private readonly bus: string,
     private readonly store: Store["Type"],
     private readonly codec: Codec<A, I>,
     private readonly history: EventHistory<A, I>,
     private readonly lastId: () => number,
     private readonly commit: (draft: Draft<A>, at: number) => Envelope<A>,
-    private readonly skip: (id: number) => void,
+    private readonly skip: (row: Stored) => void,
     private readonly onIdle: () => void
   ) {}
 
@@ -37,9 +41,7 @@ export class Writer<A extends Event, I> {
 
   push(request: Request<A>) {
     this.queue.push(request)
-    const wake = this.wake
-    this.wake = undefined
-    wake?.()
+    this.pushed.wake()
   }
 
   /** Takes away what has not been written. */
@@ -48,17 +50,6 @@ export class Writer<A extends Event, I> {
     this.queue = []
     return left
   }
-
-  private readonly awaitWork = Effect.async<void>((resume) => {
-    if (this.queue.length > 0) {
-      resume(Effect.void)
-      return
-    }
-    this.wake = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.wake = undefined
-    })
-  })
 
   readonly run: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     const batch: Array<Request<A>> = []
@@ -74,7 +65,7 @@ export class Writer<A extends Event, I> {
     this.queue = this.queue.slice(taken)
     if (batch.length === 0) {
       this.onIdle()
-      return this.awaitWork
+      return this.pushed.wait(() => this.queue.length > 0)
     }
     this.busy = true
     return Effect.ensuring(
@@ -90,17 +81,25 @@ export class Writer<A extends Event, I> {
   }))
 
   private write(batch: ReadonlyArray<Request<A>>): Effect.Effect<void> {
+    let overtaken: ReadonlyMap<Request<A>, Overtaken> = new Map()
     return Effect.matchCauseEffect(
       Effect.zipRight(
         this.unsure ? this.resync([]) : Effect.void,
-        Effect.suspend(() => this.store.append(this.rows(batch)))
+        Effect.suspend(() => {
+          const prepared = this.prepare(batch)
+          overtaken = prepared.overtaken
+          return prepared.rows.length === 0 ? Effect.void : this.store.append(prepared.rows)
+        })
       ),
       {
         onSuccess: () =>
           Effect.sync(() => {
             for (const request of batch) {
-              for (const draft of request.drafts) this.commit(draft, draft.at)
-              answer(request, Effect.succeed(request.drafts))
+              const refusal = overtaken.get(request)
+              if (refusal === undefined) {
+                for (const draft of request.drafts) this.commit(draft, draft.at)
+                respond(request, Effect.succeed(request.drafts))
+              } else respond(request, refusal)
             }
           }),
         onFailure: (cause) => {
@@ -114,7 +113,7 @@ export class Writer<A extends Event, I> {
             // the append may have been done all the same
             Effect.ignore(this.resync(batch)),
             Effect.sync(() => {
-              for (const request of batch) answer(request, Effect.fail(error))
+              for (const request of batch) respond(request, Effect.fail(error))
             })
           )
         }
@@ -122,10 +121,17 @@ export class Writer<A extends Event, I> {
     )
   }
 
-  private rows(batch: ReadonlyArray<Request<A>>): ReadonlyArray<Stored> {
+  /** The rows of all requests, except those that come too late behind what is in front of them in the same batch. */
+  private prepare(batch: ReadonlyArray<Request<A>>) {
     const rows: Array<Stored> = []
+    const overtaken = new Map<Request<A>, Overtaken>()
     let id = this.lastId()
-    for (const { clock, drafts, payloads } of batch) {
+    for (const request of batch) {
+      const { clock, drafts, ifLast, payloads } = request
+      if (ifLast !== undefined && ifLast !== id) {
+        overtaken.set(request, new Overtaken({ bus: this.bus, ifLast, lastId: id }))
+        continue
+      }
       const at = clock.unsafeCurrentTimeMillis()
       for (let i = 0; i < drafts.length; i++) {
         drafts[i].id = ++id
@@ -133,7 +139,7 @@ export class Writer<A extends Event, I> {
         rows.push(this.codec.row(drafts[i], payloads[i]))
       }
     }
-    return rows
+    return { rows, overtaken }
   }
 
   /** Fans out what the store holds and nobody has seen. Publishers whose events are among it have succeeded. */
@@ -147,13 +153,13 @@ export class Writer<A extends Event, I> {
           const written = find(batch, row)
           if (written !== undefined) {
             this.commit(written.draft, row.at)
-            if (written.last) answer(written.request, Effect.succeed(written.request.drafts))
+            if (written.last) respond(written.request, Effect.succeed(written.request.drafts))
             continue
           }
           const decoded = this.codec.envelope(row)
           if (Either.isRight(decoded)) this.commit({ ...decoded.right }, row.at)
           else {
-            this.skip(row.id)
+            this.skip(row)
             yield* Effect.logError(`Event ${row.id} of the store does not fit the schema`, decoded.left)
           }
         }
@@ -161,12 +167,6 @@ export class Writer<A extends Event, I> {
       this.unsure = false
     })
   }
-}
-
-const answer = <A>(request: Request<A>, effect: Parameters<Request<A>["resume"]>[0]) => {
-  if (request.done) return
-  request.done = true
-  request.resume(effect)
 }
 
 const find = <A>(batch: ReadonlyArray<Request<A>>, row: Stored) => {

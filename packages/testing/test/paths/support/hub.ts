@@ -89,7 +89,7 @@ export const makeHub = (bus: EventBus.EventBus<Said>, lossy = false) =>
   SseHub.make({
     source: lossy
       ? SseHub.fromBus(bus, { capacity: 1 })
-      : { ...SseHub.fromBus(bus), subscribe: bus.subscribe({ name: "hub" }) },
+      : { ...SseHub.fromBus(bus), subscribe: Effect.orDie(bus.subscribe({ name: "hub" })) },
     recent: 2
   })
 

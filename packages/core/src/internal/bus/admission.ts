@@ -1,0 +1,71 @@
+import type * as Clock from "effect/Clock"
+import type { Event } from "../../Envelope.js"
+import { SubscriberSaturated } from "../../Publishing.js"
+import { monotonicMillis } from "../monotonic.js"
+import type { Mailbox } from "./mailbox.js"
+import type { Draft, Request } from "./model.js"
+import type { StallWatch } from "./stallWatch.js"
+import type { TopicIndex } from "./topicIndex.js"
+
+/** What a handler may put into a full queue, in multiples of its capacity, before it is refused. */
+const handlerReserve = 8
+
+/** Who may be accepted now, and who waits until a lossless subscriber has room. */
+export class Admission<A extends Event> {
+  /** How many lossless mailboxes are full. */
+  full = 0
+
+  constructor(
+    private readonly bus: string,
+    private readonly index: TopicIndex<Mailbox<A>>,
+    private readonly watch: StallWatch<A>,
+    private readonly clock: Clock.Clock,
+    private readonly accept: (request: Request<A>) => void
+  ) {}
+
+  /** Accepts a request, or lets it wait for the first subscriber of interest that is full. */
+  admit(request: Request<A>) {
+    const blocker = this.findFull(request.drafts, 0)
+    if (blocker === undefined) return this.accept(request)
+    blocker.waiting.push(request)
+    if (blocker.waiting.length === 1) {
+      blocker.stalledSince = monotonicMillis(this.clock)
+      this.watch.add(blocker)
+    }
+  }
+
+  /** A mailbox that publishers wait for has room, or will never take anything. */
+  onRoom(mailbox: Mailbox<A>) {
+    if (mailbox.isLive) mailbox.stalledSince = monotonicMillis(this.clock)
+    while (mailbox.waiting.length > 0 && (!mailbox.isLive || mailbox.size < mailbox.capacity)) {
+      this.admit(mailbox.waiting.shift()!)
+    }
+  }
+
+  /** What a handler is told instead of waiting, since it could wait for itself. */
+  saturation(drafts: ReadonlyArray<Draft<A>>): SubscriberSaturated | undefined {
+    const mailbox = this.findFull(drafts, handlerReserve)
+    return mailbox === undefined ? undefined : new SubscriberSaturated({
+      bus: this.bus,
+      subscriber: mailbox.name,
+      queued: mailbox.size,
+      capacity: mailbox.capacity
+    })
+  }
+
+  /** A lossless subscriber of interest whose queue is full, and longer than its capacity by more than `reserve` times that. */
+  private findFull(drafts: ReadonlyArray<Draft<A>>, reserve: number): Mailbox<A> | undefined {
+    if (this.full === 0) return undefined
+    for (const { event, topic } of drafts) {
+      for (const list of this.index.lookup(topic, event._tag)) {
+        for (const mailbox of list) {
+          if (
+            mailbox.lossless && mailbox.size >= mailbox.capacity * (1 + reserve) &&
+            (mailbox.tags === undefined || mailbox.tags.has(event._tag))
+          ) return mailbox
+        }
+      }
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,241 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import type { Envelope, Event } from "../../Envelope.js"
+import { Gap } from "../../Envelope.js"
+import type { EventJournal, JournalError, Lost, Row } from "../../EventJournal.js"
+import { isLost } from "../../EventJournal.js"
+import type { Bounds } from "../../EventLogStore.js"
+import { StoreError } from "../../EventLogStore.js"
+import type { PublishError } from "../../Publishing.js"
+import { Overtaken, Unconfirmed } from "../../Publishing.js"
+import * as Race from "../../Race.js"
+import { Signal } from "../../Signal.js"
+import type { Codec } from "./history.js"
+import type { Draft, Item, Request } from "./model.js"
+import { Unreadable } from "./model.js"
+
+/** What the journal needs of its bus. */
+interface Receiver<A> {
+  readonly bus: { readonly name: string; readonly lastId: number }
+  readonly commit: (draft: Draft<A>, at: number) => void
+  /** Ids that nobody can be given. */
+  readonly skip: (gap: Gap) => void
+  readonly itemAt: (id: number) => Item<A> | undefined
+  readonly onIdle: () => void
+}
+
+/** One append that is under way. */
+interface Pending<A> {
+  readonly request: Request<A>
+  /** Whether the tail has brought all of its events. */
+  seen: boolean
+}
+
+/**
+ * The way of a bus to a journal and back. The fiber of each publisher appends its own events and then waits until the tail
+ * has brought them, so that whoever published reads what it wrote. The tail commits what comes, in its order, whoever wrote it.
+ */
+export class Outbox<A extends Event, I> {
+  /** Appends of which nobody knows whether they were done. */
+  unconfirmed = 0
+  /** Ids that the journal no longer had. */
+  holes = 0
+  private readonly pending = new Map<string, Pending<A>>()
+  private readonly arrived = new Signal()
+  private stopped = false
+  private attempts = 0
+  /** What the tail found wrong, and nobody has logged yet. */
+  private problems: Array<string> = []
+  private readonly found = new Signal()
+
+  constructor(
+    readonly journal: EventJournal["Type"],
+    private readonly codec: Codec<A, I>,
+    private readonly receiver: Receiver<A>,
+    /** Begins the names of attempts; another one on every node and in every life. */
+    private readonly node: string
+  ) {}
+
+  get idle(): boolean {
+    return this.pending.size === 0
+  }
+
+  get stats() {
+    return Effect.map(this.journal.state, (state) => ({
+      state: state.current,
+      pending: this.pending.size,
+      unconfirmed: this.unconfirmed,
+      holes: this.holes
+    }))
+  }
+
+  /** Waits until the tail has brought event `id`, or will bring no more. */
+  reached(id: number): Effect.Effect<void> {
+    return this.arrived.wait(() => this.receiver.bus.lastId >= id || this.stopped)
+  }
+
+  /** Lets the publisher go on by itself. */
+  push(request: Request<A>) {
+    const attempt = request.attempt ?? `${this.node}-${++this.attempts}`
+    request.done = true
+    const pending: Pending<A> = { request, seen: false }
+    this.pending.set(attempt, pending)
+    request.resume(Effect.ensuring(
+      this.append(pending, attempt),
+      Effect.sync(() => {
+        this.pending.delete(attempt)
+        this.receiver.onIdle()
+      })
+    ))
+  }
+
+  /** An interrupted publisher waits for nothing. Its events may come all the same, as those of a stranger. */
+  forget(request: Request<A>) {
+    for (const [attempt, pending] of this.pending) if (pending.request === request) this.pending.delete(attempt)
+    this.receiver.onIdle()
+  }
+
+  /** Who waits for the tail waits no longer. */
+  stop() {
+    this.stopped = true
+    this.arrived.wake()
+  }
+
+  private append(pending: Pending<A>, attempt: string): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
+    const { clock, drafts, ifLast, payloads } = pending.request
+    const at = clock.unsafeCurrentTimeMillis()
+    const rows = drafts.map((draft, index) => {
+      draft.at = at
+      const { id: _, ...row } = this.codec.row(draft, payloads[index])
+      return row
+    })
+    return Effect.flatMap(
+      Effect.mapError(
+        Effect.suspend(() => this.journal.append(rows, { attempt, ifLast })),
+        (error) => this.publishError(error, attempt, pending.request)
+      ),
+      (first) => this.envelopes(pending, first)
+    )
+  }
+
+  /** The envelopes of what was appended, once the tail is past it. */
+  private envelopes(
+    pending: Pending<A>,
+    first: number
+  ): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
+    const { drafts } = pending.request
+    const last = first + drafts.length - 1
+    const caughtUp = this.arrived.wait(() => pending.seen || this.receiver.bus.lastId >= last || this.stopped)
+    return Effect.zipRight(
+      caughtUp,
+      Effect.sync(() => {
+        for (let index = 0; index < drafts.length; index++) {
+          // an earlier try of the same attempt: the tail has brought it as the event of a stranger
+          const item = this.receiver.itemAt(first + index)
+          drafts[index].id = first + index
+          if (item !== undefined && !(item instanceof Gap)) drafts[index].at = item.at
+        }
+        return drafts
+      })
+    )
+  }
+
+  private publishError(error: JournalError, attempt: string, request: Request<A>): PublishError {
+    if (error.reason === "Overtaken" && request.ifLast !== undefined) {
+      return new Overtaken({
+        bus: this.receiver.bus.name,
+        ifLast: request.ifLast,
+        lastId: error.lastId ?? this.receiver.bus.lastId
+      })
+    }
+    if (error.reason !== "Unsure") return storeError(error)
+    this.unconfirmed++
+    return new Unconfirmed({
+      bus: this.receiver.bus.name,
+      attempt,
+      count: request.drafts.length,
+      details: error.details
+    })
+  }
+
+  /** Commits what the journal brings, behind the events that the bus knows. */
+  readonly run = (after: number): Effect.Effect<never, JournalError> =>
+    Race.first(
+      this.journal.follow(after, (rows) => {
+        for (const row of rows) this.receive(row)
+        this.arrived.wake()
+      }),
+      this.logProblems
+    )
+
+  private readonly logProblems = Effect.forever(Effect.zipRight(
+    this.found.wait(() => this.problems.length > 0),
+    Effect.suspend(() =>
+      Effect.forEach(this.problems.splice(0), (problem) => Effect.logError(problem), { discard: true })
+    )
+  ))
+
+  private report(problem: string) {
+    this.problems.push(`${this.receiver.bus.name}: ${problem}`)
+    this.found.wake()
+  }
+
+  private receive(row: Row | Lost) {
+    const expected = this.receiver.bus.lastId + 1
+    if (isLost(row)) {
+      if (row.lastId >= expected) this.lose(Math.max(row.firstId, expected), row.lastId)
+      return
+    }
+    if (row.id < expected) return
+    if (row.id > expected) this.lose(expected, row.id - 1)
+    const own = row.attempt === undefined ? undefined : this.pending.get(row.attempt)
+    if (own !== undefined && !own.seen) {
+      const { drafts } = own.request
+      const index = drafts.findIndex((draft) => draft.id === 0)
+      this.receiver.commit(drafts[index], row.at)
+      own.seen = index === drafts.length - 1
+      return
+    }
+    const decoded = this.codec.envelope(row)
+    if (Either.isRight(decoded)) this.receiver.commit({ ...decoded.right }, row.at)
+    else {
+      this.receiver.skip(new Unreadable(row.id, row.topic, row.tag))
+      this.report(
+        `event ${row.id} (${row.tag}) of the journal does not fit the schema: ${
+          ParseResult.TreeFormatter.formatErrorSync(decoded.left)
+        }`
+      )
+    }
+  }
+
+  private lose(firstId: number, lastId: number) {
+    this.holes += lastId - firstId + 1
+    this.receiver.skip(new Gap(firstId, lastId, lastId - firstId + 1))
+    this.report(`the journal no longer has the events ${firstId} to ${lastId}`)
+  }
+}
+
+/** Reads a journal as the history reads a store. */
+export const readable = (journal: EventJournal["Type"]) => ({
+  read: (options: { readonly after: number; readonly limit: number }): Effect.Effect<ReadonlyArray<Row>, StoreError> =>
+    Effect.mapError(journal.read(options), storeError),
+  bounds: Effect.mapError(journal.bounds, storeError) as Effect.Effect<Bounds, StoreError>
+})
+
+/** What a publisher or a reader is told of a journal that fails. */
+export const storeError = (error: JournalError): StoreError =>
+  new StoreError({
+    operation: error.operation === "follow" ? "read" : error.operation,
+    reason: storeReasons[error.reason] ?? "Io",
+    details: `${error.reason}: ${error.details}`,
+    cause: error
+  })
+
+const storeReasons: { readonly [reason: string]: StoreError["reason"] } = {
+  Unreachable: "Unreachable",
+  TooBig: "TooBig",
+  Full: "Full",
+  Denied: "ReadOnly",
+  Gone: "Closed"
+}

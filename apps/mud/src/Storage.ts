@@ -1,17 +1,18 @@
 /**
  * Where the state is kept: one SQLite file for the log, the clocks and the rest, or nothing but memory.
  *
- * The file holds the key that signs tokens: whoever reads it can act as anybody. It is made readable for its owner alone,
- * and one that others can read is warned of.
+ * The file holds the key that signs tokens: whoever reads it can act as anybody. The store makes it readable for its owner
+ * alone; one that others can read is warned of.
  *
  * @since 0.1.0
  */
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
+import type * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
 import { Effect, Layer } from "effect"
-import { closeSync, mkdirSync, openSync, statSync } from "node:fs"
+import { statSync } from "node:fs"
 import { join } from "node:path"
 import type { Settings } from "./Settings.js"
 
@@ -22,16 +23,6 @@ import type { Settings } from "./Settings.js"
  * @category accessors
  */
 export const fileOf = ({ data }: Pick<Settings, "data">): string => data === "memory" ? data : join(data, "mud.db")
-
-/** What is missing is made with narrow rights. Beside the file SQLite makes others, with the rights of the file. */
-const prepare = (folder: string, file: string) =>
-  Effect.try(() => {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
-    closeSync(openSync(file, "a", 0o600))
-  }).pipe(
-    // What the file system refuses is said with more words by what opens the file.
-    Effect.ignore
-  )
 
 const warnIfWider = (path: string, command: string) =>
   Effect.gen(function*() {
@@ -59,12 +50,13 @@ const warnings = (folder: string, file: string) =>
  */
 export const layer = (
   { data }: Pick<Settings, "data">
-): Layer.Layer<EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, SqliteStore.OpenError> => {
+): Layer.Layer<
+  EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore,
+  SqliteStore.OpenError | InvalidOption.InvalidOption
+> => {
   if (data === "memory") {
     return Layer.mergeAll(EventLogStore.layerStoreMemory, TickerStore.layerStoreMemory, KeyValueStore.layerMemory)
   }
   const file = fileOf({ data })
-  return Layer.unwrapEffect(
-    Effect.zipRight(prepare(data, file), Effect.as(warnings(data, file), SqliteStore.layer({ path: file })))
-  )
+  return Layer.unwrapEffect(Effect.as(warnings(data, file), SqliteStore.layer({ path: file })))
 }

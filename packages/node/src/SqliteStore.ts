@@ -8,10 +8,11 @@
  *   process loses nothing either, a loss of power may lose the last writes.
  * - Group commit: writes that are asked for while a commit is under way share the next one. The wait for the disk is
  *   off the event loop.
- * - A file that is not ours, damaged, or written by a newer version is refused with an `OpenError` that names the path,
- *   what was expected and what was found. It is not changed.
- * - One process at a time: the file is locked for as long as it is open, and the kernel drops the lock of a process that
- *   was killed.
+ * - A file that is not ours, damaged, written by a newer version, or a copy of an open store without its log is refused
+ *   with an `OpenError` that names the path, what was expected and what was found. It is not changed.
+ * - One store at a time: the file is locked for as long as it is open, and the kernel drops the lock of a process that was
+ *   killed. A second store in the same process is refused by device and inode, whatever the name of the file.
+ * - Files are made for their owner alone (0600, new directories 0700). One that others can read is warned about.
  * - Shutdown: a finalizer of the scope waits for what was asked for, folds the log into the file and unlocks it. Nothing
  *   runs in a fiber that an earlier phase of the shutdown would have stopped.
  *
@@ -23,35 +24,30 @@
  *   gone with it.
  * - One event log per file. No network file systems: locks and write-ahead logs do not work there.
  * - Do not copy the file while it is open, above all not from within the process that has it open: closing any descriptor
- *   of a file drops the locks of the process on it.
+ *   of a file drops the locks of the process on it. `backup` makes a copy.
+ * - The driver `libsql` is loaded when the first store is made; a process that makes none does not need its binary.
  *
  * @since 0.1.0
  */
-import * as PlatformError from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Encoding from "effect/Encoding"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Path from "node:path"
-import {
-  bytesOf,
-  Connection,
-  decodeText,
-  encodeText,
-  type Failure,
-  failureOf,
-  isDriverFailure,
-  type Reason
-} from "./internal/sqlite.js"
+import { Connection } from "./internal/sqlite/connection.js"
+import { makeEntries } from "./internal/sqlite/entries.js"
+import { makeEvents } from "./internal/sqlite/events.js"
+import { type Failure, failureOf } from "./internal/sqlite/failure.js"
+import { makeSubmit } from "./internal/sqlite/submit.js"
+import { makeTickers } from "./internal/sqlite/tickers.js"
 
 /**
  * @since 0.1.0
@@ -61,21 +57,37 @@ export interface Options {
   /** The file. It and its directory are made when they are missing. */
   readonly path: string
   /** `"full"` waits for the disk at every commit, `"normal"` leaves that to the operating system. Default `"full"`. */
-  readonly synchronous?: "full" | "normal"
-  /** The file does not grow beyond this many bytes: writes fail with the reason `"Full"`. Default: no limit. */
-  readonly maxBytes?: number
+  readonly synchronous?: "full" | "normal" | undefined
+  /** The file does not grow beyond this many bytes, 65536 at least: writes fail with the reason `Full`. Default: no limit. */
+  readonly maxBytes?: number | undefined
   /** Read the whole file when it is opened, and refuse it when it is damaged. Default `true`. */
-  readonly check?: boolean
+  readonly check?: boolean | undefined
+  /**
+   * What to do with a file that was open when its log went missing, as a copy of one of the two files is: `"refuse"` it,
+   * or `"accept"` that the newest writes are gone. Default `"refuse"`.
+   */
+  readonly missingLog?: "refuse" | "accept" | undefined
 }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const defaults = {
+  synchronous: "full",
+  check: true,
+  missingLog: "refuse"
+} as const satisfies Partial<Options>
 
 /**
  * What keeps a file from being opened.
  *
  * - `Foreign`: not a SQLite file, or one of another application.
  * - `Newer`: written by a newer release.
- * - `Corrupt`: damaged.
+ * - `Corrupt`: damaged, or without the log that belongs to it.
  * - `InUse`: open already, in another process or in this one.
  * - `ReadOnly`, `Full`, `Io`: the file system says no.
+ * - `NoDriver`: the package `libsql`, or its binary for this platform, is not installed.
  *
  * @since 0.1.0
  * @category errors
@@ -84,7 +96,7 @@ export class OpenError extends Schema.TaggedError<OpenError>("@holdfast/node/Sql
   "SqliteOpenError",
   {
     path: Schema.String,
-    reason: Schema.Literal("Foreign", "Newer", "Corrupt", "InUse", "ReadOnly", "Full", "Io"),
+    reason: Schema.Literal("Foreign", "Newer", "Corrupt", "InUse", "ReadOnly", "Full", "Io", "NoDriver"),
     expected: Schema.String,
     found: Schema.String,
     cause: Schema.optional(Schema.Defect)
@@ -92,6 +104,30 @@ export class OpenError extends Schema.TaggedError<OpenError>("@holdfast/node/Sql
 ) {
   override get message(): string {
     return `Cannot open the store ${this.path}: expected ${this.expected}, found ${this.found}`
+  }
+}
+
+/**
+ * What keeps a backup from being made. Nothing is left at its path.
+ *
+ * - `Exists`: there is a file at the path.
+ * - `ReadOnly`, `Full`, `Io`: the file system says no. `Corrupt`: the store is damaged. `Closed`: it has been closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BackupError extends Schema.TaggedError<BackupError>("@holdfast/node/SqliteStore/BackupError")(
+  "SqliteBackupError",
+  {
+    path: Schema.String,
+    reason: Schema.Literal("Exists", "ReadOnly", "Full", "Corrupt", "Closed", "Io"),
+    expected: Schema.String,
+    found: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  override get message(): string {
+    return `Cannot make the backup ${this.path}: expected ${this.expected}, found ${this.found}`
   }
 }
 
@@ -121,6 +157,11 @@ export class SqliteStore extends Context.Tag("@holdfast/node/SqliteStore")<Sqlit
   readonly tickers: TickerStore.Service
   readonly entries: KeyValueStore.KeyValueStore
   readonly stats: Effect.Effect<Stats>
+  /**
+   * Makes a complete copy of the open store, as one file that can be opened as a store. It appears at `path` when it is
+   * whole and on the disk; a file that is there already is not replaced. Writes wait meanwhile, seconds per gigabyte.
+   */
+  readonly backup: (path: string) => Effect.Effect<void, BackupError>
 }>() {}
 
 const commitMillis = Metric.histogram(
@@ -135,9 +176,6 @@ const writesTotal = Metric.counter("holdfast_sqlite_writes_total", {
 })
 
 const noTags: ReadonlyArray<never> = []
-
-/** Rows that are deleted in one go, so that trimming does not hold up the event loop or an append. */
-const trimmedAtOnce = 2000
 
 /**
  * Opens a file for as long as the scope.
@@ -156,18 +194,14 @@ const trimmedAtOnce = 2000
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenError, Scope.Scope> =>
+export const make = (
+  options: Options
+): Effect.Effect<SqliteStore["Type"], OpenError | InvalidOption.InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
-    const path = Path.resolve(options.path)
-    const maxPages = options.maxBytes === undefined ? undefined : Math.max(1, Math.floor(options.maxBytes / 4096))
+    const { path, ...settings } = yield* InvalidOption.check(() => checked(options))
     const connection = yield* Cleanup.acquireRelease(
       Effect.tryPromise({
-        try: () =>
-          Connection.open(path, {
-            synchronous: options.synchronous ?? "full",
-            maxPages,
-            check: options.check ?? true
-          }),
+        try: () => Connection.open(path, settings),
         catch: (cause) => openError(path, failureOf(cause))
       }),
       { label: `sqlite ${path}: close` },
@@ -177,37 +211,12 @@ export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenE
       commitMillis.unsafeUpdate(millis, noTags)
       writesTotal.unsafeUpdate(writes, noTags)
     }
-
-    /**
-     * Interrupting a write that waits for its turn takes it back. One that is under way is waited for, so that nobody is
-     * told that it did not happen when it does.
-     */
-    const submit = <A>(write: boolean, run: () => A | PromiseLike<A>): Effect.Effect<A, Failure> =>
-      Effect.suspend(() => {
-        let over = false
-        let onOver = () => {}
-        let takeBack = () => true
-        const result = Effect.async<A, Failure>((resume) => {
-          takeBack = connection.submit(write, run, (value, failure) => {
-            resume(
-              failure === undefined
-                ? Effect.succeed(value as A)
-                : isDriverFailure(failure)
-                ? Effect.fail(failureOf(failure))
-                : Effect.die(failure)
-            )
-            over = true
-            onOver()
-          })
-        })
-        // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
-        return Effect.onInterrupt(result, () =>
-          Effect.async<void>((done) => {
-            onOver = () => done(Effect.void)
-            if (over || takeBack()) done(Effect.void)
-          }))
-      })
-
+    if (connection.openToOthers) {
+      yield* Effect.logWarning(
+        `The store ${path} can be opened by others than its owner (mode ${connection.mode}): chmod 600 it, unless that is meant`
+      )
+    }
+    const submit = makeSubmit(connection)
     const { bounds, events } = yield* Effect.tryPromise({
       try: () => makeEvents(connection, path, submit),
       catch: (cause) => openError(path, failureOf(cause))
@@ -217,213 +226,65 @@ export const make = (options: Options): Effect.Effect<SqliteStore["Type"], OpenE
       events,
       tickers: yield* Effect.promise(() => makeTickers(connection, path, submit)),
       entries: yield* Effect.promise(() => makeEntries(connection, path, submit)),
-      stats: Effect.sync(() => ({ path, commits: connection.commits, writes: connection.writes, events: bounds() }))
+      stats: Effect.sync(() => ({ path, commits: connection.commits, writes: connection.writes, events: bounds() })),
+      backup: (target) =>
+        Effect.suspend(() => {
+          const path = Path.resolve(target)
+          return Effect.mapError(submit(false, () => connection.backup(path)), (failure) => backupError(path, failure))
+        })
     }
   })
 
-type Submit = <A>(write: boolean, run: () => A | PromiseLike<A>) => Effect.Effect<A, Failure>
+/** What the driver makes of these is not a file of that name. */
+const noFile = (path: string) => path === "" || path === ":memory:" || path.startsWith("file:") || path.includes("\0")
+
+const checked = ({
+  check = defaults.check,
+  maxBytes,
+  missingLog = defaults.missingLog,
+  path,
+  synchronous = defaults.synchronous
+}: Options) => {
+  const { unsafeCheck, unsafeWhole } = InvalidOption
+  unsafeCheck(
+    "SqliteStore.path",
+    path,
+    (path) => typeof path === "string" && !noFile(path),
+    "the path of a file; what need not outlast the process is kept by EventLogStore.layerStoreMemory, TickerStore.layerStoreMemory and KeyValueStore.layerMemory"
+  )
+  unsafeCheck("SqliteStore.synchronous", synchronous, (s) => s === "full" || s === "normal", "\"full\" or \"normal\"")
+  unsafeCheck("SqliteStore.missingLog", missingLog, (m) => m === "refuse" || m === "accept", "\"refuse\" or \"accept\"")
+  unsafeCheck("SqliteStore.check", check, (check) => typeof check === "boolean", "true or false")
+  if (maxBytes !== undefined) unsafeWhole("SqliteStore.maxBytes", maxBytes, { min: 65_536 })
+  return {
+    path: Path.resolve(path),
+    synchronous,
+    check,
+    maxPages: maxBytes === undefined ? undefined : Math.floor(maxBytes / 4096),
+    acceptMissingLog: missingLog === "accept"
+  }
+}
 
 const openError = (path: string, { cause, expected, found, reason }: Failure): OpenError =>
   new OpenError({
     path,
-    reason: reason === "TooBig" || reason === "Closed" ? "Io" : reason,
+    reason: reason === "TooBig" || reason === "Closed" || reason === "Exists" ? "Io" : reason,
     expected,
     found,
     ...(cause === undefined ? {} : { cause })
   })
 
-/** The reasons to refuse a file cannot come from an open one, but for what the driver says of a damaged page. */
-const openReason = (reason: Reason) =>
-  reason === "Foreign" ? "Corrupt" : reason === "Newer" || reason === "InUse" ? "Io" : reason
-
-const storeError = (path: string, operation: EventLogStore.StoreError["operation"]) => (failure: Failure) =>
-  new EventLogStore.StoreError({
-    operation,
-    reason: openReason(failure.reason),
-    details: `${path}: expected ${failure.expected}, found ${failure.found}`,
-    ...(failure.cause === undefined ? {} : { cause: failure.cause })
+const backupError = (path: string, { cause, expected, found, reason }: Failure): BackupError =>
+  new BackupError({
+    path,
+    reason:
+      reason === "Exists" || reason === "ReadOnly" || reason === "Full" || reason === "Corrupt" || reason === "Closed"
+        ? reason
+        : "Io",
+    expected,
+    found,
+    ...(cause === undefined ? {} : { cause })
   })
-
-const makeEvents = async (connection: Connection, path: string, submit: Submit) => {
-  const insert = await connection.prepare(
-    "INSERT INTO events (id, at, topic, tag, payload, meta) VALUES (?, ?, ?, ?, ?, ?)"
-  )
-  const select = await connection.prepare(
-    "SELECT id, at, topic, tag, payload, meta FROM events WHERE id > ? ORDER BY id LIMIT ?"
-  )
-  // Two questions: asked for both at once, SQLite reads the whole table.
-  const ends = await connection.prepare(
-    "SELECT (SELECT min(id) FROM events) AS first, (SELECT max(id) FROM events) AS last, (SELECT value FROM counters WHERE name = 'events.last') AS trimmed"
-  )
-  const remember = await connection.prepare("INSERT OR REPLACE INTO counters (name, value) VALUES ('events.last', ?)")
-  const remove = await connection.prepare("DELETE FROM events WHERE id < ?")
-
-  // This process is the only one that writes, so the bounds are known without asking; `tentative` is what they become
-  // when the transaction commits.
-  const load = () => {
-    const row = ends.get([])
-    const last = Math.max(Number(row?.last ?? 0), Number(row?.trimmed ?? 0))
-    return { first: row?.first === null ? last + 1 : Number(row?.first), last }
-  }
-  let current = load()
-  let tentative = current
-  connection.mirror = {
-    begin: () => {
-      tentative = current
-    },
-    commit: () => {
-      current = tentative
-    }
-  }
-
-  const events: EventLogStore.Store["Type"] = {
-    append: (rows) =>
-      submit(true, () => {
-        const refused = EventLogStore.outOfOrder(tentative.last, rows)
-        if (refused !== undefined) return refused
-        for (const row of rows) {
-          insert.run([
-            row.id,
-            row.at,
-            encodeText(row.topic),
-            encodeText(row.tag),
-            encodeText(row.payload),
-            encodeText(row.meta)
-          ])
-        }
-        tentative = { first: tentative.first, last: tentative.last + rows.length }
-        return undefined
-      }).pipe(
-        Effect.mapError(storeError(path, "append")),
-        Effect.flatMap((refused) => refused ?? Effect.void)
-      ),
-    read: ({ after, limit }) =>
-      submit(false, () => select.all([after, limit])).pipe(
-        Effect.map((rows) =>
-          rows.map((row) => ({
-            id: Number(row.id),
-            at: Number(row.at),
-            topic: decodeText(row.topic),
-            tag: decodeText(row.tag),
-            payload: decodeText(row.payload),
-            meta: decodeText(row.meta)
-          }))
-        ),
-        Effect.mapError(storeError(path, "read"))
-      ),
-    bounds: Effect.sync(() => current),
-    trim: (beforeId) =>
-      Effect.iterate(false, {
-        while: (done) => !done,
-        body: () =>
-          submit(true, () => {
-            const until = Math.min(beforeId, tentative.last + 1, tentative.first + trimmedAtOnce)
-            if (until > tentative.first) {
-              remember.run([tentative.last])
-              remove.run([until])
-              tentative = { first: until, last: tentative.last }
-            }
-            return tentative.first >= Math.min(beforeId, tentative.last + 1)
-          })
-      }).pipe(Effect.asVoid, Effect.mapError(storeError(path, "trim")))
-  }
-  return { events, bounds: () => current }
-}
-
-const makeTickers = async (connection: Connection, path: string, submit: Submit): Promise<TickerStore.Service> => {
-  const select = await connection.prepare("SELECT number, world, at FROM tickers WHERE name = ?")
-  const replace = await connection.prepare(
-    "INSERT OR REPLACE INTO tickers (name, number, world, at) VALUES (?, ?, ?, ?)"
-  )
-  const failed = (ticker: string, operation: "load" | "save") => (failure: Failure) =>
-    new TickerStore.StoreError({
-      ticker,
-      operation,
-      reason: `${path}: expected ${failure.expected}, found ${failure.found}`,
-      cause: failure.cause
-    })
-  return {
-    load: (name) =>
-      submit(false, () => {
-        const row = select.get([encodeText(name)])
-        return row === undefined
-          ? Option.none()
-          : Option.some({ number: Number(row.number), elapsedMillis: Number(row.world), at: Number(row.at) })
-      }).pipe(Effect.mapError(failed(name, "load"))),
-    save: (name, state) =>
-      submit(true, () => void replace.run([encodeText(name), state.number, state.elapsedMillis, state.at])).pipe(
-        Effect.mapError(failed(name, "save"))
-      )
-  }
-}
-
-const systemReasons: Partial<Record<Reason, PlatformError.SystemErrorReason>> = {
-  Corrupt: "InvalidData",
-  Foreign: "InvalidData",
-  InUse: "Busy",
-  ReadOnly: "PermissionDenied",
-  Full: "WriteZero",
-  Closed: "BadResource"
-}
-
-const makeEntries = async (
-  connection: Connection,
-  path: string,
-  submit: Submit
-): Promise<KeyValueStore.KeyValueStore> => {
-  const select = await connection.prepare("SELECT bytes, value FROM entries WHERE key = ?")
-  const replace = await connection.prepare("INSERT OR REPLACE INTO entries (key, bytes, value) VALUES (?, ?, ?)")
-  const remove = await connection.prepare("DELETE FROM entries WHERE key = ?")
-  const clear = await connection.prepare("DELETE FROM entries")
-  const count = await connection.prepare("SELECT count(*) AS count FROM entries")
-
-  const failed = (method: string) => (failure: Failure) =>
-    new PlatformError.SystemError({
-      reason: systemReasons[failure.reason] ?? "Unknown",
-      module: "KeyValueStore",
-      method,
-      pathOrDescriptor: path,
-      description: `expected ${failure.expected}, found ${failure.found}`,
-      cause: failure.cause
-    })
-  const find = (key: string): string | Uint8Array | undefined => {
-    const row = select.get([encodeText(key)])
-    if (row === undefined) return undefined
-    return row.bytes === 1 ? new Uint8Array(bytesOf(row.value)) : decodeText(row.value)
-  }
-  const put = (key: string, value: string | Uint8Array): void => {
-    if (typeof value === "string") replace.run([encodeText(key), 0, encodeText(value)])
-    else replace.run([encodeText(key), 1, bytesOf(value)])
-  }
-  const text = (value: string | Uint8Array) => typeof value === "string" ? value : Encoding.encodeBase64(value)
-  const bytes = (value: string | Uint8Array) => typeof value === "string" ? new TextEncoder().encode(value) : value
-  const get = <A>(method: string, key: string, as: (value: string | Uint8Array) => A) =>
-    submit(false, () => Option.map(Option.fromNullable(find(key)), as)).pipe(Effect.mapError(failed(method)))
-  /** Reads and writes in one transaction: nothing gets in between. */
-  const modify = <A extends string | Uint8Array>(
-    method: string,
-    key: string,
-    as: (value: string | Uint8Array) => A,
-    f: (value: A) => A
-  ) =>
-    submit(true, () =>
-      Option.map(Option.fromNullable(find(key)), (value) => {
-        const next = f(as(value))
-        put(key, next)
-        return next
-      })).pipe(Effect.mapError(failed(method)))
-
-  return KeyValueStore.make({
-    get: (key) => get("get", key, text),
-    getUint8Array: (key) => get("getUint8Array", key, bytes),
-    set: (key, value) => submit(true, () => put(key, value)).pipe(Effect.mapError(failed("set"))),
-    remove: (key) => submit(true, () => void remove.run([encodeText(key)])).pipe(Effect.mapError(failed("remove"))),
-    clear: submit(true, () => void clear.run([])).pipe(Effect.mapError(failed("clear"))),
-    size: submit(false, () => Number(count.get([])?.count)).pipe(Effect.mapError(failed("size"))),
-    modify: (key, f) => modify("modify", key, text, f),
-    modifyUint8Array: (key, f) => modify("modifyUint8Array", key, bytes, f)
-  })
-}
 
 /**
  * Everything that the file holds, each under its own tag.
@@ -440,7 +301,10 @@ const makeEntries = async (
  */
 export const layer = (
   options: Options
-): Layer.Layer<SqliteStore | EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore, OpenError> =>
+): Layer.Layer<
+  SqliteStore | EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore,
+  OpenError | InvalidOption.InvalidOption
+> =>
   Layer.scopedContext(Effect.map(make(options), (store) =>
     Context.make(SqliteStore, store).pipe(
       Context.add(EventLogStore.Store, store.events),

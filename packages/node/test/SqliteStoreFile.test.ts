@@ -43,10 +43,13 @@ const rows = (from: number, to: number, text = "x"): Array<EventLogStore.Stored>
     meta: "{}"
   }))
 
+const openError = (path: string) =>
+  Effect.flip(Effect.catchTag(Effect.scoped(SqliteStore.make({ path })), "InvalidOption", Effect.die))
+
 const refused = (path: string) =>
   Effect.gen(function*() {
     const before = existsSync(path) && statSync(path).isFile() ? readFileSync(path) : undefined
-    const error = yield* Effect.flip(Effect.scoped(SqliteStore.make({ path })))
+    const error = yield* openError(path)
     if (before !== undefined) assert.isTrue(before.equals(readFileSync(path)), "the file was changed")
     assert.strictEqual(error._tag, "SqliteOpenError")
     assert.strictEqual(error.path, path)
@@ -113,7 +116,7 @@ describe("SqliteStore refuses", () => {
       yield* store.events.append(rows(1, 3))
       copyFileSync(`${path}-wal`, `${lost}-wal`)
       const log = readFileSync(`${lost}-wal`)
-      assert.strictEqual((yield* Effect.flip(SqliteStore.make({ path: lost }))).reason, "Corrupt")
+      assert.strictEqual((yield* openError(lost)).reason, "Corrupt")
       writeFileSync(lost, "")
       assert.strictEqual(yield* refused(lost), "Corrupt")
       assert.isTrue(log.equals(readFileSync(`${lost}-wal`)))
@@ -173,7 +176,7 @@ describe("SqliteStore refuses", () => {
       const path = join(directory, "store.db")
       const scope = yield* Scope.make()
       yield* Scope.extend(SqliteStore.make({ path }), scope)
-      assert.include((yield* Effect.flip(SqliteStore.make({ path }))).found, "this process")
+      assert.include((yield* openError(path)).found, "this process")
       const holder = Effect.scoped(Effect.gen(function*() {
         const child = spawn(process.execPath, [
           "--input-type=module",
@@ -193,7 +196,7 @@ describe("SqliteStore refuses", () => {
         const said = yield* Effect.async<string>((resume) => {
           child.stdout.once("data", (chunk) => resume(Effect.succeed(String(chunk).trim())))
         })
-        return { said, reason: said === "held" ? (yield* Effect.flip(SqliteStore.make({ path }))).reason : undefined }
+        return { said, reason: said === "held" ? (yield* openError(path)).reason : undefined }
       }))
       assert.deepStrictEqual(yield* holder, { said: "SQLITE_BUSY", reason: undefined })
       yield* Scope.close(scope, Exit.void)

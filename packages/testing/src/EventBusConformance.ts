@@ -16,10 +16,8 @@
  * @since 0.1.0
  */
 import { assert, describe, it } from "@effect/vitest"
-import type { Envelope, Gap } from "@holdfast/core/Envelope"
+import type { Envelope } from "@holdfast/core/Envelope"
 import { isEnvelope } from "@holdfast/core/Envelope"
-import type * as EventBus from "@holdfast/core/EventBus"
-import type * as EventSubscription from "@holdfast/core/EventSubscription"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -28,92 +26,46 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import { handlerCases, orderCases, sharedCases } from "./internal/eventBusCases.js"
+import type { Item, Options, Test, TestEvent } from "./internal/eventBusFixture.js"
+import {
+  collect,
+  defaultConfig,
+  moved,
+  numbered,
+  range,
+  said,
+  show,
+  until,
+  waiting
+} from "./internal/eventBusFixture.js"
 
-/**
- * The events of the suite.
- *
- * @since 0.1.0
- * @category models
- */
-export const TestEvent = Schema.Union(
-  Schema.TaggedStruct("Said", { who: Schema.String, text: Schema.String }),
-  Schema.TaggedStruct("Moved", { who: Schema.String, steps: Schema.Int })
-)
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type TestEvent = typeof TestEvent.Type
-
-/**
- * What the bus under test is built with.
- *
- * @since 0.1.0
- * @category options
- */
-export interface Config {
-  readonly schema: typeof TestEvent
-  readonly topic: (event: TestEvent) => string
-  readonly maxDepth: number
-  readonly log: { readonly maxCount: number }
-}
-
-/**
- * @since 0.1.0
- * @category options
- */
-export interface Options {
-  readonly name: string
-  /** Whether ids and events are there when the bus is built again over the same medium. */
-  readonly durable: boolean
-  /** A fresh, empty medium: what it answers opens a bus on it, each time that it is called. */
-  readonly medium: Effect.Effect<
-    (config: Config) => Effect.Effect<EventBus.EventBus<TestEvent>, unknown, Scope.Scope>,
-    unknown,
-    Scope.Scope
-  >
-}
-
-const defaultConfig: Config = {
-  schema: TestEvent,
-  topic: (event) => `person.${event.who}`,
-  maxDepth: 8,
-  log: { maxCount: 64 }
-}
-
-const said = (who: string, text = "hello"): TestEvent => ({ _tag: "Said", who, text })
-const moved = (who: string, steps = 1): TestEvent => ({ _tag: "Moved", who, steps })
-const numbered = (count: number): ReadonlyArray<TestEvent> =>
-  Array.from({ length: count }, (_, index) => said("anna", `${index + 1}`))
-
-type Item = Envelope<TestEvent> | Gap
-
-const show = (items: ReadonlyArray<Item>) =>
-  items.map((item) => isEnvelope(item) ? item.id : [item.firstId, item.lastId, item.count])
-
-const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => first + index)
-
-/** Takes until there are `count` items. */
-const collect = (subscription: EventSubscription.Subscription<TestEvent>, count: number) =>
-  Effect.iterate([] as ReadonlyArray<Item>, {
-    while: (items) => items.length < count,
-    body: (items) => Effect.map(subscription.takeBatch(count - items.length), (more) => items.concat(more))
-  })
-
-/** Waits until something is so, without the clock. */
-const until = (what: Effect.Effect<boolean>) =>
-  Effect.asVoid(Effect.iterate(false, {
-    while: (is) => !is,
-    body: () => Effect.zipRight(Effect.promise(() => new Promise((resolve) => setImmediate(resolve))), what)
-  }))
-
-const waiting = (bus: EventBus.EventBus<TestEvent>, count: number) =>
-  until(Effect.map(bus.stats, (stats) => stats.waiting === count))
+export {
+  /**
+   * The events of the suite.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  TestEvent
+} from "./internal/eventBusFixture.js"
+export type {
+  /**
+   * What the bus under test is built with.
+   *
+   * @since 0.1.0
+   * @category options
+   */
+  Config,
+  /**
+   * @since 0.1.0
+   * @category options
+   */
+  Options
+} from "./internal/eventBusFixture.js"
 
 /**
  * Registers the suite, under `describe`.
@@ -122,11 +74,7 @@ const waiting = (bus: EventBus.EventBus<TestEvent>, count: number) =>
  * @category testing
  */
 export const suite = (options: Options): void => {
-  const test = (
-    name: string,
-    body: (bus: EventBus.EventBus<TestEvent>) => Effect.Effect<unknown, unknown, Scope.Scope>,
-    config: Partial<Config> = {}
-  ) =>
+  const test: Test = (name, body, config = {}) =>
     it.scoped(
       name,
       () =>
@@ -554,6 +502,10 @@ export const suite = (options: Options): void => {
         }),
       { log: { maxCount: options.durable ? 16 : 512 } }
     )
+
+    orderCases(test, options)
+    handlerCases(test)
+    if (options.shared === true) sharedCases(options)
 
     if (options.durable) {
       it.scoped("is there again after a restart", () =>

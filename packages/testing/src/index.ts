@@ -1,5 +1,6 @@
 export * as Boundary from "./Boundary.js"
 export * as EventBusConformance from "./EventBusConformance.js"
+export * as EventJournalConformance from "./EventJournalConformance.js"
 export * as EventStoreConformance from "./EventStoreConformance.js"
 export * as Explore from "./Explore.js"
 export * as Faults from "./Faults.js"

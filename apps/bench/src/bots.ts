@@ -3,7 +3,7 @@
  * things up. Measured is the time from sending a command to reading its event, on the player's own stream.
  *
  * `npm run bench bots -- --players 500 --seconds 120` is the full size; the default is smaller. Without `--url` a server is
- * started on a free port and stopped at the end.
+ * started on a free port and stopped at the end; with it, `--operator-token` is that of the server.
  *
  * It fails when anything was refused or broke, when an event did not come, and when the census of the server does not
  * return to what it was before the players came.
@@ -42,6 +42,7 @@ const options = {
   every: { type: "string", default: "4" },
   spread: { type: "string", default: "6" },
   url: { type: "string" },
+  "operator-token": { type: "string", default: "a-token-for-the-bots" },
   help: { type: "boolean", default: false }
 } as const
 const values = flags()
@@ -78,6 +79,8 @@ const started = async (): Promise<Server> => {
     "10000",
     "--linger",
     "1",
+    "--operator-token",
+    values["operator-token"],
     "--log-level",
     "warning"
   ], {
@@ -285,7 +288,7 @@ class Bot {
 }
 
 const census = async () => {
-  const { body, status } = await request("GET", "/operator/snapshot")
+  const { body, status } = await request("GET", "/operator/snapshot", values["operator-token"])
   if (status !== 200) throw new Error(`no snapshot: ${status}`)
   return body as {
     readonly counts: { readonly live: number }

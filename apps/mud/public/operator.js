@@ -11,10 +11,24 @@ const make = (tag, properties = {}, ...children) => {
 // --- the key
 
 let token
+const keep = (given) => {
+  token = given
+  try {
+    sessionStorage.setItem("operator-token", token)
+  } catch {
+    // It is then asked for again after a reload.
+  }
+}
 try {
   token = sessionStorage.getItem("operator-token") ?? undefined
 } catch {
   token = undefined
+}
+// The link that the server prints holds the token where no server sees it. It does not stay in the address.
+const linked = new URLSearchParams(location.hash.slice(1)).get("token")
+if (linked !== null) {
+  keep(linked)
+  history.replaceState(undefined, "", location.pathname)
 }
 const headers = () => token === undefined ? {} : { authorization: `Bearer ${token}` }
 
@@ -22,7 +36,7 @@ const post = async (path, body = {}) => {
   try {
     const response = await fetch(path, {
       method: "POST",
-      headers: { "content-type": "application/json", ...headers() },
+      headers: { "content-type": "application/json", "x-operator-act": "1", ...headers() },
       body: JSON.stringify(body)
     })
     return response.ok
@@ -316,12 +330,7 @@ const lock = (problem) => {
 
 $("unlock").addEventListener("submit", (submitted) => {
   submitted.preventDefault()
-  token = $("token").value
-  try {
-    sessionStorage.setItem("operator-token", token)
-  } catch {
-    // It is then asked for again after a reload.
-  }
+  keep($("token").value)
   connect()
 })
 $("drain").addEventListener("click", () => $("sure").showModal())

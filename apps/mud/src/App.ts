@@ -10,6 +10,7 @@ import * as Characters from "./Characters.js"
 import * as CurrentWorldData from "./data/CurrentWorldData.js"
 import * as Game from "./Game.js"
 import * as Housekeeping from "./Housekeeping.js"
+import * as OperatorAccess from "./OperatorAccess.js"
 import * as OperatorFeed from "./OperatorFeed.js"
 import * as Players from "./Players.js"
 import * as PlayerStreams from "./PlayerStreams.js"
@@ -30,6 +31,7 @@ export const layer = (settings: Settings) =>
     // what acts: requests, the sky, characters, sleepers, new data
     Layer.provide([Web.layer(settings), TimeAndWeather.layer, Characters.layer, Housekeeping.layer, WorldReload.layer]),
     Layer.provide([OperatorFeed.layer(settings), Players.layer(settings)]),
+    Layer.provide(OperatorAccess.layer(settings)),
     // the world: one writer, the streams that show it, the clock that moves it
     Layer.provide([Game.layer(settings), Tokens.layer(settings), WorldTicker.layer(settings)]),
     Layer.provide([PlayerStreams.layer(settings), CurrentWorldData.layer(settings.world)]),

@@ -5,7 +5,8 @@
  */
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
-import { Effect, Layer, Logger, LogLevel } from "effect"
+import * as OperatorGuard from "@holdfast/http/OperatorGuard"
+import { Effect, Layer, Logger, LogLevel, Option } from "effect"
 import { Game } from "./Game.js"
 import type { Settings } from "./Settings.js"
 
@@ -35,7 +36,11 @@ export const layer = (settings: Settings) =>
       const { data } = yield* (yield* Game).now
       const url = urlOf(server.address)
       const pretty = settings.log !== "json" && process.stdout.isTTY
-      const guard = settings.operatorToken === undefined ? "from this machine" : "with the operator's token"
+      const guard = yield* OperatorGuard.OperatorGuard
+      const operator = Option.getOrElse(
+        guard.link(`${url}/operator`),
+        () => `${url}/operator (with the operator's token)`
+      )
       const kept = settings.data === "memory" ? "in memory" : settings.data
       if (pretty) {
         yield* Effect.sync(() =>
@@ -46,7 +51,7 @@ export const layer = (settings: Settings) =>
               "",
               `  play       ${url}`,
               `  terminal   npm run play -- --url ${url}`,
-              `  operator   ${url}/operator (${guard})`,
+              `  operator   ${operator}`,
               `  metrics    ${url}/metrics`,
               "",
               ""
@@ -55,7 +60,7 @@ export const layer = (settings: Settings) =>
         )
       } else {
         yield* Effect.logInfo(`${data.realm.title} is up: ${url}`).pipe(
-          Effect.annotateLogs({ url, operator: `${url}/operator`, metrics: `${url}/metrics`, state: kept }),
+          Effect.annotateLogs({ url, operator, metrics: `${url}/metrics`, state: kept }),
           // Whatever else is left out of the log: where the server listens is not.
           Logger.withMinimumLogLevel(LogLevel.Info)
         )

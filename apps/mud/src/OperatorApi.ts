@@ -1,5 +1,5 @@
 /**
- * What the operator can see and do over HTTP. Every route asks {@link OperatorAccess} first.
+ * What the operator can see and do over HTTP. Every route asks the guard of {@link OperatorAccess} first.
  *
  * | request | body |
  * |---|---|
@@ -9,21 +9,24 @@
  * | `POST /api/admin/kick` | `{ player }`, an id or a name |
  * | `POST /api/admin/shutdown` | `{}` |
  *
+ * What is posted needs what an act needs: the operator's token, an origin of this page, and the header `x-operator-act`.
+ *
  * @since 0.1.0
  */
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as OperatorGuard from "@holdfast/http/OperatorGuard"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import { Effect, Schema } from "effect"
 import * as Joining from "./domain/Joining.js"
 import { clean } from "./domain/Words.js"
 import * as World from "./domain/World.js"
 import { Game } from "./Game.js"
-import * as OperatorAccess from "./OperatorAccess.js"
 import * as OperatorFeed from "./OperatorFeed.js"
-import type { Settings } from "./Settings.js"
+
+const Announcement = Schema.Struct({ text: Schema.NonEmptyString.pipe(Schema.maxLength(400)) })
 
 const ok = HttpServerResponse.unsafeJson({ _tag: "Done" })
 
@@ -33,35 +36,33 @@ const ok = HttpServerResponse.unsafeJson({ _tag: "Done" })
  * @since 0.1.0
  * @category routes
  */
-export const router = ({ operatorToken }: Settings) =>
-  Effect.gen(function*() {
-    const feed = yield* OperatorFeed.OperatorFeed
-    const game = yield* Game
-    const lifecycle = yield* Lifecycle.Lifecycle
-    const guarded = OperatorAccess.check(operatorToken)
-    const asked = <A, I>(schema: Schema.Schema<A, I>) => Effect.zipRight(guarded, HttpErrors.bodyJson(schema))
-    return HttpRouter.empty.pipe(
-      SseRoute.mount("/operator/events", {
-        hub: feed.hub,
-        format: OperatorFeed.format,
-        authorize: () => Effect.as(guarded, { following: [{ topic: "operator" }] })
-      }),
-      HttpRouter.get(
-        "/operator/snapshot",
-        Effect.zipRight(guarded, Effect.map(feed.snapshot, (snapshot) => HttpServerResponse.unsafeJson(snapshot)))
-      ),
-      HttpRouter.post(
-        "/api/admin/announce",
+export const router = Effect.gen(function*() {
+  const feed = yield* OperatorFeed.OperatorFeed
+  const game = yield* Game
+  const guard = yield* OperatorGuard.OperatorGuard
+  const lifecycle = yield* Lifecycle.Lifecycle
+  return HttpRouter.empty.pipe(
+    SseRoute.mount("/operator/events", {
+      hub: feed.hub,
+      format: OperatorFeed.format,
+      authorize: () => Effect.as(guard.visitor, { following: [{ topic: "operator" }] })
+    }),
+    HttpRouter.get(
+      "/operator/snapshot",
+      Effect.zipRight(guard.visitor, Effect.map(feed.snapshot, (snapshot) => HttpServerResponse.unsafeJson(snapshot)))
+    ),
+    HttpRouter.post(
+      "/api/admin/announce",
+      guard.act(
+        "announce",
+        Announcement,
+        ({ text }) => Effect.as(game.publish(() => [{ _tag: "Announced", by: "The operator", text: clean(text) }]), ok)
+      )
+    ),
+    HttpRouter.post(
+      "/api/admin/kick",
+      guard.act("kick", Schema.Struct({ player: Schema.String }), ({ player }) =>
         Effect.gen(function*() {
-          const { text } = yield* asked(Schema.Struct({ text: Schema.NonEmptyString.pipe(Schema.maxLength(400)) }))
-          yield* game.publish(() => [{ _tag: "Announced", by: "The operator", text: clean(text) }])
-          return ok
-        })
-      ),
-      HttpRouter.post(
-        "/api/admin/kick",
-        Effect.gen(function*() {
-          const { player } = yield* asked(Schema.Struct({ player: Schema.String }))
           const { facts } = yield* game.publish((_, world) =>
             Joining.sleep(world, World.playerNamed(world, player)?.id ?? player, "kicked")
           )
@@ -70,15 +71,15 @@ export const router = ({ operatorToken }: Settings) =>
             field: "player",
             expected: "the id or the name of a player who is awake"
           }, { status: 404 })
-        })
-      ),
-      HttpRouter.post(
-        "/api/admin/shutdown",
-        Effect.gen(function*() {
-          yield* asked(Schema.Struct({}))
-          yield* lifecycle.requestShutdown({ _tag: "Requested", by: "operator" })
-          return ok
-        })
+        }))
+    ),
+    HttpRouter.post(
+      "/api/admin/shutdown",
+      guard.act(
+        "shutdown",
+        Schema.Struct({}),
+        () => Effect.as(lifecycle.requestShutdown({ _tag: "Requested", by: "operator" }), ok)
       )
     )
-  })
+  )
+})

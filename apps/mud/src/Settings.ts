@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import { Duration, Either, ParseResult, type Redacted, Schema } from "effect"
+import { Duration, Either, ParseResult, Schema } from "effect"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
@@ -34,8 +34,8 @@ const words = Schema.NonEmptyTrimmedString.annotations({
 })
 
 const token = Schema.Redacted(
-  Schema.String.pipe(Schema.minLength(12)).annotations({
-    message: () => ({ message: "expected at least 12 characters", override: true })
+  Schema.String.pipe(Schema.minLength(16)).annotations({
+    message: () => ({ message: "expected at least 16 characters", override: true })
   })
 )
 
@@ -62,7 +62,27 @@ const table = {
     schema: token,
     value: "TOKEN",
     default: "",
-    says: "opens the operator's page from elsewhere; without one it opens on this machine only"
+    says: "opens the operator's page; without one a token is made for this run, and its link printed"
+  }),
+  operatorTokenFile: setting({
+    schema: words,
+    value: "FILE",
+    default: "",
+    says: "a file that holds the operator's token"
+  }),
+  operatorViewerToken: setting({
+    schema: token,
+    value: "TOKEN",
+    default: "",
+    says: "opens the operator's page for looking only"
+  }),
+  operatorOrigin: setting({
+    schema: Schema.String.pipe(Schema.pattern(/^https?:\/\/[^/]+$/)).annotations({
+      message: () => ({ message: "expected an origin such as https://ops.example", override: true })
+    }),
+    value: "ORIGIN",
+    default: "",
+    says: "the operator's page as browsers know it, behind a proxy that does not pass the Host on"
   }),
   idleTimeout: setting({
     schema: seconds(1, 86_400),
@@ -133,8 +153,11 @@ type Table = typeof table
  * @category models
  */
 export type Settings =
-  & { readonly [K in Exclude<keyof Table, "operatorToken">]: Schema.Schema.Type<Table[K]["schema"]> }
-  & { readonly operatorToken?: Redacted.Redacted }
+  & { readonly [K in Exclude<keyof Table, Absent>]: Schema.Schema.Type<Table[K]["schema"]> }
+  & { readonly [K in Exclude<Absent, "operatorTokenFile">]?: Schema.Schema.Type<Table[K]["schema"]> | undefined }
+
+/** What has no default. */
+type Absent = "operatorToken" | "operatorTokenFile" | "operatorViewerToken" | "operatorOrigin"
 
 const names = Object.keys(table) as ReadonlyArray<keyof Table>
 
@@ -217,6 +240,20 @@ const readFlags = (argv: ReadonlyArray<string>) => {
   return { given, problems }
 }
 
+/** The token of a file takes the place of one that was given in another way. */
+const readTokenFile = (settings: Record<string, unknown>, problems: Array<string>): void => {
+  const path = settings["operatorTokenFile"]
+  delete settings["operatorTokenFile"]
+  if (typeof path !== "string") return
+  try {
+    const decoded = Schema.decodeUnknownEither(token)(readFileSync(path, "utf8").trim())
+    if (Either.isRight(decoded)) settings["operatorToken"] = decoded.right
+    else problems.push(`${flagOf("operatorTokenFile")}: ${path} holds fewer than 16 characters`)
+  } catch (error) {
+    problems.push(`${flagOf("operatorTokenFile")}: cannot be read: ${(error as Error).message}`)
+  }
+}
+
 /**
  * Reads the flags and the environment. A `Left` has one line for each problem.
  *
@@ -245,10 +282,13 @@ export const parse = (
     else {
       const [issue] = ParseResult.ArrayFormatter.formatErrorSync(decoded.left)
       // A secret that is wrong is still a secret.
-      const shown = name === "operatorToken" ? "what was given" : JSON.stringify(from?.text)
+      const shown = name === "operatorToken" || name === "operatorViewerToken"
+        ? "what was given"
+        : JSON.stringify(from?.text)
       problems.push(`${from?.from ?? flagOf(name)}: ${issue.message}, not ${shown}`)
     }
   }
+  readTokenFile(settings, problems)
   // A port that nobody knows beforehand is for trying things out: nothing of it should be found there the next time.
   if (settings["port"] === 0 && !given.has("data")) settings["data"] = "memory"
   return problems.length > 0 ? Either.left(problems) : Either.right({ _tag: "Run", settings: settings as Settings })

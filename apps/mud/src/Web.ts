@@ -17,7 +17,6 @@ import { Game } from "./Game.js"
 import * as OperatorApi from "./OperatorApi.js"
 import * as Pages from "./Pages.js"
 import * as PlayerApi from "./PlayerApi.js"
-import type { Settings } from "./Settings.js"
 
 const maxBody = 16 * 1024
 
@@ -37,7 +36,7 @@ export const layer = (settings: Settings) =>
       PlayerApi.router(settings),
       Health.routes(),
       Metrics.routes(),
-      yield* OperatorApi.router(settings)
+      yield* OperatorApi.router
     ).pipe(yield* PlayerApi.events(settings, Faults.make(process.env["HOLDFAST_FAULT"])))
     return HttpErrors.handled(router, { problem: PlayerApi.problem }).pipe(
       // Nothing that is sent from here is to be taken for something else than it says.

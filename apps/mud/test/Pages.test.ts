@@ -179,7 +179,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await enter(page, "Ada")
     await type(page, `say ${"a very long line that has to be broken ".repeat(5)}${"x".repeat(120)}`)
     await waitForLine(page, "has to be broken")
-    const operator = await open(browser, `${server.url}/operator`, problems, phone)
+    const operator = await open(browser, server.operator.link, problems, phone)
     await operator.waitForSelector("#fibers tbody tr")
     for (const one of [page, operator]) {
       const [width, inner] = await one.evaluate<[number, number]>("[document.documentElement.scrollWidth, innerWidth]")
@@ -197,7 +197,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
   it("the operator sees a leak and a hanging finalizer by name, who is there, and can stop it all", async () => {
     const problems: Array<string> = []
     const server: Server = await start([], { HOLDFAST_FAULT: "hang-finalizer,leak" })
-    const page = await open(browser, `${server.url}/operator`, problems)
+    const page = await open(browser, server.operator.link, problems)
     const ada = await join(server, "Ada")
     await page.locator("#sessions td", { hasText: "Ada" }).waitFor()
     await page.locator("#fibers td", { hasText: "world-writer" }).waitFor()

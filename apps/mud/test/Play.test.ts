@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join as path } from "node:path"
 import { fileURLToPath } from "node:url"
 import { plain, render, wrap } from "../src/client/Terminal.js"
-import { eventually, join, request, start, stopAll } from "./support/server.js"
+import { eventually, join, press, start, stopAll } from "./support/server.js"
 
 // Processes take their time to start where others work, too.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
@@ -67,7 +67,7 @@ describe("the terminal client", () => {
     client.stdin.write("look\n")
     await reads("The world cannot be reached right now.")
     const second = await start(["--data", data, "--port", String(first.port)])
-    await request(second, "POST", "/api/admin/announce", { body: { text: "All is as it was." } })
+    await press(second, "announce", { text: "All is as it was." })
     await reads("The operator announces: All is as it was.")
     client.stdin.end("look\n")
     assert.strictEqual(await ended, 0)

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Either, Option, Redacted, TestClock } from "effect"
+import { Duration, Effect, Either, Redacted, TestClock } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import * as Limits from "../src/Limits.js"
-import { allows } from "../src/OperatorAccess.js"
 import * as Settings from "../src/Settings.js"
 
 const parse = (argv: ReadonlyArray<string>, environment: Record<string, string> = {}) => {
@@ -43,6 +45,20 @@ describe("Settings", () => {
     assert.notInclude(JSON.stringify(parse([], { MUD_OPERATOR_TOKEN: "long-enough-secret" })), "long-enough")
   })
 
+  it("takes the operator's token from a file, and says what is wrong with it", () => {
+    const folder = mkdtempSync(join(tmpdir(), "mud-settings-"))
+    const [good, short] = ["good", "short"].map((name) => join(folder, name))
+    writeFileSync(good, "a-token-from-a-file\n")
+    writeFileSync(short, "short\n")
+    const { operatorToken } = parse(["--operator-token-file", good]) as Settings.Settings
+    assert.strictEqual(Redacted.value(operatorToken!), "a-token-from-a-file")
+    assert.deepStrictEqual(parse(["--operator-token-file", short]), [
+      `--operator-token-file: ${short} holds fewer than 16 characters`
+    ])
+    assert.match(String(parse([], { MUD_OPERATOR_TOKEN_FILE: `${folder}/none` })), /cannot be read: ENOENT/)
+    rmSync(folder, { recursive: true })
+  })
+
   it("answers --help with every flag, and --version with the version", () => {
     const help = parse(["--help"]) as string
     for (const flag of ["--port", "--host", "--data", "--world", "--operator-token", "--version", "MUD_PORT"]) {
@@ -74,30 +90,4 @@ describe("Limits", () => {
       yield* limiter.take("one more")
       assert.strictEqual(yield* limiter.size, 1)
     }))
-})
-
-describe("OperatorAccess", () => {
-  const request = (headers: Record<string, string>, address = "127.0.0.1") => ({
-    headers: { host: "localhost:7070", ...headers },
-    remoteAddress: Option.some(address)
-  })
-  const token = Redacted.make("a-long-secret")
-
-  it("without a token opens for a browser on this machine, and for no page of another site", () => {
-    assert.isTrue(allows(request({}), undefined))
-    assert.isTrue(
-      allows(request({ origin: "http://localhost:7070", "sec-fetch-site": "same-origin" }, "::1"), undefined)
-    )
-    assert.isFalse(allows(request({}, "192.0.2.7"), undefined))
-    assert.isFalse(allows(request({ host: "evil.example" }), undefined))
-    assert.isFalse(allows(request({ origin: "http://evil.example" }), undefined))
-    assert.isFalse(allows(request({ "sec-fetch-site": "cross-site" }), undefined))
-    assert.isFalse(allows(request({ "x-forwarded-for": "192.0.2.7" }), undefined))
-  })
-
-  it("with a token opens for the token alone", () => {
-    assert.isTrue(allows(request({ authorization: "Bearer a-long-secret" }, "192.0.2.7"), token))
-    assert.isFalse(allows(request({ authorization: "Bearer a-long-secres" }), token))
-    assert.isFalse(allows(request({}), token))
-  })
 })

@@ -32,6 +32,8 @@ export type Json = ReturnType<typeof JSON.parse>
 export interface Server {
   readonly url: string
   readonly port: number
+  /** The link of the operator's page, and the token that was made for this run, where none was given. */
+  readonly operator: { readonly link: string; readonly token: string | undefined }
   readonly process: ChildProcess
   readonly out: ReadonlyArray<string>
   readonly err: ReadonlyArray<string>
@@ -74,9 +76,13 @@ export const start = async (
     if (ended) throw new Error(`the server ended:\n${[...out, ...err].join("\n")}`)
     return out.map((line) => /http:\/\/[\w.:[\]]+/.exec(line)?.[0]).find((found) => found !== undefined)
   })
+  const link = out.map((line) => /http:\/\/\S+\/operator#token=[\w-]+/.exec(line)?.[0]).find((found) =>
+    found !== undefined
+  )
   return {
     url,
     port: Number(new URL(url).port),
+    operator: { link: link ?? `${url}/operator`, token: link?.split("#token=")[1] },
     process: child,
     out,
     err,
@@ -130,6 +136,19 @@ export const request = (
     })
     sent.on("error", reject)
     sent.end(payload)
+  })
+
+/** A button of the operator's page, pressed as the page does it. */
+export const press = (
+  server: Server,
+  what: string,
+  body: unknown = {},
+  token = server.operator.token
+): Promise<Answer> =>
+  request(server, "POST", `/api/admin/${what}`, {
+    body,
+    headers: { origin: server.url, "x-operator-act": "1" },
+    ...(token === undefined ? {} : { token })
   })
 
 export interface Frame {

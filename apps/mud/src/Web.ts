@@ -17,6 +17,7 @@ import { Game } from "./Game.js"
 import * as OperatorApi from "./OperatorApi.js"
 import * as Pages from "./Pages.js"
 import * as PlayerApi from "./PlayerApi.js"
+import type { Settings } from "./Settings.js"
 
 const maxBody = 16 * 1024
 

@@ -76,7 +76,7 @@ export const start = async (
     if (ended) throw new Error(`the server ended:\n${[...out, ...err].join("\n")}`)
     return out.map((line) => /http:\/\/[\w.:[\]]+/.exec(line)?.[0]).find((found) => found !== undefined)
   })
-  const link = out.map((line) => /http:\/\/\S+\/operator#token=[\w-]+/.exec(line)?.[0]).find((found) =>
+  const link = out.map((line) => /http:\/\/[\w.:[\]]+\/operator#token=[\w-]+/.exec(line)?.[0]).find((found) =>
     found !== undefined
   )
   return {

@@ -27,9 +27,11 @@
  * @since 0.1.0
  */
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
+import { Lock } from "@holdfast/core/Lock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -97,20 +99,22 @@ export {
 export class SseHub extends Context.Tag("@holdfast/http/SseHub")<SseHub, Service>() {}
 
 /**
+ * Fails with `InvalidOption` for a number or a duration that makes no sense.
+ *
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Service, never, R | Scope.Scope> =>
+export const make = <A, R = never>(
+  options: Options<A, R>
+): Effect.Effect<Service, InvalidOption.InvalidOption, R | Scope.Scope> =>
   Effect.gen(function*() {
+    const { heartbeat, name, recent, retryMillis } = yield* settingsOf(options)
     const context = yield* Effect.context<R>()
     const scope = yield* Effect.scope
-    const name = options.name ?? defaults.name
-    const recent = Math.max(1, options.recent ?? defaults.recent)
-    const retryMillis = Duration.toMillis(options.retry ?? defaults.retry)
     const faults = new EncodeFaults()
     const fanOut = new FanOut(recent, faults.add)
     // follow and unfollow wait for a fan-out that has given others a turn: they would apply to half of it
-    const lock = yield* Effect.makeSemaphore(1)
+    const lock = new Lock()
     const table = new SessionTable(name, yield* Effect.clock, fanOut, options)
     const catchUp = CatchUp.make(fanOut, options.source.history)
     const drain = Farewell.make(table, options.drain)
@@ -133,7 +137,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       (self) => FiberRegistry.forkScoped(self, { name: `${name} fan-out`, kind: "service" })
     )
     yield* FiberRegistry.forkScoped(
-      Heartbeat.run(table, fanOut, lock, Duration.toMillis(options.heartbeat ?? defaults.heartbeat)),
+      Heartbeat.run(table, fanOut, lock, heartbeat),
       { name: `${name} timer`, kind: "service" }
     )
     yield* Effect.addFinalizer(() => drain({ perSecond: Infinity }))
@@ -146,7 +150,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       name,
       open: Opening.make({ name, table, fanOut, catchUp, lock, context, retryMillis, options }),
       follow: (principal, window) =>
-        lock.withPermits(1)(Effect.suspend(() => {
+        lock.withLock(Effect.suspend(() => {
           const own = table.ofPrincipal(principal)
           return Effect.as(
             Effect.forEach(own, (session) => catchUp.follow(session, window), { discard: true }),
@@ -154,7 +158,7 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
           )
         })),
       unfollow: (principal, given) =>
-        lock.withPermits(1)(Effect.sync(() => {
+        lock.withLock(Effect.sync(() => {
           const own = table.ofPrincipal(principal)
           own.forEach((session) => catchUp.unfollow(session, given))
           return own.length
@@ -169,6 +173,39 @@ export const make = <A, R = never>(options: Options<A, R>): Effect.Effect<Servic
       ended: Effect.sync(() => table.ended()),
       stats: Effect.sync(() => table.stats(faults.count)),
       drain
+    }
+  })
+
+const settingsOf = (options: Omit<Options<unknown, never>, "source" | "onOpen" | "onClose">) =>
+  InvalidOption.check(() => {
+    const { drain = {}, limits = {} } = options
+    const whole = (option: string, value: number | undefined, least: number, infinite = false) => {
+      if (value !== undefined) {
+        InvalidOption.unsafeWhole(`SseHub.${option}`, value, { min: least, infinite })
+      }
+    }
+    const time = (option: string, value: Duration.DurationInput | undefined, how = {}) => {
+      if (value !== undefined) {
+        InvalidOption.unsafeDuration(`SseHub.${option}`, value, how)
+      }
+    }
+    whole("capacity", options.capacity, 1, true)
+    whole("recent", options.recent, 1)
+    time("sendTimeout", options.sendTimeout, { infinite: true })
+    whole("limits.sessions", limits.sessions, 0, true)
+    whole("limits.perAddress", limits.perAddress, 0, true)
+    whole("limits.perPrincipal", limits.perPrincipal, 0, true)
+    time("limits.retryAfter", limits.retryAfter, { zero: true })
+    time("drain.retry", drain.retry, { zero: true })
+    time("drain.jitter", drain.jitter, { zero: true })
+    whole("drain.perSecond", drain.perSecond, 1, true)
+    return {
+      name: options.name ?? defaults.name,
+      recent: options.recent ?? defaults.recent,
+      heartbeat: InvalidOption.unsafeDuration("SseHub.heartbeat", options.heartbeat ?? defaults.heartbeat, {
+        infinite: true
+      }),
+      retryMillis: InvalidOption.unsafeDuration("SseHub.retry", options.retry ?? defaults.retry, { zero: true })
     }
   })
 
@@ -200,5 +237,5 @@ class EncodeFaults {
  */
 export const layer = <A, E = never, R = never, R2 = never>(
   options: Options<A, R> | Effect.Effect<Options<A, R>, E, R2>
-): Layer.Layer<SseHub, E, Exclude<R | R2, Scope.Scope>> =>
+): Layer.Layer<SseHub, E | InvalidOption.InvalidOption, Exclude<R | R2, Scope.Scope>> =>
   Layer.scoped(SseHub, Effect.flatMap(Effect.isEffect(options) ? options : Effect.succeed(options), make))

@@ -6,9 +6,11 @@
  * exactly if it happened where the player was.
  *
  * A topic is exact, or a prefix that ends in `*`: `room.*` is every topic that begins with `room.`, `*` is every topic.
+ * What matches is for `Topic` of core to say.
  *
  * @since 0.1.0
  */
+import * as Topic from "@holdfast/core/Topic"
 
 /**
  * @since 0.1.0
@@ -33,19 +35,6 @@ export interface BoundedWindow {
 }
 
 /**
- * @since 0.1.0
- * @category matching
- */
-export const isPattern = (topic: string): boolean => topic.endsWith("*")
-
-/**
- * @since 0.1.0
- * @category matching
- */
-export const matches = (pattern: string, topic: string): boolean =>
-  pattern === topic || (isPattern(pattern) && topic.startsWith(pattern.slice(0, -1)))
-
-/**
  * Every window with bounds. `floor` is the last id that the session has already dealt with: nothing at or below it counts.
  *
  * @since 0.1.0
@@ -68,7 +57,7 @@ export const windows = (
  */
 export const includes = (windows: ReadonlyArray<BoundedWindow>, topic: string, id: number): boolean => {
   for (const window of windows) {
-    if (id > window.after && id <= window.upTo && matches(window.topic, topic)) {
+    if (id > window.after && id <= window.upTo && Topic.matches(window.topic, topic)) {
       return true
     }
   }

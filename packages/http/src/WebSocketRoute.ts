@@ -25,8 +25,9 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -103,7 +104,7 @@ export const defaults = {
 } as const
 
 /**
- * The handler of a route, for `HttpRouter.get`.
+ * The handler of a route, for `HttpRouter.get`. Throws `InvalidOption` for a number or a duration that makes no sense.
  *
  * @since 0.1.0
  * @category constructors
@@ -117,12 +118,22 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 > => {
   const format = (options.format ?? WebSocketFormat.make()) as Format<never>
   const accept: WebSocketTransport.AcceptOptions = {
-    maxMessageBytes: options.maxMessageBytes ?? defaults.maxMessageBytes,
+    maxMessageBytes: InvalidOption.unsafeWhole(
+      "WebSocketRoute.maxMessageBytes",
+      options.maxMessageBytes ?? defaults.maxMessageBytes,
+      { min: 1 }
+    ),
     protocols: options.protocols ?? [],
-    closeTimeout: Duration.toMillis(options.closeTimeout ?? defaults.closeTimeout)
+    closeTimeout: InvalidOption.unsafeDuration(
+      "WebSocketRoute.closeTimeout",
+      options.closeTimeout ?? defaults.closeTimeout
+    )
   }
-  const capacity = options.queue ?? defaults.queue
-  const pingInterval = Duration.toMillis(options.pingInterval ?? defaults.pingInterval)
+  const capacity = InvalidOption.unsafeWhole("WebSocketRoute.queue", options.queue ?? defaults.queue, { min: 1 })
+  const pingInterval = InvalidOption.unsafeDuration(
+    "WebSocketRoute.pingInterval",
+    options.pingInterval ?? defaults.pingInterval
+  )
   const decode = options.commands === undefined ? undefined : Schema.decodeUnknown(options.commands.schema)
 
   return Effect.gen(function*() {

@@ -3,7 +3,7 @@ import * as Sse from "@holdfast/http/Sse"
 import type { Envelope } from "@holdfast/http/SseFormat"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import type * as SseHub from "@holdfast/http/SseHub"
-import * as TopicWindow from "@holdfast/http/TopicWindow"
+import * as Topic from "@holdfast/core/Topic"
 import { Effect, Queue } from "effect"
 
 export interface Said {
@@ -70,7 +70,7 @@ export const makeBus = (options?: { readonly history?: boolean }): TestBus => {
                 return {
                   items: [
                     ...(from > id ? [{ _tag: "Gap" as const, firstId: id + 1, lastId: from }] : []),
-                    ...looked.filter(({ topic }) => topics.some((pattern) => TopicWindow.matches(pattern, topic)))
+                    ...looked.filter(({ topic }) => topics.some((pattern) => Topic.matches(pattern, topic)))
                   ],
                   cursor: from + looked.length
                 }

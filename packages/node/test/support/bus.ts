@@ -1,6 +1,6 @@
 import type { Envelope } from "@holdfast/http/SseFormat"
 import type * as SseHub from "@holdfast/http/SseHub"
-import * as TopicWindow from "@holdfast/http/TopicWindow"
+import * as Topic from "@holdfast/core/Topic"
 import { Effect, Queue } from "effect"
 
 export interface Said {
@@ -28,7 +28,7 @@ export const makeBus = () => {
         Effect.sync(() => {
           const looked = log.slice(id, id + limit)
           return {
-            items: looked.filter(({ topic }) => topics.some((pattern) => TopicWindow.matches(pattern, topic))),
+            items: looked.filter(({ topic }) => topics.some((pattern) => Topic.matches(pattern, topic))),
             cursor: id + looked.length
           }
         })

@@ -13,8 +13,8 @@
 import type { Format, Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Envelope } from "../../SseFormat.js"
+import * as Topic from "@holdfast/core/Topic"
 import * as TopicWindow from "../../TopicWindow.js"
-import { Multimap } from "./multimap.js"
 import type { SessionState } from "./session.js"
 
 export interface Delivery {
@@ -57,8 +57,7 @@ export class FanOut {
   position = 0
 
   private readonly groups = new Map<string, Group>()
-  private readonly exact = new Multimap<string, Group>()
-  private readonly patterns = new Multimap<string, Group>()
+  private readonly index = new Topic.Index<Group>()
   private readonly windowed = new Set<SessionState>()
   /** Consecutive ids, the last one at `position`. Cut back when it has grown to twice its size. */
   private ring: Array<Entry> = []
@@ -102,8 +101,7 @@ export class FanOut {
       group = new Group(key, session.format, topics)
       this.groups.set(key, group)
       for (const topic of topics) {
-        const [index, at] = this.index(topic)
-        index.add(at, group)
+        this.index.add(topic, group)
       }
     }
     group.members.add(session)
@@ -122,8 +120,7 @@ export class FanOut {
     if (group.members.size === 0) {
       this.groups.delete(group.key)
       for (const topic of group.topics) {
-        const [index, at] = this.index(topic)
-        index.remove(at, group)
+        this.index.remove(topic, group)
       }
     }
   }
@@ -133,6 +130,7 @@ export class FanOut {
     const dirty: Array<Group> = []
     const shared = new Map<string, Payload>()
     const perSession = new Map<SessionState, Array<Payload>>()
+    const found: Array<ReadonlyArray<Group>> = []
     let count = 0
     for (const envelope of envelopes) {
       if (envelope.id <= this.position) {
@@ -145,10 +143,8 @@ export class FanOut {
       this.position = envelope.id
       const entry = new Entry(envelope)
       this.ring.push(entry)
-      const offer = (groups: ReadonlySet<Group> | undefined) => {
-        if (groups === undefined) {
-          return
-        }
+      found.length = 0
+      for (const groups of this.index.lookup(envelope.topic, found)) {
         for (const group of groups) {
           if (group.dirtyAt === envelope.id) {
             continue
@@ -157,14 +153,6 @@ export class FanOut {
           const payload = entry.payload(group.format, this)
           if (payload !== null && group.payloads.push(payload) === 1) {
             dirty.push(group)
-          }
-        }
-      }
-      offer(this.exact.get(envelope.topic))
-      if (this.patterns.size > 0) {
-        for (const [prefix, groups] of this.patterns.entries()) {
-          if (envelope.topic.startsWith(prefix)) {
-            offer(groups)
           }
         }
       }
@@ -260,9 +248,5 @@ export class FanOut {
       this.onEncodeError(envelope, error)
       return undefined
     }
-  }
-
-  private index(topic: string): [Multimap<string, Group>, string] {
-    return TopicWindow.isPattern(topic) ? [this.patterns, topic.slice(0, -1)] : [this.exact, topic]
   }
 }

@@ -2,6 +2,7 @@
  * From the source of events to the fan-out: the last events that are known at the start, then what the subscription
  * brings, and what it lost, from history.
  */
+import type { Lock } from "@holdfast/core/Lock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Gap, Source, Subscription } from "../../HubSource.js"
@@ -37,7 +38,7 @@ export const run = <A>(
     readonly table: SessionTable
     readonly fanOut: FanOut
     readonly catchUp: CatchUp
-    readonly lock: Effect.Semaphore
+    readonly lock: Lock
     /** Of sessions that fetch what the subscription has lost. */
     readonly scope: Scope.Scope
     readonly afterBatch: Effect.Effect<void>
@@ -77,7 +78,7 @@ export const run = <A>(
       yield* afterBatch
     })
 
-  return Effect.forever(Effect.flatMap(subscription.takeBatch(batchSize), (items) => lock.withPermits(1)(fan(items))))
+  return Effect.forever(Effect.flatMap(subscription.takeBatch(batchSize), (items) => lock.withLock(fan(items))))
 }
 
 /** The last events as far as no id is missing between them. */

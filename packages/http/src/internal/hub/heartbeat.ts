@@ -1,6 +1,7 @@
 /**
  * One fiber for everything of a hub that depends on time: heartbeats, send time-outs, expiry.
  */
+import type { Lock } from "@holdfast/core/Lock"
 import * as Effect from "effect/Effect"
 import { Payload } from "../../SessionSink.js"
 import { batch } from "./delivery.js"
@@ -11,7 +12,7 @@ import type { SessionTable } from "./sessionTable.js"
 export const run = (
   table: SessionTable,
   fanOut: FanOut,
-  lock: Effect.Semaphore,
+  lock: Lock,
   interval: number
 ): Effect.Effect<never> => {
   const tick = Math.max(10, Math.min(1000, interval, table.sendTimeout / 2))
@@ -24,7 +25,7 @@ export const run = (
     }
     table.sweep()
     return due
-      ? Effect.zipRight(lock.withPermits(1)(beat(table, fanOut)), Effect.sleep(tick))
+      ? Effect.zipRight(lock.withLock(beat(table, fanOut)), Effect.sleep(tick))
       : Effect.sleep(tick)
   }))
 }

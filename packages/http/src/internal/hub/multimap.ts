@@ -6,14 +6,6 @@ export class Multimap<K, V> {
     return this.sets.get(key)
   }
 
-  get size(): number {
-    return this.sets.size
-  }
-
-  entries(): Iterable<[K, ReadonlySet<V>]> {
-    return this.sets
-  }
-
   add(key: K, value: V): void {
     const found = this.sets.get(key)
     if (found === undefined) {

@@ -2,6 +2,7 @@
  * How a session begins: its slot first, then what the application does with it, then its place in the log.
  */
 import * as Cleanup from "@holdfast/core/Cleanup"
+import type { Lock } from "@holdfast/core/Lock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -19,7 +20,7 @@ export interface Hub<R> {
   readonly table: SessionTable
   readonly fanOut: FanOut
   readonly catchUp: CatchUp
-  readonly lock: Effect.Semaphore
+  readonly lock: Lock
   readonly context: Context.Context<R>
   readonly retryMillis: number
   readonly options: Pick<Options<unknown, R>, "onOpen" | "onClose" | "source">
@@ -104,8 +105,8 @@ const handleOf = <R>({ catchUp, lock, table }: Hub<R>, session: LiveSession): Se
   awaitEnd: Deferred.await(session.done),
   end: (reason) => Effect.sync(() => session.finishWith(reason, "farewell")),
   send: (bytes) => Effect.sync(() => session.control(bytes, true)),
-  follow: (window) => lock.withPermits(1)(catchUp.follow(session, window)),
-  unfollow: (given) => lock.withPermits(1)(Effect.sync(() => catchUp.unfollow(session, given))),
+  follow: (window) => lock.withLock(catchUp.follow(session, window)),
+  unfollow: (given) => lock.withLock(Effect.sync(() => catchUp.unfollow(session, given))),
   expireAt: (at) => Effect.sync(() => table.expire(session, at))
 })
 

@@ -119,6 +119,9 @@ export type {
  */
 export interface EventBus<A extends Event> {
   readonly name: string
+  /** Of its events: what a store, or a stream over the network, encodes them with. */
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly schema: Schema.Schema<A, any>
   /** Returns when the event is accepted. Waits while a subscriber of interest with the policy `suspend` is full. */
   readonly publish: (event: A, options?: PublishOptions) => Effect.Effect<Envelope<A>, PublishError>
   /** All of them with ids that follow one another, or none. */
@@ -218,6 +221,7 @@ export const make = <A extends Event, I>(
     // the bus itself knows nothing of the tags that a subscriber asked for in its type
     const service: EventBus<A> = {
       name: options.name,
+      schema: options.schema,
       publish: bus.publish,
       publishAll: bus.publishAll,
       publishUnknown: bus.publishUnknown,

@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Topic from "@holdfast/core/Topic"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -57,15 +58,23 @@ export interface Topics<E, R> {
   /** Default 32, 400 beyond. */
   readonly max?: number | undefined
   /**
-   * May this principal follow this topic? Fail to refuse the whole request, for example with
+   * May this principal follow exactly this topic? Fail to refuse the whole request, for example with
    * `HttpErrors.make("Forbidden", …)`. What succeeds may name the topic that is meant, with a window, and a time at which
-   * the permission ends: the earliest one ends the session.
+   * the permission ends: the earliest one ends the session. It never sees a pattern, so `topic.startsWith("room.")` is a
+   * check that holds.
    */
   readonly authorize: (
     topic: string,
     grant: Grant,
     incoming: Incoming
   ) => Effect.Effect<TopicGrant | void, E, R>
+  /**
+   * May this principal follow every topic with this prefix? Without it, a topic of the query that ends in `*` is refused
+   * with 400. `?topic=room.*` asks for the prefix `room.`, `?topic=*` for the empty one, which is everything.
+   */
+  readonly authorizePrefix?:
+    | ((prefix: string, grant: Grant, incoming: Incoming) => Effect.Effect<TopicGrant | void, E, R>)
+    | undefined
 }
 
 /**
@@ -73,7 +82,7 @@ export interface Topics<E, R> {
  * @category models
  */
 export interface TopicGrant {
-  /** Default: the topic of the query, from where the session begins. */
+  /** Default: the topic or the prefix of the query, from where the session begins. */
   readonly following?: ReadonlyArray<TopicWindow> | undefined
   readonly expiresAt?: number | undefined
 }
@@ -131,9 +140,13 @@ export const admit = <E, R, E2, R2>(
     const following = Array.from(grant.following ?? [])
     let expiresAt = grant.expiresAt
     if (options.topics !== undefined) {
-      for (const topic of yield* topicsOf(query, options.topics)) {
-        const one = yield* options.topics.authorize(topic, grant, incoming)
-        following.push(...(one?.following ?? [{ topic }]))
+      const { authorize, authorizePrefix } = options.topics
+      for (const pattern of yield* topicsOf(query, options.topics)) {
+        const one = pattern._tag === "Exact"
+          ? yield* authorize(pattern.topic, grant, incoming)
+          : yield* authorizePrefix!(pattern.prefix, grant, incoming)
+        const asked = pattern._tag === "Exact" ? { topic: pattern.topic } : { prefix: pattern.prefix }
+        following.push(...(one?.following ?? [asked]))
         if (one?.expiresAt !== undefined) {
           expiresAt = Math.min(expiresAt ?? Infinity, one.expiresAt)
         }
@@ -185,13 +198,19 @@ const lastEventIdOf = (
 
 const topicsOf = (
   query: URLSearchParams,
-  { max = defaults.max, parameter = defaults.parameter }: Topics<unknown, unknown>
-) => {
+  { authorizePrefix, max = defaults.max, parameter = defaults.parameter }: Topics<unknown, unknown>
+): Effect.Effect<ReadonlyArray<Topic.Pattern>, HttpErrors.HttpError> => {
   const topics = Array.from(new Set(query.getAll(parameter).filter((topic) => topic !== "")))
-  return topics.length > max
-    ? HttpErrors.make("InvalidRequest", `there are more than ${max} topics`, {
+  if (topics.length > max) {
+    return HttpErrors.make("InvalidRequest", `there are more than ${max} topics`, {
       field: parameter,
       expected: `at most ${max} topics`
     })
-    : Effect.succeed(topics)
+  }
+  return topics.some(Topic.isPrefix) && authorizePrefix === undefined
+    ? HttpErrors.make("InvalidRequest", "topics are followed one by one here, not by a pattern", {
+      field: parameter,
+      expected: "a topic that does not end in *"
+    })
+    : Effect.succeed(topics.map(Topic.parse))
 }

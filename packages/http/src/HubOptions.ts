@@ -24,10 +24,7 @@ export interface Service {
   /** Every open session of the principal follows one more topic. Returns how many sessions there are. */
   readonly follow: (principal: string, following: TopicWindow.TopicWindow) => Effect.Effect<number>
   /** Every open session of the principal follows the topic no longer, behind `upTo` (default: now). */
-  readonly unfollow: (
-    principal: string,
-    options: { readonly topic: string; readonly upTo?: number | undefined }
-  ) => Effect.Effect<number>
+  readonly unfollow: (principal: string, options: Unfollow) => Effect.Effect<number>
   /** Ends every session of the principal, with a farewell. Default reason: `kicked`. */
   readonly kick: (principal: string, reason?: EndReason) => Effect.Effect<number>
   readonly sessions: Effect.Effect<ReadonlyArray<SessionInfo>>
@@ -54,10 +51,18 @@ export interface Session {
   /** Something for this session alone, in its format, behind what it has been sent. False: it has ended. */
   readonly send: (bytes: Uint8Array) => Effect.Effect<boolean>
   readonly follow: (following: TopicWindow.TopicWindow) => Effect.Effect<void>
-  readonly unfollow: (options: { readonly topic: string; readonly upTo?: number | undefined }) => Effect.Effect<void>
+  readonly unfollow: (options: Unfollow) => Effect.Effect<void>
   /** Ends it with the reason `expired` at that time, milliseconds since the epoch; undefined: never. */
   readonly expireAt: (at: number | undefined) => Effect.Effect<void>
 }
+
+/**
+ * What is no longer followed behind `upTo` (default: now): the same topic, or the same prefix.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Unfollow = TopicWindow.Target & { readonly upTo?: number | undefined }
 
 /**
  * @since 0.1.0

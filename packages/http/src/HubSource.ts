@@ -7,6 +7,7 @@ import type { Event } from "@holdfast/core/Envelope"
 import type { EventBus } from "@holdfast/core/EventBus"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Envelope } from "./SseFormat.js"
 
@@ -23,6 +24,11 @@ export interface Source<out A> {
   readonly lastId: Effect.Effect<number>
   /** Without it, sessions resume from the last `recent` events alone. */
   readonly history?: History<A> | undefined
+  /**
+   * What an event is as JSON, for formats without a schema of their own. Default: the event as it is. It gets events of
+   * this source only.
+   */
+  readonly toJson?: ((event: never) => unknown) | undefined
 }
 
 /**
@@ -78,7 +84,8 @@ export interface Page<out A> {
 }
 
 /**
- * A bus as the source of a hub, with its log as history. The hub never makes a publisher wait: should it fall more than
+ * A bus as the source of a hub, with its log as history and its schema on the wire: what a client gets can be decoded with
+ * the schema of the bus. The hub never makes a publisher wait: should it fall more than
  * `capacity` events behind (default 16,384), it takes what it missed from the log.
  *
  * @since 0.1.0
@@ -104,7 +111,8 @@ export const fromBus = <A extends Event>(
     })
   ),
   lastId: bus.lastId,
-  history: { after: (id, { limit, topics }) => bus.log.after(id, { limit, topics }) }
+  history: { after: (id, { limit, topics }) => bus.log.after(id, { limit, topics }) },
+  toJson: Schema.encodeSync(bus.schema)
 })
 
 /**

@@ -113,6 +113,20 @@ export interface GapInfo {
 }
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Opening {
+  readonly session: string
+  readonly retryMillis: number
+  /**
+   * The id up to which the session has been given everything that it follows. A client that loses the connection before
+   * its first event comes back with this id, and misses nothing.
+   */
+  readonly position: number
+}
+
+/**
  * How one kind of client reads: server-sent events, messages of a WebSocket.
  *
  * @since 0.1.0
@@ -121,10 +135,13 @@ export interface GapInfo {
 export interface Format<in Envelope> {
   /** Sessions with the same name share their encoded bytes. */
   readonly name: string
-  /** One event. `id` is the client's place in the log, greater than the envelope's own when an older event is late. */
-  readonly event: (envelope: Envelope, id: number) => Uint8Array
-  /** The first thing on a connection: it makes headers leave the server. */
-  readonly opening: (info: { readonly session: string; readonly retryMillis: number }) => Uint8Array
+  /**
+   * One event. `id` is the client's place in the log, greater than the envelope's own when an older event is late. `json`
+   * returns the event as its source encodes it.
+   */
+  readonly event: (envelope: Envelope, id: number, json: () => unknown) => Uint8Array
+  /** The first thing on a connection: it makes headers leave the server, and tells the client its place in the log. */
+  readonly opening: (info: Opening) => Uint8Array
   readonly gap: (gap: GapInfo) => Uint8Array
   /** The last thing on a connection that the server ends. */
   readonly farewell: (

@@ -5,9 +5,8 @@
  *   sees LF for each of them. In `event` and `id`, which are one line by definition, CR, LF and NUL become U+FFFD: a
  *   hostile name is visible and harmless, and never a second event. `retry` is written only as ASCII digits.
  * - Lone surrogates become U+FFFD on the wire, because the stream is UTF-8.
- * - `decode` follows the HTML standard through eventsource-parser: characters split over chunk borders, one byte order
- *   mark at the start, CR, LF and CRLF, an unfinished last event is discarded. One limit of that parser: an `id:` in a
- *   block without `data:` is not seen.
+ * - `decode` follows the HTML standard (9.2.6): characters split over chunk borders, one byte order mark at the start, CR,
+ *   LF and CRLF, an unfinished last event is discarded, an `id:` in a block without `data:` counts.
  * - The decoder fails on an event of more than `maxFrameLength` characters and holds no more than that and one chunk.
  *
  * It is not a connection: see `SseClient` for reconnecting, `SseHub` and `SseRoute` for serving.
@@ -19,7 +18,6 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { createParser } from "eventsource-parser"
 
 /**
  * One block on the wire. A frame without `data` is not dispatched by clients, but its `retry` and `comment` count.
@@ -40,7 +38,7 @@ export interface Frame {
  * @since 0.1.0
  * @category models
  */
-export type Incoming = Message | Retry | Comment
+export type Incoming = Message | Position | Retry | Comment
 
 /**
  * `lastEventId` is the id that a client would send if the connection broke after this message.
@@ -53,6 +51,17 @@ export interface Message {
   readonly event: string
   readonly data: string
   readonly id: string | undefined
+  readonly lastEventId: string
+}
+
+/**
+ * A block with an `id:` and without `data:`. Nothing is dispatched, but it is the id that a client would send from now on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Position {
+  readonly _tag: "Position"
   readonly lastEventId: string
 }
 
@@ -161,6 +170,15 @@ export interface DecodeOptions {
 
 /**
  * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  /** Characters. */
+  maxFrameLength: 1024 * 1024
+} as const
+
+/**
+ * @since 0.1.0
  * @category decoding
  */
 export interface Decoder {
@@ -174,44 +192,131 @@ export interface Decoder {
  * @since 0.1.0
  * @category decoding
  */
-export const unsafeMakeDecoder = (options?: DecodeOptions): Decoder => {
-  const limit = options?.maxFrameLength ?? 1024 * 1024
-  const text = new TextDecoder()
-  let lastEventId = options?.lastEventId ?? ""
-  let out: Array<Incoming> = []
-  let tooLarge = false
-  const parser = createParser({
-    maxBufferSize: limit,
-    onEvent: (event) => {
-      if (event.id !== undefined) {
-        lastEventId = event.id
-      }
-      tooLarge = tooLarge || event.data.length > limit
-      out.push({ _tag: "Message", event: event.event ?? "message", data: event.data, id: event.id, lastEventId })
-    },
-    onRetry: (millis) => out.push({ _tag: "Retry", millis }),
-    onComment: (comment) => out.push({ _tag: "Comment", comment }),
-    onError: (error) => {
-      tooLarge = tooLarge || error.type === "max-buffer-size-exceeded"
+export const unsafeMakeDecoder = (options?: DecodeOptions): Decoder =>
+  new StandardDecoder(options?.maxFrameLength ?? defaults.maxFrameLength, options?.lastEventId ?? "")
+
+/** The algorithm of the HTML standard, 9.2.6, over chunks. */
+class StandardDecoder implements Decoder {
+  private readonly text = new TextDecoder()
+  private out: Array<Incoming> = []
+  /** A line that is not complete, in the chunks in which it came. */
+  private parts: Array<string> = []
+  private pending = 0
+  /** The last chunk ended in CR: a LF that follows belongs to it. */
+  private afterCr = false
+  private data = ""
+  /** Whether the block has a `data` line: an empty one is dispatched, too. */
+  private hasData = false
+  private type = ""
+  private id: string | undefined
+  private tooLarge = false
+
+  constructor(private readonly limit: number, private lastEventId: string) {}
+
+  unsafeFeed(bytes: Uint8Array): Array<Incoming> {
+    if (!this.tooLarge) {
+      this.feed(this.text.decode(bytes, { stream: true }))
     }
-  })
-  return {
-    unsafeFeed: (bytes) => {
-      if (!tooLarge) {
-        parser.feed(text.decode(bytes, { stream: true }))
+    if (this.tooLarge) {
+      throw new FrameTooLarge({ limit: this.limit })
+    }
+    const complete = this.out
+    this.out = []
+    return complete
+  }
+
+  private feed(chunk: string): void {
+    let at = 0
+    if (this.afterCr && chunk.length > 0) {
+      this.afterCr = false
+      if (chunk.charCodeAt(0) === 10) {
+        at = 1
       }
-      if (tooLarge) {
-        throw new FrameTooLarge({ limit })
+    }
+    let lf = chunk.indexOf("\n", at)
+    let cr = chunk.indexOf("\r", at)
+    while (lf !== -1 || cr !== -1) {
+      const end = lf === -1 || (cr !== -1 && cr < lf) ? cr : lf
+      this.line(chunk.slice(at, end))
+      at = end + 1
+      if (end === cr) {
+        if (at === chunk.length) {
+          this.afterCr = true
+        } else if (lf === at) {
+          at++
+        }
+        cr = chunk.indexOf("\r", at)
       }
-      const complete = out
-      out = []
-      return complete
+      if (lf !== -1 && lf < at) {
+        lf = chunk.indexOf("\n", at)
+      }
+    }
+    if (at < chunk.length) {
+      this.parts.push(at === 0 ? chunk : chunk.slice(at))
+      this.pending += chunk.length - at
+    }
+    if (this.pending + this.data.length > this.limit) {
+      this.tooLarge = true
+    }
+  }
+
+  private line(end: string): void {
+    let line = end
+    if (this.parts.length > 0) {
+      this.parts.push(end)
+      line = this.parts.join("")
+      this.parts = []
+      this.pending = 0
+    }
+    if (line === "") {
+      return this.dispatch()
+    }
+    const colon = line.indexOf(":")
+    if (colon === 0) {
+      this.out.push({ _tag: "Comment", comment: line.slice(line.charCodeAt(1) === 32 ? 2 : 1) })
+      return
+    }
+    const name = colon === -1 ? line : line.slice(0, colon)
+    const value = colon === -1 ? "" : line.slice(line.charCodeAt(colon + 1) === 32 ? colon + 2 : colon + 1)
+    switch (name) {
+      case "data":
+        this.data = this.hasData ? `${this.data}\n${value}` : value
+        this.hasData = true
+        return
+      case "event":
+        this.type = value
+        return
+      case "id":
+        if (!value.includes("\0")) {
+          this.id = value
+        }
+        return
+      case "retry":
+        if (/^[0-9]+$/.test(value)) {
+          this.out.push({ _tag: "Retry", millis: Number(value) })
+        }
+    }
+  }
+
+  private dispatch(): void {
+    const { data, hasData, id, type } = this
+    this.data = this.type = ""
+    this.hasData = false
+    this.id = undefined
+    if (id !== undefined) {
+      this.lastEventId = id
+    }
+    if (hasData) {
+      this.tooLarge ||= data.length > this.limit
+      this.out.push({ _tag: "Message", event: type || "message", data, id, lastEventId: this.lastEventId })
+    } else if (id !== undefined) {
+      this.out.push({ _tag: "Position", lastEventId: id })
     }
   }
 }
 
 /**
- * A stream of bytes, in any chunks, as messages, retries and comments.
+ * A stream of bytes, in any chunks, as messages, positions, retries and comments.
  *
  * @example
  * ```ts

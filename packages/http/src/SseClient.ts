@@ -2,12 +2,15 @@
  * A client of event streams that stays connected: over any `HttpClient`, as a `Stream` of messages.
  *
  * - When a connection ends, however it ends, it connects again with the `Last-Event-ID` of the last message that it gave
- *   on. The delay is that of the `reconnect` schedule, and never less than what the server last asked for with `retry:` or
- *   `Retry-After`. A connection that gave a message starts the schedule anew.
+ *   on, or of a later block that had an `id:` alone. The delay is that of the `reconnect` schedule, and never less than what
+ *   the server last asked for with `retry:` or `Retry-After`, as far as `maxDelay`. A connection that gave a message, other
+ *   than the `position` with which a hub begins, starts the schedule anew.
+ * - An id goes out as UTF-8. One that no header can carry (control characters) is passed over: the client comes back with
+ *   the one before it, and gets again what came since.
  * - 204 ends the stream: the server has nothing more to say. 408, 425, 429 and every 5xx are tried again. Any other status,
  *   a content type other than `text/event-stream`, an event that is too large, and a schedule that is done, fail it.
  * - Nothing is buffered beyond a few chunks: a slow consumer slows the server down.
- * - Ending the stream closes the connection.
+ * - Ending the stream closes the connection, and so does the end of every attempt, with what was not read of its body.
  *
  * It is not exactly-once: a message is given on before its id is acknowledged by anything, so a consumer that fails in the
  * middle and starts over passes the last id that it has dealt with itself.
@@ -15,6 +18,7 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Race from "@holdfast/core/Race"
@@ -29,9 +33,11 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
 import * as Sse from "./Sse.js"
+import * as SseFormat from "./SseFormat.js"
 
 /**
  * @since 0.1.0
@@ -60,6 +66,8 @@ export interface Options {
   readonly idleTimeout?: Duration.DurationInput | undefined
   /** Characters of one event. Default 1,048,576. */
   readonly maxFrameLength?: number | undefined
+  /** The most that a server can ask for with `retry:` or `Retry-After`. Default 5 minutes. */
+  readonly maxDelay?: Duration.DurationInput | undefined
   /** Called with every end of a connection and how long it takes until the next. */
   readonly onDisconnect?: ((why: SseDisconnected, delay: Duration.Duration) => Effect.Effect<unknown>) | undefined
 }
@@ -72,8 +80,8 @@ export interface Options {
  */
 export const defaults = {
   connectTimeout: "30 seconds",
-  /** Characters. */
-  maxFrameLength: 1024 * 1024
+  maxDelay: "5 minutes",
+  maxFrameLength: Sse.defaults.maxFrameLength
 } as const
 
 /**
@@ -136,27 +144,31 @@ export const defaultReconnect: Schedule.Schedule<unknown, unknown> = Schedule.ex
  */
 export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient> = Effect.map(
   HttpClient.HttpClient,
-  (client) => ({
-    messages: (given, options = {}) => {
-      const request = (typeof given === "string" ? HttpClientRequest.get(given) : given).pipe(
-        HttpClientRequest.setHeaders({ accept: Sse.contentType, "cache-control": "no-cache" })
-      )
-      return Stream.unwrapScoped(
-        Effect.gen(function*() {
-          const queue = yield* Queue.bounded<Take.Take<Sse.Message, SseClientError>>(4)
-          yield* Effect.forkScoped(
-            connected(client, request, options, (messages) => Queue.offer(queue, Take.chunk(messages))).pipe(
-              Effect.matchCauseEffect({
-                onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
-                onSuccess: () => Queue.offer(queue, Take.end)
-              })
+  (client) => {
+    // a body that nobody reads keeps its connection: with a scope, the end of an attempt is the end of its request
+    const scoped = HttpClient.withScope(client)
+    return {
+      messages: (given, options = {}) => {
+        const request = (typeof given === "string" ? HttpClientRequest.get(given) : given).pipe(
+          HttpClientRequest.setHeaders({ accept: Sse.contentType, "cache-control": "no-cache" })
+        )
+        return Stream.unwrapScoped(
+          Effect.gen(function*() {
+            const queue = yield* Queue.bounded<Take.Take<Sse.Message, SseClientError>>(4)
+            yield* Effect.forkScoped(
+              connected(scoped, request, options, (messages) => Queue.offer(queue, Take.chunk(messages))).pipe(
+                Effect.matchCauseEffect({
+                  onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
+                  onSuccess: () => Queue.offer(queue, Take.end)
+                })
+              )
             )
-          )
-          return Stream.flattenTake(Stream.fromQueue(queue, { maxChunkSize: 1 }))
-        })
-      )
+            return Stream.flattenTake(Stream.fromQueue(queue, { maxChunkSize: 1 }))
+          })
+        )
+      }
     }
-  })
+  }
 )
 
 /**
@@ -166,7 +178,8 @@ export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient
 export const layer: Layer.Layer<SseClient, never, HttpClient.HttpClient> = Layer.effect(SseClient, make)
 
 /**
- * Messages whose data is JSON of a schema. Those of other events than `events` are left out.
+ * Messages whose data is JSON of a schema. Those of other events than `events` are left out; without `events`, those that
+ * the hub says itself (`SseFormat.reservedNames`).
  *
  * @since 0.1.0
  * @category decoding
@@ -182,40 +195,51 @@ export const decoded = <A, I, R>(
   const decode = Schema.decode(Schema.parseJson(schema))
   return (messages) =>
     messages.pipe(
-      Stream.filter(({ event }) => options?.events === undefined || options.events.includes(event)),
+      Stream.filter(({ event }) =>
+        options?.events === undefined ? !control.has(event) : options.events.includes(event)
+      ),
       Stream.mapEffect(({ data, event, lastEventId }) =>
         Effect.map(decode(data), (value) => ({ id: lastEventId, event, value }))
       )
     )
 }
 
+const control: ReadonlySet<string> = new Set(SseFormat.reservedNames)
+
 /** Connects again and again; succeeds when the server says that there is no more. */
 const connected = (
-  client: HttpClient.HttpClient,
+  client: HttpClient.HttpClient.With<HttpClientError.HttpClientError, Scope.Scope>,
   request: HttpClientRequest.HttpClientRequest,
   options: Options,
   give: (messages: Chunk.Chunk<Sse.Message>) => Effect.Effect<unknown>
 ): Effect.Effect<void, SseClientError> =>
   Effect.gen(function*() {
     let lastEventId = options.lastEventId ?? ""
+    /** The last one that a header can carry. */
+    let sent = headerOf(lastEventId) ?? ""
+    const maxDelay = Duration.toMillis(options.maxDelay ?? defaults.maxDelay)
+    const seen = (id: string) => {
+      lastEventId = id
+      sent = headerOf(id) ?? sent
+    }
     /** Milliseconds that the server asked for: for every connection, and for the next one. */
     let retry = 0
     let retryAfter = 0
     let fresh = false
+    const clock = yield* Effect.clock
+    const now = () => clock.unsafeCurrentTimeMillis()
     let why = new SseDisconnected({ reason: "Ended" })
 
     const driver = yield* (options.reconnect ?? defaultReconnect).pipe(
       Schedule.modifyDelayEffect((_, delay) => {
-        const least = Duration.max(delay, Duration.millis(Math.max(retry, retryAfter)))
+        const least = Duration.max(delay, Duration.millis(Math.min(maxDelay, Math.max(retry, retryAfter))))
         return Effect.as(options.onDisconnect?.(why, least) ?? Effect.void, least)
       }),
       Schedule.driver
     )
 
     const open = Effect.suspend(() =>
-      client.execute(
-        lastEventId === "" ? request : HttpClientRequest.setHeader(request, "last-event-id", lastEventId)
-      )
+      client.execute(sent === "" ? request : HttpClientRequest.setHeader(request, "last-event-id", sent))
     ).pipe(
       Effect.mapError((cause) => new SseDisconnected({ reason: "Transport", cause })),
       Race.timeoutFail({
@@ -230,30 +254,30 @@ const connected = (
         Sse.decode({ lastEventId, maxFrameLength: options.maxFrameLength ?? defaults.maxFrameLength }),
         Stream.runForEachChunk((incoming) => {
           const messages: Array<Sse.Message> = []
+          let last = lastEventId
           for (const one of incoming) {
             if (one._tag === "Message") {
               messages.push(one)
+              fresh ||= one.event !== "position"
+              last = one.lastEventId
+            } else if (one._tag === "Position") {
+              last = one.lastEventId
             } else if (one._tag === "Retry") {
               retry = one.millis
             }
           }
           if (messages.length === 0) {
+            seen(last)
             return Effect.void
           }
-          fresh = true
-          return Effect.zipRight(
-            give(Chunk.unsafeFromArray(messages)),
-            Effect.sync(() => {
-              lastEventId = messages[messages.length - 1].lastEventId
-            })
-          )
+          return Effect.zipRight(give(Chunk.unsafeFromArray(messages)), Effect.sync(() => seen(last)))
         }),
         Effect.zipRight(new SseDisconnected({ reason: "Ended" }))
       )
     }
 
     /** True when there is no more. */
-    const once = Effect.flatMap(
+    const once = Effect.scoped(Effect.flatMap(
       open,
       (response): Effect.Effect<boolean, SseDisconnected | SseClientError | Sse.FrameTooLarge> => {
         const { status } = response
@@ -261,7 +285,7 @@ const connected = (
           return Effect.succeed(true)
         }
         if (status === 408 || status === 425 || status === 429 || status >= 500) {
-          retryAfter = secondsOf(response.headers["retry-after"]) * 1000
+          retryAfter = retryAfterOf(response.headers, now())
           return new SseDisconnected({ reason: "Status", status })
         }
         if (status !== 200) {
@@ -272,7 +296,7 @@ const connected = (
         }
         return read(response)
       }
-    )
+    ))
 
     while (true) {
       const ended = yield* Effect.either(once)
@@ -307,5 +331,25 @@ const within = (
     Race.timeoutFail({ duration, onTimeout: () => Option.some(new SseDisconnected({ reason: "Idle" })) })
   ))
 
-/** A date is not honoured: clocks differ, and the schedule has a delay of its own. */
-const secondsOf = (header: string | undefined): number => /^\d{1,6}$/.test(header ?? "") ? Number(header) : 0
+/** Milliseconds. A date counts from the server's own clock where it says what that is. */
+const retryAfterOf = (headers: Readonly<Record<string, string | undefined>>, now: number): number => {
+  const value = headers["retry-after"]?.trim() ?? ""
+  if (/^[0-9]+$/.test(value)) {
+    return Number(value) * 1000
+  }
+  const at = Date.parse(value)
+  const from = Date.parse(headers["date"] ?? "")
+  return Number.isNaN(at) ? 0 : Math.max(0, at - (Number.isNaN(from) ? now : from))
+}
+
+/** The UTF-8 bytes of an id, as a header carries them. Undefined: no header can (RFC 9110, 5.5). */
+const headerOf = (id: string): string | undefined => {
+  let value = ""
+  for (const byte of new TextEncoder().encode(id)) {
+    if ((byte < 32 && byte !== 9) || byte === 127) {
+      return undefined
+    }
+    value += String.fromCharCode(byte)
+  }
+  return value
+}

@@ -65,7 +65,9 @@ export type {
   /** @since 0.1.0 */
   Session,
   /** @since 0.1.0 */
-  Stats
+  Stats,
+  /** @since 0.1.0 */
+  Unfollow
 } from "./HubOptions.js"
 export {
   /** @since 0.1.0 */
@@ -112,7 +114,7 @@ export const make = <A, R = never>(
     const context = yield* Effect.context<R>()
     const scope = yield* Effect.scope
     const faults = new EncodeFaults()
-    const fanOut = new FanOut(recent, faults.add)
+    const fanOut = new FanOut(recent, options.source.toJson, faults.add)
     // follow and unfollow wait for a fan-out that has given others a turn: they would apply to half of it
     const lock = new Lock()
     const table = new SessionTable(name, yield* Effect.clock, fanOut, options)

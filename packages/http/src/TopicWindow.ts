@@ -5,19 +5,34 @@
  * `{ topic: "room.a", upTo: 120 }` and `{ topic: "room.b", after: 120 }`: live and when resuming, each event is seen
  * exactly if it happened where the player was.
  *
- * A topic is exact, or a prefix that ends in `*`: `room.*` is every topic that begins with `room.`, `*` is every topic.
- * What matches is for `Topic` of core to say.
+ * A `topic` is always exactly that topic, also when it ends in `*`, so that a name from outside is never a pattern. Every
+ * topic that begins with `room.` is `{ prefix: "room." }`, and every topic is `{ prefix: "" }`.
  *
  * @since 0.1.0
  */
-import * as Topic from "@holdfast/core/Topic"
+import type * as Topic from "@holdfast/core/Topic"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface TopicWindow {
-  readonly topic: string
+export type TopicWindow = Target & Bounds
+
+/**
+ * One topic, or all topics with a prefix.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Target =
+  | { readonly topic: string; readonly prefix?: undefined }
+  | { readonly prefix: string; readonly topic?: undefined }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bounds {
   /** Only events with a greater id. Default: where the session begins. */
   readonly after?: number | undefined
   /** Only events with at most this id. Default: no end. */
@@ -29,13 +44,38 @@ export interface TopicWindow {
  * @category models
  */
 export interface BoundedWindow {
-  readonly topic: string
+  readonly target: Topic.Pattern
   readonly after: number
   readonly upTo: number
 }
 
 /**
- * Every window with bounds. `floor` is the last id that the session has already dealt with: nothing at or below it counts.
+ * @since 0.1.0
+ * @category conversions
+ */
+export const targetOf = (target: Target): Topic.Pattern =>
+  target.prefix === undefined ? { _tag: "Exact", topic: target.topic } : { _tag: "Prefix", prefix: target.prefix }
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isSameTarget = (one: Topic.Pattern, other: Topic.Pattern): boolean =>
+  one._tag === "Exact"
+    ? other._tag === "Exact" && one.topic === other.topic
+    : other._tag === "Prefix" && one.prefix === other.prefix
+
+/**
+ * The pattern by which a log or an index finds at least the topics of a target. An exact topic that ends in `*` has none
+ * of its own there: what is found has to be looked at with `includes`.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const patternOf = (target: Topic.Pattern): string => target._tag === "Exact" ? target.topic : `${target.prefix}*`
+
+/**
+ * Every window with bounds. `floor` is the last id that the session has already been offered: nothing at or below it counts.
  *
  * @since 0.1.0
  * @category constructors
@@ -45,10 +85,10 @@ export const windows = (
   start: number,
   floor: number
 ): Array<BoundedWindow> =>
-  following.map(({ after, topic, upTo }) => ({
-    topic,
-    after: Math.max(after ?? start, floor),
-    upTo: upTo ?? Infinity
+  following.map((window) => ({
+    target: targetOf(window),
+    after: Math.max(window.after ?? start, floor),
+    upTo: window.upTo ?? Infinity
   }))
 
 /**
@@ -56,8 +96,10 @@ export const windows = (
  * @category matching
  */
 export const includes = (windows: ReadonlyArray<BoundedWindow>, topic: string, id: number): boolean => {
-  for (const window of windows) {
-    if (id > window.after && id <= window.upTo && Topic.matches(window.topic, topic)) {
+  for (const { after, target, upTo } of windows) {
+    if (
+      id > after && id <= upTo && (target._tag === "Exact" ? target.topic === topic : topic.startsWith(target.prefix))
+    ) {
       return true
     }
   }
@@ -65,22 +107,22 @@ export const includes = (windows: ReadonlyArray<BoundedWindow>, topic: string, i
 }
 
 /**
- * The topics that are open from `position` on, when nothing but topics is left to check: `undefined` when a window begins
- * or ends later. Windows that have passed are left out.
+ * The patterns that are open from `position` on, when nothing but them is left to check: `undefined` when a window begins
+ * or ends later, and for an exact topic that ends in `*`. Windows that have passed are left out.
  *
  * @since 0.1.0
  * @category matching
  */
 export const plain = (windows: ReadonlyArray<BoundedWindow>, position: number): ReadonlyArray<string> | undefined => {
-  const topics = new Set<string>()
-  for (const window of windows) {
-    if (window.upTo <= position || window.upTo <= window.after) {
+  const patterns = new Set<string>()
+  for (const { after, target, upTo } of windows) {
+    if (upTo <= position || upTo <= after) {
       continue
     }
-    if (window.after > position || window.upTo !== Infinity) {
+    if (after > position || upTo !== Infinity || (target._tag === "Exact" && target.topic.endsWith("*"))) {
       return undefined
     }
-    topics.add(window.topic)
+    patterns.add(patternOf(target))
   }
-  return Array.from(topics).sort()
+  return Array.from(patterns).sort()
 }

@@ -3,7 +3,7 @@
  *
  * | `_tag` | fields | what for |
  * |---|---|---|
- * | `open` | `session`, `retryMillis` | the first message |
+ * | `open` | `session`, `id`, `retryMillis` | the first message; `id` is the place to come back to until there is another |
  * | `event` | `id`, `at`, `topic`, `event` | one event; `id` is what to come back with (`?lastEventId=`) |
  * | `position` | `id` | nothing happened, but everything up to `id` was given |
  * | `gap` | `reason`, `firstId`, `lastId`, `count?` | events that this connection will not see |
@@ -24,7 +24,7 @@ import type { Envelope } from "./SseFormat.js"
 export interface Options<A, I = unknown> {
   /** Sessions with equal names share encoded bytes. Default: `websocket`. Give each format of a hub its own. */
   readonly name?: string | undefined
-  /** How an event becomes JSON. Default: the event as it is. */
+  /** How an event becomes JSON. Default: as the source of the hub encodes it, a bus by its schema. */
   readonly schema?: Schema.Schema<A, I> | undefined
   /** Takes the place of `schema`: the whole message, as a value for `JSON.stringify`. It must carry the `id`. */
   readonly encode?: ((envelope: Envelope<A>, id: number) => unknown) | undefined
@@ -32,21 +32,33 @@ export interface Options<A, I = unknown> {
 
 /**
  * @since 0.1.0
+ * @category options
+ */
+export const defaults = { name: "websocket" } as const
+
+/**
+ * @since 0.1.0
  * @category constructors
  */
 export const make = <A, I = unknown>(options?: Options<A, I>): Format<Envelope<A>> => {
-  const toJson = options?.schema === undefined ? (event: A): unknown => event : Schema.encodeSync(options.schema)
-  const encode = options?.encode ?? ((envelope: Envelope<A>, id: number): unknown => ({
-    _tag: "event",
-    id,
-    at: envelope.at,
-    topic: envelope.topic,
-    event: toJson(envelope.event)
-  }))
+  const { schema } = options ?? {}
+  const toJson = schema && Schema.encodeSync(schema)
+  const encode = options?.encode
   return {
-    name: options?.name ?? "websocket",
-    event: (envelope, id) => message(encode(envelope, id)),
-    opening: (info) => message({ _tag: "open", ...info }),
+    name: options?.name ?? defaults.name,
+    event: (envelope, id, json) =>
+      message(
+        encode === undefined
+          ? {
+            _tag: "event",
+            id,
+            at: envelope.at,
+            topic: envelope.topic,
+            event: toJson === undefined ? json() : toJson(envelope.event)
+          }
+          : encode(envelope, id)
+      ),
+    opening: ({ position, retryMillis, session }) => message({ _tag: "open", session, id: position, retryMillis }),
     gap: (gap) => message({ _tag: "gap", ...gap }),
     farewell: (info) => message({ _tag: "farewell", ...info }),
     heartbeat: (id) => message({ _tag: "position", id })

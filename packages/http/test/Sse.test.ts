@@ -40,11 +40,13 @@ const frame: fc.Arbitrary<Sse.Frame> = fc.record({
 const standard = (input: string) => {
   const events: Array<{ event: string; data: string; lastEventId: string }> = []
   const retries: Array<number> = []
+  const ids: Array<string> = []
   let data = ""
   let type = ""
   let id = ""
   for (const line of input.replace(/^\uFEFF/, "").split(/\r\n|\r|\n/).slice(0, -1)) {
     if (line === "") {
+      ids.push(id)
       if (data !== "") {
         events.push({ event: type || "message", data: data.replace(/\n$/, ""), lastEventId: id })
       }
@@ -67,7 +69,7 @@ const standard = (input: string) => {
       retries.push(Number(value))
     }
   }
-  return { events, retries }
+  return { events, retries, ids }
 }
 
 const onWire = (text: string) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(utf8.encode(text))
@@ -160,7 +162,23 @@ describe("Sse", () => {
       fc.assert(
         fc.property(
           fc.array(
-            fc.constantFrom("data", "data:", "data: ", "id: 1", "event: e", "retry: 5", ": c", "\n", "\n", "x", "😀"),
+            fc.constantFrom(
+              ...[
+                "data",
+                "data:",
+                "data: ",
+                "id: 1",
+                "id",
+                "id: 2\0",
+                "event: e",
+                "retry: 5",
+                "retry: x",
+                ": c",
+                " ",
+                ":"
+              ],
+              ...["\n", "\n", "\n\n", "\r", "\r\n", "x", "😀"]
+            ),
             {
               maxLength: 60
             }
@@ -169,11 +187,13 @@ describe("Sse", () => {
           (parts, sizes) => {
             const wire = parts.join("")
             const decoder = Sse.unsafeMakeDecoder()
-            const got = messages(cut(utf8.encode(wire), sizes).flatMap((part) => decoder.unsafeFeed(part)))
-            assert.deepStrictEqual(
-              got.map(({ data, event }) => ({ data, event })),
-              standard(wire).events.map(({ data, event }) => ({ data, event }))
-            )
+            const got = cut(utf8.encode(wire), sizes).flatMap((part) => decoder.unsafeFeed(part))
+            const { events, ids, retries } = standard(wire)
+            assert.deepStrictEqual(messages(got), events)
+            assert.deepStrictEqual(got.flatMap((one) => one._tag === "Retry" ? [one.millis] : []), retries)
+            // the last id is that of the last block, dispatched or not
+            const last = got.filter((one) => one._tag === "Message" || one._tag === "Position").at(-1)
+            assert.strictEqual(last?.lastEventId ?? "", ids.at(-1) ?? "")
           }
         ),
         { numRuns: 500 }

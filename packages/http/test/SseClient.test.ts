@@ -183,4 +183,78 @@ describe("SseClient", () => {
       assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Fiber.join(one)), [{ id: "1", event: "a", value: { n: 1 } }])
       assert.strictEqual((yield* Effect.flip(Fiber.join(both)))._tag, "ParseError")
     }))
+
+  it.effect("takes the id of a block without data, behind what came before it", () =>
+    Effect.gen(function*() {
+      const server = serve([
+        { body: [": hello\nid: 5\n\n"] },
+        { body: [`${events(6)}: beat\nid: 9\n\n`] },
+        { status: 204 }
+      ])
+      const fiber = yield* Effect.fork(run(server, { reconnect: spaced }))
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), ["d6"])
+      assert.deepStrictEqual(server.requests.map(({ headers }) => headers["last-event-id"]), [undefined, "5", "9"])
+    }))
+
+  it.effect("sends an id as UTF-8, and passes over one that no header can carry", () =>
+    Effect.gen(function*() {
+      const ids = ["a-1", "é", "🎉", "x\fy", "日本", "\u007f", "a\tb"]
+      const server = serve([...ids.map((id) => ({ body: [Sse.encode({ id, data: "x" })] })), { status: 204 }])
+      const fiber = yield* Effect.fork(run(server, { reconnect: spaced }))
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber)).length, ids.length)
+      const sent = server.requests.map(({ headers }) =>
+        Buffer.from(headers["last-event-id"] ?? "", "latin1").toString()
+      )
+      assert.deepStrictEqual(sent, ["", "a-1", "é", "🎉", "🎉", "日本", "日本", "a\tb"])
+    }))
+
+  it.effect("gives the request up whose answer it does not read", () =>
+    Effect.gen(function*() {
+      const signals: Array<AbortSignal> = []
+      const endless = () => new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(100)) })
+      const answers = [
+        new Response(endless(), { status: 503 }),
+        new Response(endless(), { status: 429, headers: { "content-type": "text/event-stream" } }),
+        new Response(endless(), { status: 200, headers: { "content-type": "text/html" } })
+      ]
+      const client = HttpClient.make((request, _url, signal) => {
+        signals.push(signal)
+        return Effect.succeed(HttpClientResponse.fromWeb(request, answers[signals.length - 1]))
+      })
+      const fiber = yield* SseClient.SseClient.pipe(
+        Effect.flatMap((sse) => Stream.runDrain(sse.messages("http://server/", { reconnect: spaced }))),
+        Effect.provide(SseClient.layer.pipe(Layer.provide(Layer.succeed(HttpClient.HttpClient, client)))),
+        Effect.flip,
+        Effect.fork
+      )
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber)).reason, "ContentType")
+      assert.deepStrictEqual(signals.map(({ aborted }) => aborted), [true, true, true])
+    }))
+
+  it.effect("follows what a server asks for, as far as its own limit, also when that is a date", () =>
+    Effect.gen(function*() {
+      const delays: Array<number> = []
+      const at = (millis: number) => new Date(millis).toUTCString()
+      const server = serve([
+        { body: ["retry: 2147483648\n\n", events(1)] },
+        { body: ["retry: 99999999999999999999\n\n", events(1)] },
+        { body: ["retry: 0\n\n", events(1)] },
+        { status: 503, headers: { "retry-after": "9".repeat(20) } },
+        { status: 503, headers: { "retry-after": at(200_000), date: at(170_000) } },
+        { status: 503, headers: { "retry-after": at(0) } },
+        { status: 503, headers: { "retry-after": "soon" } },
+        { status: 204 }
+      ])
+      const fiber = yield* Effect.fork(run(server, {
+        reconnect: spaced,
+        maxDelay: "1 minute",
+        onDisconnect: (_, delay) => Effect.sync(() => delays.push(Duration.toMillis(delay)))
+      }))
+      yield* TestClock.adjust("1 hour")
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(delays, [60_000, 60_000, 1000, 60_000, 30_000, 1000, 1000])
+    }))
 })

@@ -28,7 +28,7 @@ describe("SseHub", () => {
       const a = yield* openWith(hub)
       const b = yield* openWith(hub, { following: [{ topic: "b" }] })
       const both = yield* openWith(hub, { following: [{ topic: "a" }, { topic: "b" }] })
-      const all = yield* openWith(hub, { following: [{ topic: "*" }, { topic: "a" }] })
+      const all = yield* openWith(hub, { following: [{ prefix: "" }, { topic: "a" }] })
       yield* bus.publish("a", "1")
       yield* bus.publish("b", "2")
       yield* settle
@@ -63,7 +63,8 @@ describe("SseHub", () => {
       const { sink } = yield* openWith(hub)
       assert.deepStrictEqual(sink.received, [
         { _tag: "Comment", comment: "session sse-1" },
-        { _tag: "Retry", millis: 3000 }
+        { _tag: "Retry", millis: 3000 },
+        { _tag: "Message", event: "position", data: `{"id":0}`, id: "0", lastEventId: "0" }
       ])
     }))
 
@@ -75,7 +76,7 @@ describe("SseHub", () => {
       })
       const { session, sink } = yield* openWith(hub)
       assert.isDefined(sink.handlers)
-      assert.deepStrictEqual(sink.received.map((one) => one._tag), ["Comment", "Retry", "Message"])
+      assert.deepStrictEqual(sink.received.map((one) => one._tag), ["Comment", "Retry", "Message", "Message"])
       assert.match(sink.seen[0]!, /^!farewell .*replaced/)
       assert.strictEqual(sink.closed, "end")
       assert.strictEqual((yield* session.awaitEnd).reason, "replaced")
@@ -247,7 +248,64 @@ describe("SseHub", () => {
       }))
   })
 
+  describe("the opening", () => {
+    /** What a client that gets nothing but the opening comes back with, and what it then gets. */
+    const comesBack = (given: Partial<SseHub.OpenOptions>) =>
+      Effect.gen(function*() {
+        const bus = makeBus()
+        for (let i = 1; i <= 10; i++) {
+          yield* bus.publish(i % 2 === 0 ? "a" : "b", String(i))
+        }
+        const hub = yield* SseHub.make({ source: bus.source, recent: 2 })
+        const first = yield* openWith(hub, { following: [{ topic: "a" }], ...given })
+        const opening = first.sink.received.find((one) => one._tag === "Message")
+        first.sink.leave()
+        yield* bus.publish("a", "11")
+        const place = Number(opening?._tag === "Message" ? opening.lastEventId : Number.NaN)
+        const again = yield* openWith(hub, { following: [{ topic: "a" }], ...given, lastEventId: place })
+        yield* settle
+        return { place, seen: again.sink.seen }
+      })
+
+    it.scoped("says where the session begins, so that who loses it before the first event misses nothing", () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* comesBack({}), { place: 10, seen: ["11"] })
+        assert.deepStrictEqual(yield* comesBack({ lastEventId: 7 }), { place: 7, seen: ["8", "10", "11"] })
+        // a window that begins in the past: its events are still to come
+        assert.deepStrictEqual(yield* comesBack({ following: [{ topic: "a", after: 5 }] }), {
+          place: 5,
+          seen: ["6", "8", "10", "11"]
+        })
+      }))
+  })
+
   describe("following", () => {
+    it.scoped("takes a topic that ends in an asterisk for exactly that topic", () =>
+      Effect.gen(function*() {
+        const bus = makeBus()
+        yield* bus.publish("room.secret", "1")
+        yield* bus.publish("room.*", "2")
+        const hub = yield* SseHub.make({ source: bus.source, recent: 1 })
+        const exact = yield* openWith(hub, { principal: "p", following: [{ topic: "room.*" }], lastEventId: 0 })
+        const prefix = yield* openWith(hub, { following: [{ prefix: "room." }], lastEventId: 0 })
+        yield* settle
+        yield* bus.publish("room.secret", "3")
+        yield* bus.publish("room.*", "4")
+        yield* settle
+        yield* hub.follow("p", { topic: "*", after: 0 })
+        yield* bus.publish("attic", "5")
+        yield* settle
+        yield* hub.unfollow("p", { prefix: "room." })
+        yield* bus.publish("room.*", "6")
+        yield* settle
+        yield* hub.unfollow("p", { topic: "room.*" })
+        yield* settle
+        yield* bus.publish("room.*", "7")
+        yield* settle
+        assert.deepStrictEqual(exact.sink.seen, ["2", "4", "6"])
+        assert.deepStrictEqual(prefix.sink.seen, ["1", "2", "3", "4", "6", "7"])
+      }))
+
     it.scoped("changes exactly at an id", () =>
       Effect.gen(function*() {
         const bus = makeBus()
@@ -436,6 +494,29 @@ describe("SseHub", () => {
       assert.isAtLeast(new Set(retries).size, 5)
       assert.deepStrictEqual((yield* hub.stats).ended, { drained: 30 })
     }).pipe(Effect.withRandom(Random.make("drain"))))
+
+  it.effect("refuses options that make no sense, by name", () =>
+    Effect.gen(function*() {
+      const { source } = makeBus()
+      const cases: ReadonlyArray<readonly [string, Partial<SseHub.Options<Said>>]> = [
+        ["capacity", { capacity: Number.NaN }],
+        ["capacity", { capacity: 0 }],
+        ["recent", { recent: -1 }],
+        ["sendTimeout", { sendTimeout: -5 }],
+        ["heartbeat", { heartbeat: 0 }],
+        ["retry", { retry: Number.NaN }],
+        ["limits.sessions", { limits: { sessions: 1.5 } }],
+        ["limits.perAddress", { limits: { perAddress: Number.NaN } }],
+        ["limits.perPrincipal", { limits: { perPrincipal: -1 } }],
+        ["limits.retryAfter", { limits: { retryAfter: Number.NaN } }],
+        ["drain.perSecond", { drain: { perSecond: 0 } }],
+        ["drain.jitter", { drain: { jitter: -1 } }]
+      ]
+      for (const [option, given] of cases) {
+        const error = yield* Effect.flip(Effect.scoped(SseHub.make({ source, ...given })))
+        assert.strictEqual(error.option, `SseHub.${option}`)
+      }
+    }))
 
   it.scoped("leaves out an event that cannot be encoded, and goes on", () =>
     Effect.gen(function*() {

@@ -18,7 +18,7 @@ const say = (bus: Bus["Type"], room: string, text: string) => bus.publish({ _tag
 const openIn = (hub: SseHub.Service, scope: Scope.Scope, given: Partial<SseHub.OpenOptions> = {}) =>
   Effect.gen(function*() {
     const sink = new TestSink()
-    const session = yield* Scope.extend(hub.open({ sink, format, following: [{ topic: "room.*" }], ...given }), scope)
+    const session = yield* Scope.extend(hub.open({ sink, format, following: [{ prefix: "room." }], ...given }), scope)
     return { sink, session }
   })
 

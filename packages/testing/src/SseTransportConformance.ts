@@ -99,8 +99,11 @@ class Client {
     const body = this.bytes.subarray(at + 4)
     return this.head.includes("transfer-encoding: chunked") ? dechunk(body) : body
   }
+  /** Without the opening. */
   get messages() {
-    return Sse.unsafeMakeDecoder().unsafeFeed(this.body).flatMap((one) => one._tag === "Message" ? [one] : [])
+    return Sse.unsafeMakeDecoder().unsafeFeed(this.body).flatMap((one) =>
+      one._tag === "Message" && one.event !== "position" ? [one] : []
+    )
   }
   get texts() {
     return this.messages.map((one) => one.event === "Said" ? JSON.parse(one.data).text as string : one.event)
@@ -214,7 +217,10 @@ export const suite = (options: Options): void => {
         ) {
           assert.include(one.head, line)
         }
-        assert.match(one.body.toString(), /^: session sse-1\nretry: 2000\n\n$/)
+        assert.match(
+          one.body.toString(),
+          /^: session sse-1\nretry: 2000\nevent: position\nid: 0\ndata: \{"id":0\}\n\n$/
+        )
         yield* sessions(1)
         const texts = ["plain", "two\nlines", "ünïcödé 😀", "x".repeat(100_000), "last"]
         yield* Effect.forEach(texts, (text) => publish("a", text))

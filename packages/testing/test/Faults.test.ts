@@ -226,7 +226,7 @@ describe("a bus and clients that misbehave", () => {
             const hub = yield* SseHub.make({ source: SseHub.fromBus(bus), sendTimeout: "10 seconds" })
             yield* Effect.forkScoped(Effect.repeat(bus.publish({ _tag: "Said", n: 1 }), Schedule.spaced("1 second")))
             const router = HttpRouter.empty.pipe(
-              SseRoute.mount("/events", { hub, authorize: () => Effect.succeed({ following: [{ topic: "*" }] }) })
+              SseRoute.mount("/events", { hub, authorize: () => Effect.succeed({ following: [{ prefix: "" }] }) })
             )
             return Layer.merge(
               HttpServer.serve(router),

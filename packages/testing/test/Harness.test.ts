@@ -209,7 +209,7 @@ describe("Harness", () => {
       class Bus extends EventBus.Tag("test/HarnessBus")<Bus, { readonly _tag: "Said" }>() {}
       const streams = Layer.unwrapScoped(Effect.gen(function*() {
         const hub = yield* SseHub.make({ source: SseHub.fromBus(yield* Bus) })
-        const authorize = () => Effect.succeed({ following: [{ topic: "*" }] })
+        const authorize = () => Effect.succeed({ following: [{ prefix: "" }] })
         return HttpServer.serve(HttpRouter.empty.pipe(SseRoute.mount("/events", { hub, authorize })))
       })).pipe(Layer.provide(Bus.layer({ schema: Schema.TaggedStruct("Said", {}) })))
       const { shutdown, sse } = yield* Harness.make(streams)

@@ -1,9 +1,9 @@
+import * as Topic from "@holdfast/core/Topic"
 import type { EndReason, Payload, Sink, SinkHandlers } from "@holdfast/http/SessionSink"
 import * as Sse from "@holdfast/http/Sse"
 import type { Envelope } from "@holdfast/http/SseFormat"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import type * as SseHub from "@holdfast/http/SseHub"
-import * as Topic from "@holdfast/core/Topic"
 import { Effect, Queue } from "effect"
 
 export interface Said {
@@ -126,8 +126,9 @@ export class TestSink implements Sink {
     this.handlers!.onClose(reason)
   }
 
+  /** Without the opening. */
   get messages() {
-    return this.received.flatMap((one) => one._tag === "Message" ? [one] : [])
+    return this.received.flatMap((one) => one._tag === "Message" && one.event !== "position" ? [one] : [])
   }
   /** Texts of events; control events as `!gap {...}`. */
   get seen() {

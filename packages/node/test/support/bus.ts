@@ -1,6 +1,6 @@
+import * as Topic from "@holdfast/core/Topic"
 import type { Envelope } from "@holdfast/http/SseFormat"
 import type * as SseHub from "@holdfast/http/SseHub"
-import * as Topic from "@holdfast/core/Topic"
 import { Effect, Queue } from "effect"
 
 export interface Said {

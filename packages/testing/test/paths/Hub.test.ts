@@ -228,7 +228,7 @@ describe("the hub under every interleaving", () => {
         const { hub, publish } = yield* Scope.extend(make(), scope)
         const sink = new MemorySink(false)
         const client = yield* Effect.fork(Effect.exit(Effect.scoped(Effect.flatMap(
-          hub.open({ sink, format, following: [{ topic: "*" }] }),
+          hub.open({ sink, format, following: [{ prefix: "" }] }),
           (session) => session.awaitEnd
         ))))
         yield* Effect.all([Effect.exit(publish("a")), Scope.close(scope, Exit.void)], { concurrency: 2 })
@@ -242,7 +242,7 @@ describe("the hub under every interleaving", () => {
     Effect.gen(function*() {
       const report = yield* Explore.checkDeterminism(Effect.gen(function*() {
         const { hub, publish, settled } = yield* make()
-        yield* hub.open({ sink: new MemorySink(false), format, following: [{ topic: "*" }] })
+        yield* hub.open({ sink: new MemorySink(false), format, following: [{ prefix: "" }] })
         yield* publish("a")
         yield* settled
       }))

@@ -7,6 +7,7 @@
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Unfollow } from "../../HubOptions.js"
 import type { History } from "../../HubSource.js"
 import { isGap } from "../../HubSource.js"
 import type { Frame } from "../../SessionSink.js"
@@ -23,10 +24,7 @@ export interface CatchUp {
   /** Brings a session that is behind up, in a fiber in the scope where it cannot be done at once. */
   readonly run: (session: LiveSession, scope: Scope.Scope) => Effect.Effect<void>
   readonly follow: (session: LiveSession, following: TopicWindow.TopicWindow) => Effect.Effect<void>
-  readonly unfollow: (
-    session: LiveSession,
-    given: { readonly topic: string; readonly upTo?: number | undefined }
-  ) => void
+  readonly unfollow: (session: LiveSession, given: Unfollow) => void
 }
 
 export const make = (fanOut: FanOut, history: History<unknown> | undefined): CatchUp => {
@@ -111,7 +109,13 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     })
 
   const topicsOf = (session: LiveSession): ReadonlyArray<string> =>
-    Array.from(new Set(session.windows.filter((window) => window.upTo > session.offered).map(({ topic }) => topic)))
+    Array.from(
+      new Set(
+        session.windows.filter((window) => window.upTo > session.offered).map(({ target }) =>
+          TopicWindow.patternOf(target)
+        )
+      )
+    )
 
   const run = (session: LiveSession, scope: Scope.Scope): Effect.Effect<void> =>
     Effect.suspend(() =>
@@ -131,23 +135,27 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
 
   const follow = (
     session: LiveSession,
-    { after, topic, upTo = Infinity }: TopicWindow.TopicWindow
+    window: TopicWindow.TopicWindow
   ): Effect.Effect<void> =>
     Effect.suspend(() => {
       if (session.state === "ended") {
         return Effect.void
       }
       const offered = fanOut.offered(session)
-      const window: TopicWindow.BoundedWindow = { topic, after: after ?? offered, upTo }
+      const bounded: TopicWindow.BoundedWindow = {
+        target: TopicWindow.targetOf(window),
+        after: window.after ?? offered,
+        upTo: window.upTo ?? Infinity
+      }
       const before = session.windows
       // windows that have passed are kept while a late one may still overlap them
       session.windows = before.filter((one) => one.upTo > fanOut.reach)
-      session.windows.push(window)
+      session.windows.push(bounded)
       if (session.state === "live") {
         fanOut.join(session)
       }
-      const end = Math.min(upTo, offered)
-      return window.after < end ? late(session, window, before, window.after, end) : Effect.void
+      const end = Math.min(bounded.upTo, offered)
+      return bounded.after < end ? late(session, bounded, before, bounded.after, end) : Effect.void
     })
 
   /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
@@ -187,18 +195,21 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       return fromRing
     }
     const pages = (at: number): Effect.Effect<void, unknown> =>
-      Effect.flatMap(history.after(at, { topics: [window.topic], limit: pageSize }), ({ cursor, items }) => {
-        const envelopes: Array<Envelope<unknown>> = []
-        for (const item of items) {
-          if (!isGap(item)) {
-            envelopes.push(item)
-          } else if (item.firstId <= upTo) {
-            session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
+      Effect.flatMap(
+        history.after(at, { topics: [TopicWindow.patternOf(window.target)], limit: pageSize }),
+        ({ cursor, items }) => {
+          const envelopes: Array<Envelope<unknown>> = []
+          for (const item of items) {
+            if (!isGap(item)) {
+              envelopes.push(item)
+            } else if (item.firstId <= upTo) {
+              session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
+            }
           }
+          deliver(envelopes)
+          return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
         }
-        deliver(envelopes)
-        return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
-      })
+      )
     return Effect.catchAllCause(pages(from), (cause) =>
       Effect.zipRight(
         Effect.sync(() => session.finishWith("error", "farewell")),
@@ -206,13 +217,14 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       ))
   }
 
-  const unfollow = (session: LiveSession, given: { readonly topic: string; readonly upTo?: number | undefined }) => {
+  const unfollow = (session: LiveSession, given: Unfollow) => {
     if (session.state === "ended") {
       return
     }
+    const target = TopicWindow.targetOf(given)
     const upTo = given.upTo ?? fanOut.offered(session)
     session.windows = session.windows.map((window) =>
-      window.topic === given.topic && window.upTo > upTo ? { ...window, upTo } : window
+      TopicWindow.isSameTarget(window.target, target) && window.upTo > upTo ? { ...window, upTo } : window
     )
     if (session.state === "live") {
       fanOut.join(session)

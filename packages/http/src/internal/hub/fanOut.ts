@@ -10,10 +10,10 @@
  *
  * It is not for applications, and it forks, waits and writes nothing by itself.
  */
+import * as Topic from "@holdfast/core/Topic"
 import type { Format, Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Envelope } from "../../SseFormat.js"
-import * as Topic from "@holdfast/core/Topic"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { SessionState } from "./session.js"
 
@@ -49,7 +49,7 @@ class Group {
   /** The id of the last event that it was offered. */
   dirtyAt = 0
 
-  constructor(readonly key: string, readonly format: Format<never>, readonly topics: ReadonlyArray<string>) {}
+  constructor(readonly key: string, readonly format: Format<never>, readonly patterns: ReadonlyArray<string>) {}
 }
 
 export class FanOut {
@@ -64,6 +64,7 @@ export class FanOut {
 
   constructor(
     private readonly recent: number,
+    private readonly toJson: ((event: never) => unknown) | undefined,
     private readonly onEncodeError: (envelope: Envelope<unknown>, error: unknown) => void
   ) {}
 
@@ -89,19 +90,19 @@ export class FanOut {
   join(session: SessionState): void {
     this.leave(session)
     session.state = "live"
-    const topics = TopicWindow.plain(session.windows, this.position)
-    if (topics === undefined) {
+    const patterns = TopicWindow.plain(session.windows, this.position)
+    if (patterns === undefined) {
       this.windowed.add(session)
       return
     }
     // JSON, because no separator is safe from topics
-    const key = JSON.stringify([session.format.name, ...topics])
+    const key = JSON.stringify([session.format.name, ...patterns])
     let group = this.groups.get(key)
     if (group === undefined) {
-      group = new Group(key, session.format, topics)
+      group = new Group(key, session.format, patterns)
       this.groups.set(key, group)
-      for (const topic of topics) {
-        this.index.add(topic, group)
+      for (const pattern of patterns) {
+        this.index.add(pattern, group)
       }
     }
     group.members.add(session)
@@ -119,8 +120,8 @@ export class FanOut {
     group.snapshot = undefined
     if (group.members.size === 0) {
       this.groups.delete(group.key)
-      for (const topic of group.topics) {
-        this.index.remove(topic, group)
+      for (const pattern of group.patterns) {
+        this.index.remove(pattern, group)
       }
     }
   }
@@ -243,7 +244,12 @@ export class FanOut {
   /** Never throws: an event that cannot be encoded is reported and left out. */
   encode(format: Format<never>, envelope: Envelope<unknown>, id: number): Uint8Array | undefined {
     try {
-      return (format as Format<Envelope<unknown>>).event(envelope, id)
+      const { toJson } = this
+      return (format as Format<Envelope<unknown>>).event(
+        envelope,
+        id,
+        toJson === undefined ? () => envelope.event : () => toJson(envelope.event as never)
+      )
     } catch (error) {
       this.onEncodeError(envelope, error)
       return undefined

@@ -90,7 +90,7 @@ const begin = <R>(
     session.begin({
       onReady: () => session.ready(),
       onClose: (reason) => session.finishWith(reason, "abort")
-    }, format.opening({ session: session.id, retryMillis }))
+    }, format.opening({ session: session.id, retryMillis, position: session.offered }))
     if (reset) {
       session.gap({ reason: "reset", firstId: 1, lastId: position })
     }

@@ -163,21 +163,25 @@ describe("Sse", () => {
         fc.property(
           fc.array(
             fc.constantFrom(
-              ...[
-                "data",
-                "data:",
-                "data: ",
-                "id: 1",
-                "id",
-                "id: 2\0",
-                "event: e",
-                "retry: 5",
-                "retry: x",
-                ": c",
-                " ",
-                ":"
-              ],
-              ...["\n", "\n", "\n\n", "\r", "\r\n", "x", "😀"]
+              "data",
+              "data:",
+              "data: ",
+              "id: 1",
+              "id",
+              "id: 2\0",
+              "event: e",
+              "retry: 5",
+              "retry: x",
+              ": c",
+              " ",
+              ":",
+              "\n",
+              "\n",
+              "\n\n",
+              "\r",
+              "\r\n",
+              "x",
+              "😀"
             ),
             {
               maxLength: 60

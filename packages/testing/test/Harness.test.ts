@@ -219,7 +219,7 @@ describe("Harness", () => {
       const report = yield* Fiber.join(stopping)
       assert.strictEqual(report.verdict, "clean")
       const messages = (yield* events.rest).filter((incoming) => incoming._tag === "Message")
-      assert.deepStrictEqual(messages.map(({ event }) => event), ["farewell"])
+      assert.deepStrictEqual(messages.map(({ event }) => event), ["position", "farewell"])
     }))
 
   it.scoped("finishes what is in flight, refuses what comes, and cuts off what stays", () =>

@@ -1,4 +1,6 @@
 // The player's page: a log of what happens, what is around, and a line to type into.
+import { drawMap, makeAround } from "./around.js"
+import { makeLog, withCommands } from "./log.js"
 import {
   event as narrate,
   refusal,
@@ -9,8 +11,6 @@ import {
 import { follow } from "./stream.js"
 
 const $ = (id) => document.getElementById(id)
-const keep = 400
-const shown = ["room", "speech", "whisper", "act", "move", "world", "notice", "reply", "error", "typed"]
 
 // --- what this tab remembers: a reload or a restart of the server goes on where the log ended
 
@@ -31,126 +31,126 @@ const store = (storage, key, value) => {
 }
 
 let session = stored(sessionStorage, "session")
-let lines = stored(sessionStorage, "log") ?? []
 let scene = stored(sessionStorage, "scene")
+let carrying = stored(sessionStorage, "carrying") ?? []
+let hint = stored(sessionStorage, "hint")
 let lastEventId = stored(sessionStorage, "last-event-id")
+let asleep = false
 let stream
+
+const log = makeLog({
+  log: $("log"),
+  below: $("below"),
+  drawMap,
+  onLink: (link, from) => around.openMenu(link, from),
+  onOffer: (line) => run(line),
+  onExample: (line) => fill(line)
+})
 
 const remember = () => {
   store(sessionStorage, "session", session)
-  store(sessionStorage, "log", lines)
+  store(sessionStorage, "log", log.lines())
   store(sessionStorage, "scene", scene)
+  store(sessionStorage, "carrying", carrying)
+  store(sessionStorage, "hint", hint)
   store(sessionStorage, "last-event-id", lastEventId)
 }
 
-// --- the log
-
-const log = $("log")
-const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60
-const toEnd = () => {
-  log.scrollTop = log.scrollHeight
-  $("below").hidden = true
+const fill = (text) => {
+  $("line").value = text
+  $("line").focus()
+  showSize()
 }
 
-const element = (line, fresh) => {
-  const block = document.createElement("div")
-  block.className = `line ${shown.includes(line.tone) ? line.tone : "reply"}${fresh ? " fresh" : ""}`
-  if (line.id !== undefined) block.dataset.id = line.id
-  if (line.title !== undefined) block.append(Object.assign(document.createElement("h2"), { textContent: line.title }))
-  block.append(Object.assign(document.createElement("p"), { textContent: line.text }))
-  if (line.notes?.length > 0) {
-    const list = document.createElement("ul")
-    list.append(...line.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })))
-    block.append(list)
+const around = makeAround({
+  run: (line) => run(line),
+  fill,
+  fetchMap: async () => {
+    try {
+      const response = await fetch("/api/map", { headers: { authorization: `Bearer ${session?.token}` } })
+      return response.ok ? await response.json() : undefined
+    } catch {
+      return undefined
+    }
   }
-  return block
+})
+
+const paint = () => around.paint(scene, carrying, { connected: session !== undefined && !asleep })
+
+const paintHint = () => {
+  $("thread").hidden = hint === undefined
+  $("hint").replaceChildren(...withCommands(hint ?? "", (line) => fill(line)))
 }
 
-const add = (line) => {
-  const follows = atEnd()
-  lines.push(line)
-  log.append(element(line, true))
-  while (lines.length > keep) {
-    lines.shift()
-    log.firstElementChild?.remove()
-  }
-  if (follows) toEnd()
-  else $("below").hidden = false
-}
+// --- the connection, shown where one types
 
-log.addEventListener("scroll", () => atEnd() && ($("below").hidden = true))
-$("below").addEventListener("click", toEnd)
-new ResizeObserver(() => $("below").hidden && toEnd()).observe(log)
-
-// --- what is around
-
-const weatherWords = { clear: "clear sky", breeze: "a breeze", rain: "rain", fog: "fog", gale: "a gale" }
-
-const choice = (text, small, command) => {
-  const item = document.createElement("li")
-  const button = Object.assign(document.createElement("button"), { type: "button", textContent: text })
-  if (small !== undefined) button.append(Object.assign(document.createElement("small"), { textContent: small }))
-  button.addEventListener("click", () => run(command))
-  item.append(button)
-  return item
-}
-const nothing = (text) => Object.assign(document.createElement("li"), { className: "none", textContent: text })
-
-let painted = ""
-const paint = () => {
-  if (scene === undefined) return
-  const sky = scene.indoors ? "indoors" : (weatherWords[scene.weather] ?? scene.weather)
-  $("sky").textContent = `${scene.clock}, ${scene.phase}, ${sky}`
-  // Only what changed is made anew: a button that is focused stays focused while the clock ticks.
-  const now = JSON.stringify([scene.id, scene.name, scene.exits, scene.people, scene.things])
-  if (now === painted) return
-  painted = now
-  $("room").textContent = scene.name
-  document.title = `${scene.name} · Skerrow`
-  $("exits").replaceChildren(
-    ...scene.exits.map(({ direction, name }) => choice(direction, name, direction)),
-    ...(scene.exits.length === 0 ? [nothing("no way out")] : [])
-  )
-  const around = [
-    ...scene.people.map(({ kind, name }) => choice(name, kind === "player" ? "player" : undefined, `look ${name}`)),
-    ...scene.things.map(({ name }) => choice(name, "take it", `take ${name}`))
-  ]
-  $("around").replaceChildren(...(around.length === 0 ? [nothing("nobody and nothing")] : around))
-}
-
-// --- the connection
-
+const placeholder = "look, north, say hello …"
 const linkWords = {
   connecting: () => "connecting",
-  live: () => "live",
-  waiting: ({ seconds }) => seconds > 0 ? `back in ${seconds} s` : "reconnecting",
-  offline: () => "offline",
-  ended: () => "asleep"
+  live: () => "awake",
+  waiting: ({ seconds }) => `the connection is lost; ${seconds > 0 ? `back in ${seconds} s` : "trying"}`,
+  offline: () => "no network; what you type waits here",
+  asleep: () => "asleep; Enter wakes you"
 }
-const showLink = (state) => {
-  $("link").dataset.state = state.name
-  const text = linkWords[state.name](state)
+let link = { name: "connecting" }
+const showLink = (state = link) => {
+  link = state
+  const name = asleep || state.name === "ended" ? "asleep" : state.name
+  $("link").dataset.state = name
+  const text = linkWords[name](state)
   if ($("link-text").textContent !== text) $("link-text").textContent = text
+  $("line").placeholder = asleep ? "press Enter to wake up" : placeholder
+}
+
+// Other tabs of the same player: one that wakes wakes all.
+const tabs = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel("awake")
+tabs?.addEventListener("message", ({ data }) => {
+  if (session !== undefined && data === session.player.id && asleep) resume()
+})
+
+const fallAsleep = () => {
+  asleep = true
+  showLink()
+}
+const resume = () => {
+  asleep = false
+  connect()
+}
+
+/** What changes in one's hands, of what one did oneself. */
+const inHands = (happened) => {
+  const rest = carrying.filter(({ id }) => id !== happened.thing?.id && !(happened.consume ?? []).includes(id))
+  if (happened._tag === "Took") return [...rest, happened.thing]
+  if (happened._tag === "Dropped") return rest
+  if (happened._tag !== "Used") return carrying
+  return [...rest, ...happened.give.map((id) => ({ id, name: id.replaceAll("-", " ") }))]
 }
 
 const onEvent = ({ data, id, name }) => {
   const happened = JSON.parse(data)
   if (name === "farewell") {
-    add({ tone: "notice", text: "The world is going to sleep for a moment. You will be back by yourself." })
-    remember()
-    return
+    log.add({ tone: "notice", text: "The world is going to sleep for a moment. You will be back by yourself." })
+    return remember()
   }
   if (name === "gap") {
-    add({ tone: "notice", text: "You were away for longer than the world remembers. Some of it is lost." })
+    log.add({ tone: "notice", text: "You were away for longer than the world remembers. Some of it is lost." })
     return
   }
-  const line = narrate(happened, session.player.id)
-  scene = nextScene(scene, happened, session.player.id)
-  if (line !== undefined) add({ ...line, id })
+  const me = session.player.id
+  const own = happened.actor?.id === me
+  const line = narrate(happened, me)
+  scene = nextScene(scene, happened, me)
+  if (own) carrying = inHands(happened)
+  if (happened._tag === "Reached" && (happened.hint !== undefined || !happened.step.startsWith("secret "))) {
+    hint = happened.hint
+    paintHint()
+  }
+  if (line !== undefined) log.add({ ...line, id })
   lastEventId = id
+  if (own && happened._tag === "Woke") asleep = false
+  if (own && happened._tag === "Slept" && happened.reason !== "lost") fallAsleep()
   remember()
   paint()
-  if (happened._tag === "Slept" && happened.actor.id === session.player.id && happened.reason !== "lost") fallAsleep()
 }
 
 const connect = () => {
@@ -160,109 +160,144 @@ const connect = () => {
     headers: () => ({ authorization: `Bearer ${session.token}` }),
     lastEventId,
     onEvent,
+    // The server ends the stream of who fell asleep, and knows why: nothing is to be asked again until it wakes.
+    done: () => asleep,
     onState: (state) => {
+      if (state.name === "ended" && !asleep) stopped(state.problem)
       showLink(state)
-      if (state.name === "ended") sleepHere(state.problem)
+      if (state.name === "live") paint()
     }
   })
 }
 
-let asleep = false
-const fallAsleep = () => {
-  stream?.stop()
-  showLink({ name: "ended" })
-  asleep = true
-  $("line").placeholder = "press Enter to wake up"
+const stopped = (problem) => {
+  if (problem?._tag === "Asleep") {
+    log.add({ tone: "notice", text: "You are asleep." })
+    return fallAsleep()
+  }
+  if (problem?._tag === "Unauthorized") return unknown()
+  log.add(refusal(problem ?? {}))
 }
-const sleepHere = (problem) => {
-  if (problem?._tag === "Asleep") return fallAsleep()
-  // The token is not known any more: another world, or this player was forgotten.
-  add({ tone: "notice", text: problem?.message ?? "The world does not know you any more." })
-  leave()
-}
-const leave = () => {
+
+/** The token is not known any more: another world, or this player was forgotten. */
+const unknown = () => leave(`The island does not know ${session.player.name} any more. Choose a name to come ashore.`)
+
+const leave = (why) => {
   stream?.stop()
+  store(localStorage, "session", undefined)
   session = undefined
   scene = undefined
+  hint = undefined
+  carrying = []
   lastEventId = undefined
-  lines = []
+  log.show([])
+  around.forget()
   remember()
-  store(localStorage, "session", undefined)
-  open()
+  open(why)
 }
 
 // --- asking
 
-const ask = async (path, body) => {
+const ask = async (path, body, token = session?.token) => {
   let response
   try {
     response = await fetch(path, {
       method: "POST",
       headers: {
         "content-type": "application/json",
-        ...(session === undefined ? {} : { authorization: `Bearer ${session.token}` })
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` })
       },
       body: JSON.stringify(body)
     })
   } catch {
-    return { error: { _tag: "Unreachable", message: "The world cannot be reached right now." } }
+    return { error: { _tag: "Unreachable", message: "The world cannot be reached right now. What you typed is kept." } }
   }
   const answer = await response.json().catch(() => ({ _tag: "Unreadable", message: "The answer made no sense." }))
   return response.ok ? { answer } : { error: answer }
 }
 
+/** Sends a line. True when it was accepted; what was refused can be typed better. */
 const run = async (text) => {
-  if (asleep) return wake()
-  if (text === "") return
-  add({ tone: "typed", text })
-  toEnd()
+  around.closeMenu()
+  if (asleep && !(await wake())) return false
+  if (text === "") return true
   const { answer, error } = await ask("/api/command", { line: text })
-  if (error?._tag === "Asleep") {
-    add(refusal(error))
-    fallAsleep()
-  } else if (error !== undefined) add(refusal(error))
-  else {
-    const line = narrateReply(answer.reply)
-    if (line !== undefined) add(line)
-    if (answer.reply._tag === "Room") {
-      scene = answer.reply.view
-      paint()
+  if (error !== undefined) {
+    if (error._tag === "Unauthorized") {
+      unknown()
+      return false
     }
+    log.add({ tone: "typed", text })
+    log.add(refusal(error))
+    log.toEnd()
+    if (error._tag === "Asleep") fallAsleep()
+    remember()
+    return false
   }
+  const { reply } = answer
+  const line = narrateReply(reply)
+  if (line !== undefined) {
+    // What happened says itself what was done; only an answer needs its question.
+    log.add({ tone: "typed", text })
+    log.add(reply._tag === "Map" ? { ...line, map: reply } : line)
+  }
+  if (reply._tag === "Room") {
+    scene = reply.view
+    paint()
+  }
+  log.toEnd()
   remember()
-  if (answer?.reply._tag === "Sleeping") fallAsleep()
+  return true
 }
 
 const wake = async () => {
-  const { error } = await ask("/api/join", { token: session.token })
-  if (error !== undefined) {
-    add(refusal(error))
-    if (error._tag === "Unauthorized") leave()
-    return
+  const { answer, error } = await ask("/api/join", { token: session.token })
+  if (error?._tag === "Unauthorized") {
+    unknown()
+    return false
   }
-  asleep = false
-  $("line").placeholder = "look, north, say hello …"
-  connect()
+  if (error !== undefined) {
+    log.add(refusal(error))
+    return false
+  }
+  session = { ...session, token: answer.token }
+  store(localStorage, "session", session)
+  tabs?.postMessage(session.player.id)
+  resume()
+  return true
 }
 
 // --- the line
+
+/** The most that can be said at once. */
+const limit = 400
+const showSize = () => {
+  const { length } = $("line").value.trim()
+  $("size").textContent = length > limit - 80 ? `${length} of ${limit}` : ""
+  $("size").classList.toggle("over", length > limit)
+}
 
 const history = stored(localStorage, "history") ?? []
 let at = history.length
 let draft = ""
 
-$("prompt").addEventListener("submit", (submitted) => {
+$("prompt").addEventListener("submit", async (submitted) => {
   submitted.preventDefault()
-  const text = $("line").value.trim()
-  $("line").value = ""
+  const typed = $("line").value
+  const text = typed.trim()
   if (text !== "" && history.at(-1) !== text) {
     history.push(text)
     history.splice(0, Math.max(0, history.length - 100))
     store(localStorage, "history", history)
   }
   at = history.length
-  run(text)
+  // It stays until it is accepted; whoever types on meanwhile types over it.
+  $("line").select()
+  const accepted = await run(text)
+  if (accepted && $("line").value === typed) $("line").value = ""
+  showSize()
 })
+$("line").addEventListener("input", showSize)
 
 const verbs = [
   "look",
@@ -272,6 +307,9 @@ const verbs = [
   "take",
   "drop",
   "use",
+  "exits",
+  "goal",
+  "map",
   "inventory",
   "who",
   "time",
@@ -284,7 +322,7 @@ const complete = () => {
   const word = typed.split(" ").at(-1).toLowerCase()
   if (word === "") return false
   const words = typed.includes(" ")
-    ? [...(scene?.people ?? []), ...(scene?.things ?? [])].map(({ name }) => name)
+    ? [...(scene?.people ?? []), ...(scene?.things ?? []), ...carrying].map(({ name }) => name)
     : [...verbs, ...(scene?.exits ?? []).map(({ direction }) => direction)]
   const found = words.find((candidate) => candidate.toLowerCase().startsWith(word))
   if (found === undefined) return false
@@ -293,6 +331,7 @@ const complete = () => {
 }
 
 $("line").addEventListener("keydown", (pressed) => {
+  const page = $("log").clientHeight * 0.8
   if (pressed.key === "ArrowUp" || pressed.key === "ArrowDown") {
     const next = at + (pressed.key === "ArrowUp" ? -1 : 1)
     if (next < 0 || next > history.length) return
@@ -300,19 +339,22 @@ $("line").addEventListener("keydown", (pressed) => {
     if (at === history.length) draft = $("line").value
     at = next
     $("line").value = at === history.length ? draft : history[at]
+    showSize()
   } else if (pressed.key === "Tab" && !pressed.shiftKey && complete()) pressed.preventDefault()
-  else if (pressed.key === "Escape") $("line").value = ""
-  else if (pressed.key === "PageUp") log.scrollBy({ top: -log.clientHeight * 0.8 })
-  else if (pressed.key === "PageDown") log.scrollBy({ top: log.clientHeight * 0.8 })
+  else if (pressed.key === "Escape") {
+    if ($("menu").hidden) $("line").value = ""
+    around.closeMenu()
+    showSize()
+  } else if (pressed.key === "PageUp") $("log").scrollBy({ top: -page })
+  else if (pressed.key === "PageDown") $("log").scrollBy({ top: page })
 })
 
 // Typing anywhere types into the line.
 document.addEventListener("keydown", (pressed) => {
-  if (session === undefined || pressed.ctrlKey || pressed.metaKey || pressed.altKey) return
-  const typing = ["INPUT", "BUTTON"].includes(document.activeElement?.tagName ?? "")
-  if (pressed.key.length === 1 && (!typing || (document.activeElement.tagName === "BUTTON" && pressed.key !== " "))) {
-    $("line").focus()
-  }
+  if (session === undefined || pressed.ctrlKey || pressed.metaKey || pressed.altKey || $("sure").open) return
+  const focused = document.activeElement?.tagName ?? ""
+  const typing = ["INPUT", "BUTTON", "SUMMARY"].includes(focused)
+  if (pressed.key.length === 1 && (!typing || (focused !== "INPUT" && pressed.key !== " "))) $("line").focus()
 })
 
 // --- the door
@@ -340,25 +382,50 @@ const names = [
   "Samphire"
 ]
 
-const open = () => {
+/** How many are here, and what a name has to be. Without an answer the door opens all the same. */
+const readDoor = async () => {
+  try {
+    const { awake, nameRule, title } = await (await fetch("/api/door")).json()
+    $("realm").textContent = title
+    $("rule").textContent = `${nameRule}.`
+    $("crowd").textContent = awake === 0
+      ? "Nobody is awake on it."
+      : awake === 1
+      ? "One is here."
+      : `${awake} are here.`
+  } catch {
+    $("crowd").textContent = ""
+  }
+}
+
+const open = (why) => {
   const playing = session !== undefined
   $("door").hidden = playing
   $("game").hidden = !playing
   if (playing) return play()
   document.title = "Skerrow"
   const before = stored(localStorage, "session")
+  $("why").hidden = why === undefined
+  $("why").textContent = why ?? ""
   $("again").hidden = before === undefined
-  if (before !== undefined) $("resume").textContent = `Go on as ${before.player.name}`
+  $("name-label").textContent = before === undefined ? "Your name" : "Or come as somebody new"
+  $("ashore").className = before === undefined ? "primary" : ""
   $("name").value = names[Math.floor(Math.random() * names.length)]
-  $("name").focus()
-  $("name").select()
+  if (before === undefined) {
+    $("name").focus()
+    $("name").select()
+  } else {
+    $("resume").textContent = `Go on as ${before.player.name}`
+    $("give-up").textContent = `Give up the name ${before.player.name}`
+    $("resume").focus()
+  }
+  readDoor()
 }
 
 const play = () => {
-  log.replaceChildren(...lines.map((line) => element(line, false)))
-  painted = ""
   paint()
-  toEnd()
+  paintHint()
+  log.toEnd()
   if (matchMedia("(pointer: fine)").matches) $("line").focus()
   connect()
 }
@@ -366,20 +433,26 @@ const play = () => {
 const enter = async (body) => {
   const { answer, error } = await ask("/api/join", body)
   if (error !== undefined) {
-    $("join-error").textContent = refusal(error).text
-    $("name").focus()
-    if (error._tag === "Unauthorized") {
+    const { notes = [], text } = refusal(error)
+    $("join-error").textContent = [text, ...notes].join(" ")
+    if (error._tag === "Unauthorized" && body.token !== undefined) {
+      const { player } = stored(localStorage, "session")
       store(localStorage, "session", undefined)
-      $("again").hidden = true
+      $("join-error").textContent = ""
+      return open(`The island does not know ${player.name} any more. Choose a name to come ashore.`)
     }
+    $("name").focus()
     return
   }
   session = { token: answer.token, player: answer.player }
   scene = answer.view
+  carrying = answer.carrying
+  hint = answer.hint
   lastEventId = String(answer.after)
-  lines = [{ tone: "notice", text: answer.welcome }, narrateRoom(answer.view)]
+  log.show([{ tone: "notice", text: answer.welcome }, narrateRoom(answer.view)])
   store(localStorage, "session", session)
   asleep = false
+  tabs?.postMessage(session.player.id)
   remember()
   open()
 }
@@ -393,5 +466,21 @@ $("resume").addEventListener("click", () => {
   const before = stored(localStorage, "session")
   if (before !== undefined) enter({ token: before.token })
 })
+$("give-up").addEventListener("click", () => {
+  $("sure-title").textContent = `${$("give-up").textContent}?`
+  $("sure").showModal()
+})
+$("sure").addEventListener("close", async () => {
+  const before = stored(localStorage, "session")
+  if ($("sure").returnValue !== "yes" || before === undefined) return
+  const { error } = await ask("/api/leave", {}, before.token)
+  if (error !== undefined && error._tag !== "Unauthorized") {
+    $("join-error").textContent = refusal(error).text
+    return
+  }
+  store(localStorage, "session", undefined)
+  open(`${before.player.name} is given up. Choose a name to come ashore.`)
+})
 
+log.show(stored(sessionStorage, "log") ?? [])
 open()

@@ -46,8 +46,11 @@ export const parser = (onEvent) => {
  *   lastEventId?: string,
  *   onEvent: (event: { id: string | undefined, name: string, data: string }) => void,
  *   onState: (state: { name: "connecting" | "live" | "waiting" | "offline" | "ended", seconds?: number, problem?: object }) => void,
+ *   done?: () => boolean,
  *   silence?: number
  * }} options
+ *
+ * `done` says whether a stream that the server has ended was the last one.
  */
 export const follow = (options) => {
   const silence = options.silence ?? 35_000
@@ -113,7 +116,7 @@ export const follow = (options) => {
       options.onState({ name: attempts === 0 ? "connecting" : "waiting", seconds: 0 })
       const ended = await once().catch(() => ({ fatal: false }))
       if (stopped) return
-      if (ended.fatal) {
+      if (ended.fatal || options.done?.() === true) {
         stopped = true
         options.onState({ name: "ended", problem: ended.problem })
         return

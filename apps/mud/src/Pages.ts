@@ -21,6 +21,8 @@ const files: ReadonlyArray<readonly [route: `/${string}`, path: string, type: st
   ["/favicon.svg", "public/favicon.svg", "image/svg+xml"],
   ["/player.js", "public/player.js", "text/javascript; charset=utf-8"],
   ["/operator.js", "public/operator.js", "text/javascript; charset=utf-8"],
+  ["/log.js", "public/log.js", "text/javascript; charset=utf-8"],
+  ["/around.js", "public/around.js", "text/javascript; charset=utf-8"],
   ["/stream.js", "public/stream.js", "text/javascript; charset=utf-8"],
   ["/narration.js", "dist/client/Narration.js", "text/javascript; charset=utf-8"]
 ]

@@ -39,6 +39,7 @@ export interface Joined {
   readonly after: number
   readonly welcome: string
   readonly view: RoomView
+  readonly carrying: ReadonlyArray<{ readonly id: string; readonly name: string }>
   /** What could be done next. */
   readonly hint?: string
 }
@@ -158,6 +159,7 @@ const make = (settings: Settings) =>
           after: world.lastId,
           welcome: data.realm.welcome,
           view: World.view(data, world, player),
+          carrying: World.holdings(data, world, player.id).map((id) => ({ id, name: data.things[id].name })),
           ...(step === undefined ? {} : { hint: step.hint })
         }
       })

@@ -219,6 +219,17 @@ export const event = (happened: WorldEvent, reader: string): Line | undefined =>
   }
 }
 
+/** What stands between backticks can be typed: a page makes a button of it, here it is in quotes. */
+const quoted = (text: string): string => text.replace(/`([^`]*)`/g, "“$1”")
+
+/**
+ * What could be done next, as a line.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const hint = (text: string): Line => ({ tone: "notice", text: `What next: ${quoted(text)}` })
+
 /**
  * The line that a reply is; `undefined` when the events say it all.
  *
@@ -241,7 +252,9 @@ export const reply = (answered: Reply): Line | undefined => {
     case "Goal":
       return {
         tone: "reply",
-        text: answered.hint ?? "Nobody tells you what to do next. The island does not mind.",
+        text: answered.hint === undefined
+          ? "Nobody tells you what to do next. The island does not mind."
+          : quoted(answered.hint),
         notes: [found(answered.progress)]
       }
     case "Map":

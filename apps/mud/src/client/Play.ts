@@ -36,14 +36,18 @@ const Joined = Schema.Struct({
   token: Schema.String,
   after: Schema.Number,
   welcome: Schema.String,
-  view: RoomView
+  view: RoomView,
+  hint: Schema.optional(Schema.String)
 })
+type Joined = typeof Joined.Type
 
 /** What the server answers when it does not do what was asked. */
 const Refused = Schema.Struct({
   _tag: Schema.String,
   message: Schema.String,
-  suggestion: Schema.optional(Schema.String)
+  expected: Schema.optional(Schema.String),
+  suggestion: Schema.optional(Schema.String),
+  offers: Schema.optional(Schema.Array(Schema.String))
 })
 
 class Refusal extends Data.TaggedError("Refusal")<{ readonly tag: string; readonly line: Narration.Line }> {}
@@ -100,46 +104,55 @@ const complete = (scene: () => Narration.Scene) => (line: string): [Array<string
 
 const isEvent = Schema.decodeUnknownEither(Schema.parseJson(WorldEvent))
 
-const game = (options: {
+interface Options {
   readonly url: string
   readonly name: string
   readonly token: string | undefined
   readonly operator: string | undefined
   readonly colours: boolean
-}) =>
+}
+
+type Screen = ReturnType<typeof makeScreen>
+
+const openInput = (scene: () => Narration.Scene) =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      createInterface({
+        input: process.stdin,
+        output: process.stdout,
+        prompt: "› ",
+        historySize: 200,
+        removeHistoryDuplicates: true,
+        completer: complete(scene)
+      })
+    ),
+    (readline) => Effect.sync(() => readline.close())
+  )
+
+const join = (options: Options, input: Interface, interactive: boolean) =>
   Effect.gen(function*() {
-    let scene: Narration.Scene
-    const input = yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        createInterface({
-          input: process.stdin,
-          output: process.stdout,
-          prompt: "› ",
-          historySize: 200,
-          removeHistoryDuplicates: true,
-          completer: complete(() => scene)
-        })
-      ),
-      (readline) => Effect.sync(() => readline.close())
-    )
-    const screen = makeScreen(input, options.colours)
-    const leave = yield* Deferred.make<void>()
-    const name = options.token !== undefined || options.name !== "" || !screen.interactive
+    const name = options.token !== undefined || options.name !== "" || !interactive
       ? options.name
       : yield* Effect.async<string>((resume) => input.question("Your name: ", (typed) => resume(Effect.succeed(typed))))
-    const joined = yield* ask(
+    return yield* ask(
       `${options.url}/api/join`,
       options.token === undefined
         ? { name, ...(options.operator === undefined ? {} : { operatorToken: options.operator }) }
         : { token: options.token },
       Joined
     )
-    const me = joined.player
-    scene = joined.view
-    yield* screen.show({ tone: "notice", text: `You are ${me.name}. ${joined.welcome}` })
-    yield* screen.show(Narration.room(joined.view))
+  })
 
+/** What a game in the terminal goes on with from one line to the next. */
+interface State {
+  scene: Narration.Scene
+}
+
+/** Shows what happens until the server ends the stream. */
+const follow = (url: string, joined: Joined, state: State, screen: Screen) =>
+  Effect.gen(function*() {
     const sse = yield* SseClient.SseClient
+    const me = joined.player.id
     const onEvent = ({ data, event }: { readonly data: string; readonly event: string }) =>
       Effect.gen(function*() {
         if (event === "farewell") {
@@ -150,12 +163,15 @@ const game = (options: {
         }
         const happened = isEvent(data)
         if (Either.isLeft(happened)) return
-        scene = Narration.scene(scene, happened.right, me.id)
-        const line = Narration.event(happened.right, me.id)
+        state.scene = Narration.scene(state.scene, happened.right, me)
+        const line = Narration.event(happened.right, me)
         if (line !== undefined) yield* screen.show(line)
+        if (happened.right._tag === "Reached" && happened.right.hint !== undefined) {
+          yield* screen.show(Narration.hint(happened.right.hint))
+        }
       })
-    const stream = sse.messages(
-      HttpClientRequest.get(`${options.url}/events`).pipe(HttpClientRequest.bearerToken(joined.token)),
+    yield* sse.messages(
+      HttpClientRequest.get(`${url}/events`).pipe(HttpClientRequest.bearerToken(joined.token)),
       {
         lastEventId: String(joined.after),
         idleTimeout: "40 seconds",
@@ -174,29 +190,54 @@ const game = (options: {
         })
       )
     )
-    let reading = yield* Effect.forkScoped(stream)
+  })
 
-    const obey = (typed: string) =>
+/** Refusals after which the same line can be sent again as it is. */
+const notAccepted = new Set(["Unreachable", "Unavailable", "TooFast", "TooLong"])
+
+const game = (options: Options) =>
+  Effect.gen(function*() {
+    const state: State = { scene: undefined }
+    const input = yield* openInput(() => state.scene)
+    const screen = makeScreen(input, options.colours)
+    const joined = yield* join(options, input, screen.interactive)
+    state.scene = joined.view
+    yield* screen.show({ tone: "notice", text: `You are ${joined.player.name}. ${joined.welcome}` })
+    yield* screen.show(Narration.room(joined.view))
+    if (joined.hint !== undefined) yield* screen.show(Narration.hint(joined.hint))
+
+    const leave = yield* Deferred.make<void>()
+    const stream = follow(options.url, joined, state, screen)
+    let reading = yield* Effect.forkScoped(stream)
+    const wake = Effect.gen(function*() {
+      yield* ask(`${options.url}/api/join`, { token: joined.token }, Joined)
+      yield* Fiber.interrupt(reading)
+      reading = yield* Effect.forkScoped(stream)
+    })
+    const send = (typed: string) =>
       Effect.gen(function*() {
-        const reply = yield* ask(
+        const { reply } = yield* ask(
           `${options.url}/api/command`,
           { line: typed },
           Schema.Struct({ reply: Reply }),
           joined.token
         )
-        const line = Narration.reply(reply.reply)
-        if (reply.reply._tag === "Room") scene = reply.reply.view
+        const line = Narration.reply(reply)
+        if (reply._tag === "Room") state.scene = reply.view
         if (line !== undefined) yield* screen.show(line)
-        if (reply.reply._tag === "Sleeping") yield* Deferred.succeed(leave, undefined)
-      }).pipe(
+        if (reply._tag === "Sleeping") yield* Deferred.succeed(leave, undefined)
+      })
+    const obey = (typed: string) =>
+      send(typed).pipe(
+        Effect.catchIf(({ tag }) => tag === "Asleep", () => Effect.zipRight(wake, send(typed))),
         Effect.catchAll(({ line, tag }) =>
-          tag === "Asleep"
-            ? Effect.gen(function*() {
-              yield* ask(`${options.url}/api/join`, { token: joined.token }, Joined)
-              yield* Fiber.interrupt(reading)
-              reading = yield* Effect.forkScoped(stream)
-            }).pipe(Effect.catchAll((refusal) => screen.show(refusal.line)))
-            : screen.show(line)
+          // What was not accepted is in the line again.
+          Effect.zipRight(
+            screen.show(line),
+            Effect.sync(() => {
+              if (screen.interactive && notAccepted.has(tag)) input.write(typed)
+            })
+          )
         )
       )
     const lines = Stream.async<string>((emit) => {
@@ -214,8 +255,31 @@ const game = (options: {
     )
     yield* screen.show({ tone: "notice", text: "Until next time." })
     // Whole, so that it can be copied.
-    yield* Effect.sync(() => process.stdout.write(`To come back as ${me.name}: --token ${joined.token}\n`))
+    yield* Effect.sync(() => process.stdout.write(`To come back as ${joined.player.name}: --token ${joined.token}\n`))
   }).pipe(Effect.scoped)
+
+/** What was asked for on the command line, or what is wrong with it. */
+const parse = (argv: ReadonlyArray<string>) =>
+  Either.try({
+    try: () =>
+      parseArgs({
+        args: [...argv],
+        allowPositionals: true,
+        options: {
+          url: { type: "string", default: "http://127.0.0.1:7070" },
+          token: { type: "string" },
+          operator: { type: "string" },
+          "no-colour": { type: "boolean", default: false },
+          help: { type: "boolean", default: false }
+        }
+      }),
+    catch: (error) => error instanceof Error ? error.message : String(error)
+  }).pipe(
+    Either.filterOrLeft(
+      ({ positionals }) => positionals.length < 2,
+      ({ positionals }) => `expected one name, not ${positionals.map((name) => `"${name}"`).join(" and ")}`
+    )
+  )
 
 /**
  * Runs the client until its input ends, the player leaves, or Ctrl-C. The edge of the program.
@@ -224,29 +288,23 @@ const game = (options: {
  * @category running
  */
 export const run = (argv: ReadonlyArray<string>): void => {
-  const { positionals, values } = parseArgs({
-    args: [...argv],
-    allowPositionals: true,
-    strict: false,
-    options: {
-      url: { type: "string", default: "http://127.0.0.1:7070" },
-      token: { type: "string" },
-      operator: { type: "string" },
-      "no-colour": { type: "boolean", default: false },
-      help: { type: "boolean", default: false }
-    }
-  })
-  if (values["help"] === true) {
+  const asked = parse(argv)
+  if (Either.isLeft(asked)) {
+    process.stderr.write(`play: ${asked.left}\n\n${usage}\n`)
+    process.exitCode = 2
+    return
+  }
+  const { positionals, values } = asked.right
+  if (values.help) {
     process.stdout.write(`${usage}\n`)
     return
   }
-  const text = (value: unknown) => typeof value === "string" ? value : undefined
   const program = game({
-    url: (text(values["url"]) ?? "").replace(/\/+$/, ""),
+    url: values.url.replace(/\/+$/, ""),
     name: positionals[0] ?? "",
-    token: text(values["token"]),
-    operator: text(values["operator"]),
-    colours: values["no-colour"] !== true && (process.env["NO_COLOR"] ?? "") === "" && process.stdout.isTTY
+    token: values.token,
+    operator: values.operator,
+    colours: !values["no-colour"] && (process.env["NO_COLOR"] ?? "") === "" && process.stdout.isTTY
   }).pipe(Effect.provide(SseClient.layer.pipe(Layer.provideMerge(NodeHttpClient.layer))))
   const fiber = Effect.runFork(program)
   const interrupt = () => fiber.unsafeInterruptAsFork(fiber.id())

@@ -160,6 +160,7 @@ export interface Frame {
 
 export interface EventStream {
   readonly frames: ReadonlyArray<Frame>
+  readonly headers: Http.IncomingHttpHeaders
   readonly text: () => string
   readonly closed: Promise<void>
   readonly close: () => void
@@ -170,7 +171,11 @@ export interface EventStream {
 export const listen = (
   server: Pick<Server, "url">,
   path: string,
-  options: { readonly token?: string; readonly lastEventId?: string | number } = {}
+  options: {
+    readonly token?: string
+    readonly lastEventId?: string | number
+    readonly headers?: Record<string, string>
+  } = {}
 ): Promise<EventStream> =>
   new Promise((resolve, reject) => {
     const sent = Http.get(`${server.url}${path}`, {
@@ -178,7 +183,8 @@ export const listen = (
       headers: {
         accept: "text/event-stream",
         ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
-        ...(options.lastEventId === undefined ? {} : { "last-event-id": String(options.lastEventId) })
+        ...(options.lastEventId === undefined ? {} : { "last-event-id": String(options.lastEventId) }),
+        ...options.headers
       }
     }, (response) => {
       const frames: Array<Frame> = []
@@ -210,6 +216,7 @@ export const listen = (
       }
       resolve({
         frames,
+        headers: response.headers,
         text: () => all,
         closed,
         close: () => void sent.destroy(),

@@ -103,9 +103,9 @@ const showLink = (state = link) => {
 }
 
 // Other tabs of the same player: one that wakes wakes all.
-const tabs = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel("awake")
-tabs?.addEventListener("message", ({ data }) => {
-  if (session !== undefined && data === session.player.id && asleep) resume()
+const tellTabs = () => store(localStorage, "awake", { player: session.player.id, at: Date.now() })
+addEventListener("storage", ({ key }) => {
+  if (key === "awake" && asleep && stored(localStorage, "awake")?.player === session?.player.id) resume()
 })
 
 const fallAsleep = () => {
@@ -262,7 +262,7 @@ const wake = async () => {
   }
   session = { ...session, token: answer.token }
   store(localStorage, "session", session)
-  tabs?.postMessage(session.player.id)
+  tellTabs()
   resume()
   return true
 }
@@ -452,7 +452,7 @@ const enter = async (body) => {
   log.show([{ tone: "notice", text: answer.welcome }, narrateRoom(answer.view)])
   store(localStorage, "session", session)
   asleep = false
-  tabs?.postMessage(session.player.id)
+  tellTabs()
   remember()
   open()
 }

@@ -21,6 +21,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { fromRouter } from "./internal/layerRoutes.js"
 import { bounded, unsafeMake } from "./internal/registry.js"
 
 /**
@@ -177,6 +178,14 @@ export const routes = (prefix: `/${string}` = defaults.prefix): HttpRouter.HttpR
       )
     )
   )
+
+/**
+ * `routes` as a Layer for `HttpLayerRouter`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRoutes = (prefix?: `/${string}`) => fromRouter(routes(prefix))
 
 const outcome = (check: Check): Effect.Effect<string> => {
   const milliseconds = Duration.toMillis(check.timeout ?? defaults.timeout)

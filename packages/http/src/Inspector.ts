@@ -37,6 +37,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as HttpErrors from "./HttpErrors.js"
 import { toJson } from "./internal/json.js"
+import { fromRouter } from "./internal/layerRoutes.js"
 import type { Registry } from "./internal/registry.js"
 import { bounded, unsafeMake } from "./internal/registry.js"
 import * as OperatorGuard from "./OperatorGuard.js"
@@ -190,6 +191,14 @@ export const routes = (
     )
   )
 }
+
+/**
+ * `routes` as a Layer for `HttpLayerRouter`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRoutes = (options?: Options) => fromRouter(routes(options))
 
 const uncached = { "cache-control": "no-store" }
 

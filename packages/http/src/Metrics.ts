@@ -27,6 +27,7 @@ import * as MetricState from "effect/MetricState"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as PromClient from "prom-client"
+import { fromRouter } from "./internal/layerRoutes.js"
 import { bounded, unsafeMake } from "./internal/registry.js"
 import type { Registry } from "./internal/registry.js"
 
@@ -178,6 +179,14 @@ export const routes = (path: `/${string}` = "/metrics"): HttpRouter.HttpRouter =
         }))
     )
   )
+
+/**
+ * `routes` as a Layer for `HttpLayerRouter`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRoutes = (path?: `/${string}`) => fromRouter(routes(path))
 
 const sample = (value: number, labels?: Readonly<Record<string, string>>, suffix?: string): Sample => ({
   value,

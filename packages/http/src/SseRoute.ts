@@ -25,6 +25,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
+import { fromHandler, type Made } from "./internal/layerRoutes.js"
 import type { Format } from "./SessionSink.js"
 import { Transport } from "./SessionSink.js"
 import * as Sse from "./Sse.js"
@@ -149,6 +150,26 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
 export const mount =
   <E = never, R = never, E2 = never, R2 = never>(path: HttpRouter.PathInput, options: Options<E, R, E2, R2>) =>
   <RE, RR>(router: HttpRouter.HttpRouter<RE, RR>) => HttpRouter.all(router, path, make(options))
+
+/**
+ * The route as a Layer for `HttpLayerRouter`. The options may be an effect, for those that come from a service: it runs
+ * once, while the layer is built.
+ *
+ * @example
+ * ```ts
+ * import { SseHub, SseRoute } from "@holdfast/http"
+ * import { Effect } from "effect"
+ *
+ * const Events = SseRoute.layer("/events", Effect.map(SseHub.SseHub, (hub) => ({ hub })))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <E = never, R = never, E2 = never, R2 = never, EX = never, RX = never>(
+  path: HttpRouter.PathInput,
+  options: Made<Options<E, R, E2, R2>, EX, RX>
+) => fromHandler("*", path, options, make)
 
 type Response = Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
 

@@ -35,6 +35,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
+import { fromHandler, type Made } from "./internal/layerRoutes.js"
 import type { Format } from "./SessionSink.js"
 import type * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
@@ -237,6 +238,29 @@ export const mount = <E = never, R = never, E2 = never, R2 = never, A = never, I
   options: Options<E, R, E2, R2, A, I, E3, R3>
 ) =>
 <RE, RR>(router: HttpRouter.HttpRouter<RE, RR>) => HttpRouter.get(router, path, make(options))
+
+/**
+ * The route as a Layer for `HttpLayerRouter`. The options may be an effect, for those that come from a service: it runs
+ * once, while the layer is built.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <
+  E = never,
+  R = never,
+  E2 = never,
+  R2 = never,
+  A = never,
+  I = never,
+  E3 = never,
+  R3 = never,
+  EX = never,
+  RX = never
+>(
+  path: HttpRouter.PathInput,
+  options: Made<Options<E, R, E2, R2, A, I, E3, R3>, EX, RX>
+) => fromHandler("GET", path, options, make)
 
 const readOnly = HttpErrors.make("MethodNotAllowed", "this connection takes no commands")
 

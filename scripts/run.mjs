@@ -1,4 +1,4 @@
-// The one entry of the repository: `npm start`, `npm test`, `npm run check | bench | pack | play`.
+// The one entry of the repository: `npm start`, `npm test`, `npm run bench | check | example | pack | play`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
@@ -125,6 +125,14 @@ const bench = async () => {
   step(`bench ${name}`, process.execPath, ["--expose-gc", join(folder, `${name}.js`), ...args])
 }
 
+const example = async () => {
+  const names = readdirSync(join(root, "apps", "examples", "src")).map((file) => file.slice(0, -3)).sort()
+  const name = args.shift()
+  if (!names.includes(name)) stop(`npm run example -- <name>: expected one of ${names.join(", ")}`)
+  build("apps/examples/tsconfig.src.json")
+  await program(join(root, "apps", "examples", "dist", `${name}.js`))
+}
+
 /** Puts a tarball of each package into a folder, for `npm install`. */
 const pack = () => {
   const folder = resolve(args[0] ?? join(root, "tarballs"))
@@ -171,6 +179,11 @@ switch (task) {
     await bench()
     break
   }
+  case "example": {
+    install()
+    await example()
+    break
+  }
   case "pack": {
     install()
     build(...readdirSync(join(root, "packages")).map((name) => `packages/${name}/tsconfig.src.json`))
@@ -178,5 +191,5 @@ switch (task) {
     break
   }
   default:
-    stop(`expected one of start, play, test, check, bench, pack; got ${task}`)
+    stop(`expected one of start, play, example, test, check, bench, pack; got ${task}`)
 }

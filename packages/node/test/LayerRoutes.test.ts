@@ -5,7 +5,7 @@ import { Health, HttpErrors, Inspector, Metrics, OperatorGuard, SseHub, SseRoute
 import { NodeServer, NodeSseSink } from "@holdfast/node"
 import { Effect, Layer, Schema } from "effect"
 import assert from "node:assert"
-import WebSocket from "ws"
+import { WebSocket } from "ws"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
 class Chat extends EventBus.Tag("test/LayerRoutes/Chat")<Chat, typeof Said.Type>() {}

@@ -89,7 +89,7 @@ describe("every project of the workspace", () => {
     assert.match(shared, /setupFiles: \[`\$\{root\}packages\/testing\/src\/setup\.ts`\]/)
     const configs = ["packages", "apps"].flatMap((group) =>
       readdirSync(join(root, group)).map((name) => join(root, group, name, "vitest.config.ts"))
-    ).concat(join(root, "scripts/examples/vitest.config.js"))
+    ).concat(["examples", "packages"].map((name) => join(root, "scripts", name, "vitest.config.js")))
     assert.isAbove(configs.length, 6)
     for (const config of configs) {
       const text = readFileSync(config, "utf8")

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import assert from "node:assert"
-import { execFile } from "node:child_process"
+import { execFile, execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -67,14 +67,13 @@ describe.skipIf(!integration)(
     let folder = ""
     let tarballs = {}
 
-    beforeAll(async () => {
+    beforeAll(() => {
       folder = mkdtempSync(join(tmpdir(), "holdfast-packages-"))
       for (const { name } of packages) {
-        await Effect.runPromise(
-          exec("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
-            cwd: join(root, "packages", name)
-          })
-        )
+        execFileSync("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
+          cwd: join(root, "packages", name),
+          stdio: "pipe"
+        })
       }
       tarballs = Object.fromEntries(
         packages.map(({ name }) => [

@@ -38,6 +38,11 @@ describe("LeakCheck.check", () => {
       assert.include(leaks[0]!, `forked at packages/testing/test/${at("daemon")}`)
     }))
 
+  it.effect("does not take the process's own standard input for a socket that leaked", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* leaksOf(Effect.sync(() => process.stdin.resume())), [])
+    }))
+
   it.effect("finds fibers that are started from plain JavaScript", () =>
     Effect.gen(function*() {
       const leaks = yield* leaksOf(

@@ -21,11 +21,16 @@ interface Handle {
   readonly hasRef?: () => boolean
   readonly close?: () => unknown
   readonly _destroyed?: boolean
+  readonly fd?: number
 }
+
+/** Of the standard streams of the process: whoever touches `process.stdin` first makes one, which then is everybody's. */
+const isStandardStream = ({ fd }: Handle): boolean => fd !== undefined && fd >= 0 && fd <= 2
 
 /** Whether it is open, and keeps the process alive if it is of a kind that can. */
 export const isAlive = (resource: object): boolean => {
   const handle = resource as Handle
+  if (isStandardStream(handle)) return false
   return handle._destroyed !== true && (handle.hasRef === undefined || handle.hasRef())
 }
 

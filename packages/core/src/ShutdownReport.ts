@@ -72,6 +72,19 @@ export const Status = Schema.Literal("completed", "interrupted", "failed", "aban
  */
 export type Status = typeof Status.Type
 
+/** A limit in milliseconds; without one it is `Infinity`, which JSON writes as `null`. */
+const Limit = Schema.transform(Schema.NullOr(Schema.Number), Schema.Number, {
+  strict: true,
+  decode: (limit) => limit ?? Number.POSITIVE_INFINITY,
+  encode: (limit) => limit === Number.POSITIVE_INFINITY ? null : limit
+})
+
+/** Kinds whose label names something by itself; that of the others is what a program calls it. */
+const plain: ReadonlySet<string> = new Set(["fiber", "exception", "listener", "thread"])
+
+/** What went wrong beside all fibers has no budget of its own. */
+const timed = (item: Item): boolean => item.kind === "fiber" || !plain.has(item.kind)
+
 /**
  * One hook, fiber, finalizer, piece of admitted work or scope; or what went wrong beside all fibers: an exception or
  * rejection that nobody caught, a listener of the process's exit that threw, a thread that holds the process.
@@ -86,13 +99,13 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
   owner: Schema.Array(Schema.String),
   status: Status,
   elapsedMillis: Schema.Number,
-  budgetMillis: Schema.Number,
+  budgetMillis: Limit,
   /** First line of the error, or what is known about why it took so long. */
   detail: Schema.optionalWith(Schema.String, { exact: true })
 }) {
   /** `mud/http/session-3 "farewell"` */
   get path(): string {
-    const label = this.kind === "fiber" ? this.label : `"${this.label}"`
+    const label = plain.has(this.kind) ? this.label : `"${this.label}"`
     return this.owner.length === 0 ? label : this.kind === "fiber"
       ? `${this.owner.join("/")}/${label}`
       : `${this.owner.join("/")} ${label}`
@@ -106,7 +119,7 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
 export class PhaseReport extends Schema.Class<PhaseReport>("@holdfast/core/ShutdownReport/PhaseReport")({
   phase: Phase,
   elapsedMillis: Schema.Number,
-  budgetMillis: Schema.Number,
+  budgetMillis: Limit,
   completed: Schema.Number,
   interrupted: Schema.Number,
   failed: Schema.Number,
@@ -153,7 +166,7 @@ export class ShutdownReport extends Schema.Class<ShutdownReport>("@holdfast/core
   startedAt: Schema.Number,
   elapsedMillis: Schema.Number,
   /** `gracefulShutdownTimeout` */
-  timeoutMillis: Schema.Number,
+  timeoutMillis: Limit,
   /** The time was cut short, as by a second signal. */
   hurried: Schema.Boolean,
   /** All phases were gone through. False when a deadline or a third signal cut the shutdown off. */
@@ -233,7 +246,8 @@ export const toJson: (report: ShutdownReport) => string = Schema.encodeSync(Sche
  */
 export const fromJson: (json: string) => ShutdownReport = Schema.decodeUnknownSync(Schema.parseJson(ShutdownReport))
 
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 100 ? 3 : 2)} s`
+const seconds = (millis: number): string =>
+  millis === Number.POSITIVE_INFINITY ? "no limit" : `${(millis / 1000).toFixed(millis < 100 ? 3 : 2)} s`
 
 const listed = (names: ReadonlyArray<string>, max: number): string =>
   names.length <= max ? names.join(", ") : `${names.slice(0, max).join(", ")} and ${names.length - max} more`
@@ -256,7 +270,8 @@ export const render = (report: ShutdownReport, options: { readonly maxNames?: nu
   const { maxNames = 8 } = options
   const parts: Array<string> = []
   const abandoned = report.items("abandoned").map((item) =>
-    `${item.kind} ${item.path} (${item.kind === "fiber" ? "asked to stop" : "budget"} ${seconds(item.budgetMillis)})`
+    `${item.kind} ${item.path}` +
+    (timed(item) ? ` (${item.kind === "fiber" ? "asked to stop" : "budget"} ${seconds(item.budgetMillis)})` : "")
   )
   if (abandoned.length > 0) parts.push(`${abandoned.length} abandoned: ${listed(abandoned, maxNames)}`)
   const live = unnamed(report)
@@ -294,7 +309,8 @@ export const renderDetails = (report: ShutdownReport): string => {
     for (const item of phase.items) {
       if (item.status === "completed") continue
       lines.push(
-        `  ${item.status}: ${item.kind} ${item.path}, ${seconds(item.elapsedMillis)} of ${seconds(item.budgetMillis)}` +
+        `  ${item.status}: ${item.kind} ${item.path}` +
+          (timed(item) ? `, ${seconds(item.elapsedMillis)} of ${seconds(item.budgetMillis)}` : "") +
           (item.detail === undefined ? "" : `: ${item.detail}`)
       )
     }

@@ -3,7 +3,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as ShutdownReport from "@holdfast/core/ShutdownReport"
 import { assert, describe, it } from "@holdfast/testing/Vitest"
-import { Effect, Fiber, Layer, TestClock } from "effect"
+import { Duration, Effect, Fiber, Layer, TestClock } from "effect"
 
 const signal: Lifecycle.ShutdownReason = { _tag: "Signal", signal: "SIGTERM" }
 
@@ -113,4 +113,20 @@ describe("unsafeRecord", () => {
       assert.strictEqual(report.elapsedMillis, before.elapsedMillis)
       assert.deepStrictEqual(ShutdownReport.fromJson(ShutdownReport.toJson(report)), report)
     }).pipe(Effect.provide(layer({}))))
+})
+
+describe("a timeout without a limit", () => {
+  it.scoped("waits for what is slow, and is in the report as JSON too", () =>
+    Effect.gen(function*() {
+      const lifecycle = yield* Lifecycle.Lifecycle
+      yield* lifecycle.onPhase("draining", { label: "slow" }, Effect.sleep("40 days"))
+      const shutdown = yield* Effect.fork(lifecycle.shutdown(signal))
+      yield* settle
+      yield* TestClock.adjust("40 days")
+      const report = yield* Fiber.join(shutdown)
+      assert.strictEqual(report.verdict, "clean")
+      assert.strictEqual(report.timeoutMillis, Number.POSITIVE_INFINITY)
+      assert.deepStrictEqual(ShutdownReport.fromJson(ShutdownReport.toJson(report)), report)
+      assert.include(ShutdownReport.render(report), "clean, 3456000.00 s of no limit")
+    }).pipe(Effect.provide(layer({ gracefulShutdownTimeout: Duration.infinity }))))
 })

@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { LagProbe, MemoryProbe } from "@holdfast/core/Probes"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,8 +18,8 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
  * @category options
  */
 export interface Options {
-  /** How often the lag is sampled, at least 1 ms. Default 10 milliseconds. */
-  readonly resolution?: Duration.DurationInput
+  /** How often the lag is sampled, from 1 millisecond to 1 hour. Default 10 milliseconds. */
+  readonly resolution?: Duration.DurationInput | undefined
 }
 
 /**
@@ -39,14 +40,20 @@ export const layerMemory: Layer.Layer<MemoryProbe> = Layer.succeed(MemoryProbe, 
 })
 
 /**
+ * Fails with `InvalidOption` for a resolution that makes no sense.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layerLag = (options: Options = {}): Layer.Layer<LagProbe> =>
+export const layerLag = (options: Options = {}): Layer.Layer<LagProbe, InvalidOption.InvalidOption> =>
   Layer.scoped(
     LagProbe,
     Effect.gen(function*() {
-      const resolution = Math.max(1, Math.round(Duration.toMillis(options.resolution ?? defaults.resolution)))
+      const resolution = yield* InvalidOption.check(() => {
+        const millis = InvalidOption.unsafeDuration("NodeProbes.resolution", options.resolution ?? defaults.resolution)
+        // The histogram takes whole milliseconds.
+        return Math.round(InvalidOption.unsafeNumber("NodeProbes.resolution", millis, { min: 1, max: 3_600_000 }))
+      })
       const histogram = yield* Effect.acquireRelease(
         Effect.sync(() => {
           const histogram = monitorEventLoopDelay({ resolution })
@@ -72,4 +79,4 @@ export const layerLag = (options: Options = {}): Layer.Layer<LagProbe> =>
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<MemoryProbe | LagProbe> = Layer.mergeAll(layerMemory, layerLag())
+export const layer: Layer.Layer<MemoryProbe | LagProbe> = Layer.mergeAll(layerMemory, Layer.orDie(layerLag()))

@@ -6,6 +6,7 @@
  *   and the stack of the loop is printed first: function, file, line, mapped to sources under `--enable-source-maps`. It is
  *   taken by pausing the main thread through `node:inspector`, so it is the stack itself, not a guess.
  * - A signal that arrives in the middle of a busy loop starts the same clock: the watchdog hears signals too.
+ * - A thread of the pool that would hold the exit (a FIFO without a writer, a network disk that does not answer) does not.
  * - A main thread that gives no sign of life for `stall` (10 seconds) is ended, or only reported with its stack.
  * - A process that was stopped, a machine that slept and a debugger that is attached are told apart from a loop.
  *
@@ -14,13 +15,17 @@
  *   second the process gets SIGKILL (exit code 137), and all that is known is the last label.
  * - The first process of a container (PID 1) is immune to its own SIGKILL: blocked outside of JavaScript, it is left to its
  *   container runtime. A busy loop in JavaScript is ended there as everywhere.
- * - To hear signals, the thread uses an internal binding of Node.js (present in 20, 22 and 24). Where it is missing, a
- *   signal during a busy loop is noticed by `stall` alone.
+ * - To hear signals, the thread uses an internal binding of Node.js: by `process.binding` in 20 and 22, by
+ *   `--expose-internals` in 24, which has effect in this thread alone. Where neither is there, a signal during a busy loop
+ *   is noticed by `stall` alone.
+ * - Where the thread cannot be started (a bundle that left its file behind), a warning says so, and the process is what it
+ *   would be without a watchdog.
  * - Finalizers do not run: the loop holds the only thread they could run on.
  * - The thread costs some megabytes of memory and a few wake-ups per second.
  *
  * @since 0.1.0
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -28,7 +33,8 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Inspector from "node:inspector"
 import { Worker } from "node:worker_threads"
-import type { Message, Setup } from "./internal/watchdogWorker.js"
+import { endPaused } from "./internal/main/exit.js"
+import type { Message, Setup } from "./internal/watchdog/worker.js"
 
 /**
  * @since 0.1.0
@@ -36,11 +42,11 @@ import type { Message, Setup } from "./internal/watchdogWorker.js"
  */
 export interface Options {
   /** Names the process in what is printed. Default `"service"`. */
-  readonly name?: string
-  /** The longest time without a heartbeat of the main thread; `"Infinity"` watches shutdowns alone. Default 10 seconds. */
-  readonly stall?: Duration.DurationInput
+  readonly name?: string | undefined
+  /** The longest time without a heartbeat of the main thread; infinity watches shutdowns alone. Default 10 seconds. */
+  readonly stall?: Duration.DurationInput | undefined
   /** What to do about a stall: end the process, or print the stack and go on. Default `"end"`. */
-  readonly onStall?: "end" | "report"
+  readonly onStall?: "end" | "report" | undefined
 }
 
 /**
@@ -54,13 +60,13 @@ export const defaults = {
 } as const
 
 /**
- * What the road of signals looks like, so that the watchdog can walk it when the main thread cannot.
+ * What a signal leads to, so that the watchdog can do it when the main thread cannot.
  *
  * @internal
  */
 export interface SignalOptions {
   readonly signals: ReadonlyArray<NodeJS.Signals>
-  /** Milliseconds. */
+  /** Milliseconds; `Infinity` is no limit. */
   readonly timeout: number
   readonly hurry: number
   readonly debounce: number
@@ -97,9 +103,9 @@ export class Watchdog extends Context.Tag("@holdfast/node/Watchdog")<Watchdog, S
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options = {}): Effect.Effect<Service, never, Scope.Scope> =>
+export const make = (options: Options = {}): Effect.Effect<Service, InvalidOption.InvalidOption, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => unsafeStart(options)),
+    InvalidOption.check(() => unsafeStart(options)),
     (watchdog) => Effect.sync(watchdog.unsafeStop)
   )
 
@@ -107,34 +113,41 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, Scope
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options = {}): Layer.Layer<Watchdog> => Layer.scoped(Watchdog, make(options))
+export const layer = (options: Options = {}): Layer.Layer<Watchdog, InvalidOption.InvalidOption> =>
+  Layer.scoped(Watchdog, make(options))
 
-/** Where the main thread keeps a function that renders what it knows of its shutdown. */
+/** Where the main thread keeps what the watchdog asks it for when it has paused it. */
 const reportKey = "@holdfast/node/Watchdog/report"
+const exitKey = "@holdfast/node/Watchdog/exit"
 
-/**
- * What the watchdog asks the main thread for when it has paused it.
- *
- * @internal
- */
-export const setReport = (render: () => string | undefined): void => {
-  ;(globalThis as Record<symbol, unknown>)[Symbol.for(reportKey)] = render
+const publish = (key: string, value: unknown): void => {
+  ;(globalThis as Record<symbol, unknown>)[Symbol.for(key)] = value
 }
 
 /**
+ * A function that renders what the main thread knows of its shutdown.
+ *
+ * @internal
+ */
+export const setReport = (render: () => string | undefined): void => publish(reportKey, render)
+
+/**
+ * Throws `InvalidOption`.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Service => {
-  const stall = Duration.toMillis(options.stall ?? defaults.stall)
+  const stall = InvalidOption.unsafeDuration("Watchdog.stall", options.stall ?? defaults.stall, { infinite: true })
   const interval = Math.min(1000, Math.max(20, stall / 8))
   const shared = new SharedArrayBuffer(slots * 4 + labelBytes)
   const cells = new Int32Array(shared, 0, slots)
   const text = new Uint8Array(shared, slots * 4, labelBytes)
-  const setup: Setup = {
+  publish(exitKey, endPaused)
+  const worker = startWorker({
     shared,
     name: options.name ?? defaults.name,
-    stall: Number.isFinite(stall) ? stall : 0,
+    stall,
     onStall: options.onStall ?? defaults.onStall,
     interval,
     timeout: signals?.timeout ?? 0,
@@ -142,19 +155,11 @@ export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Ser
     debounce: signals?.debounce ?? 0,
     margin: signals?.margin ?? 0,
     signals: signals?.signals ?? [],
-    reportKey
-  }
-  const worker = new Worker(new URL("./internal/watchdogWorker.js", import.meta.url), {
-    name: "holdfast-watchdog",
-    workerData: setup,
-    execArgv: ["--no-deprecation"],
-    env: {},
-    resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 }
+    reportKey,
+    exitKey
   })
-  worker.unref()
-  // Without its watchdog a process is what it would be anyway.
-  worker.on("error", (error) => process.emitWarning(`the watchdog ended: ${error.message}`))
   const ready = new Promise<void>((resolve) => {
+    if (worker === undefined) return resolve()
     worker.once("message", () => resolve())
     worker.once("exit", () => resolve())
   })
@@ -164,7 +169,7 @@ export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Ser
   }, interval)
   beat.unref()
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-  const post = (message: Message) => worker.postMessage(message)
+  const post = (message: Message) => worker?.postMessage(message)
   return {
     ready,
     unsafeDeadline: (within, code) => post({ _tag: "Deadline", within: Duration.toMillis(within), code }),
@@ -176,6 +181,31 @@ export const unsafeStart = (options: Options = {}, signals?: SignalOptions): Ser
       clearInterval(beat)
       post({ _tag: "Stop" })
     }
+  }
+}
+
+const startWorker = (setup: Setup): Worker | undefined => {
+  // Without its watchdog a process is what it would be anyway.
+  const lost = (error: unknown) =>
+    process.emitWarning(
+      `The watchdog of ${setup.name} does not run, so a busy loop outlasts signals and time limits: ${
+        error instanceof Error ? error.message : String(error)
+      }`
+    )
+  try {
+    const worker = new Worker(new URL("./internal/watchdog/worker.js", import.meta.url), {
+      name: "holdfast-watchdog",
+      workerData: setup,
+      execArgv: ["--expose-internals", "--no-warnings"],
+      env: {},
+      resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 }
+    })
+    worker.unref()
+    worker.on("error", lost)
+    return worker
+  } catch (error) {
+    lost(error)
+    return undefined
   }
 }
 

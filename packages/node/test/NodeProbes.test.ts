@@ -1,7 +1,7 @@
 import { LagProbe, MemoryProbe } from "@holdfast/core/Probes"
 import * as NodeProbes from "@holdfast/node/NodeProbes"
 import { assert, describe, it } from "@holdfast/testing/Vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 
 const pause = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
 
@@ -36,4 +36,12 @@ describe("NodeProbes", () => {
       // Nothing was sampled since: the interval is a new one.
       assert.deepStrictEqual(yield* probe.read, { mean: 0, p99: 0, max: 0 })
     }).pipe(Effect.provide(NodeProbes.layer)))
+
+  it.scoped("refuses a resolution that makes no sense", () =>
+    Effect.gen(function*() {
+      for (const resolution of [0, -5, Number.NaN, Number.POSITIVE_INFINITY, 0.4, "2 hours"] as const) {
+        const error = yield* Effect.flip(Layer.build(NodeProbes.layerLag({ resolution })))
+        assert.strictEqual(error.option, "NodeProbes.resolution")
+      }
+    }))
 })

@@ -1,5 +1,5 @@
 /**
- * The thread of the watchdog. It imports nothing but Node's own modules, so that it starts fast and stays small.
+ * The thread of the watchdog. It imports next to nothing but Node's own modules, so that it starts fast and stays small.
  *
  * It knows the deadline of a shutdown and the heartbeat of the main thread. When one of them is over, it pauses the main
  * thread through the inspector, which works in the middle of a busy loop, asks it where it is, and makes it exit. What is
@@ -7,8 +7,10 @@
  */
 import { writeSync } from "node:fs"
 import type { Session as InspectorSession } from "node:inspector"
+import { createRequire } from "node:module"
 import { constants } from "node:os"
 import { parentPort, workerData } from "node:worker_threads"
+import { unsafeTimeout } from "../timeout.js"
 
 /** Slots of the shared array: `Watchdog` writes them by number, since it must not import this module. */
 const slot = { beat: 0, debugger: 1, labelLength: 2, label: 3 } as const
@@ -19,7 +21,7 @@ const labelBytes = 256
 export interface Setup {
   readonly shared: SharedArrayBuffer
   readonly name: string
-  /** Milliseconds without a heartbeat; 0 for no limit. */
+  /** Milliseconds without a heartbeat; `Infinity` for no limit, as in all times here. */
   readonly stall: number
   readonly onStall: "end" | "report"
   /** Milliseconds between two looks at the heartbeat. */
@@ -30,8 +32,9 @@ export interface Setup {
   readonly debounce: number
   readonly margin: number
   readonly signals: ReadonlyArray<string>
-  /** Where the main thread keeps a function that renders its report. */
+  /** Where the main thread keeps a function that renders its report, and one that exits. */
   readonly reportKey: string
+  readonly exitKey: string
 }
 
 export type Message =
@@ -49,7 +52,7 @@ const seconds = (millis: number) => `${(millis / 1000).toFixed(1)} s`
 let ending = false
 let deadline = Number.POSITIVE_INFINITY
 let code = 1
-let timer: NodeJS.Timeout | undefined
+let cancel = () => {}
 
 const print = (fds: ReadonlyArray<number>, line: string) => {
   for (const fd of fds) {
@@ -67,8 +70,12 @@ const label = () => {
   return length === 0 ? "" : `, last known to be in: ${Buffer.from(text.slice(0, length)).toString("utf8")}`
 }
 
+/** Whether the last line on stdout has been written: there must not be a second one. */
+let said = false
+
 const kill = (why: string) => {
-  print([1, 2], `shutdown: ${setup.name}, forced by the watchdog: ${why}, blocked outside of JavaScript${label()}`)
+  const line = `shutdown: ${setup.name}, forced by the watchdog: ${why}, blocked outside of JavaScript${label()}`
+  print(said ? [2] : [1, 2], line)
   process.kill(process.pid, "SIGKILL")
   // The first process of a container cannot be killed from inside. There is nothing left to try but to say so.
   setTimeout(() => print([2], `watchdog: SIGKILL had no effect on process ${process.pid}`), 1000)
@@ -113,7 +120,7 @@ const reportExpression = () =>
 const exitExpression = (status: number) =>
   `(() => {
   try { process.getBuiltinModule("node:fs").closeSync(2) } catch {}
-  process.reallyExit(${status})
+  globalThis[Symbol.for(${JSON.stringify(setup.exitKey)})](${status})
 })()`
 
 /** Pauses the main thread, and hands over its frames and a way to evaluate there. */
@@ -160,6 +167,7 @@ const end = (why: string, status: number) => {
     print([2], [`watchdog: ${why}; the main thread is at`, ...stack.map((line) => `    at ${line}`)].join("\n"))
     const known = typeof report === "string" && report !== "" ? `${report}; ` : `shutdown: ${setup.name}, forced; `
     print([1, 2], `${known}ended by the watchdog: ${why}, busy at ${stack[0] ?? "an unknown place"}`)
+    said = true
     clearTimeout(last)
     setTimeout(() => kill(why), 500)
     await evaluate(exitExpression(status))
@@ -181,11 +189,11 @@ const report = (why: string) => {
 const arm = (within: number, status: number) => {
   deadline = Math.min(deadline, now() + within)
   code = status
-  clearTimeout(timer)
-  timer = setTimeout(() => {
+  cancel()
+  cancel = unsafeTimeout(() => {
     if (Atomics.load(cells, slot.debugger) === 1) return
     end("the shutdown did not end in its time", code)
-  }, Math.max(0, deadline - now()))
+  }, deadline - now())
 }
 
 parentPort?.on("message", (message: Message) => {
@@ -193,7 +201,7 @@ parentPort?.on("message", (message: Message) => {
   arm(message.within, message.code)
 })
 
-// ---- signals that the main thread is too busy to notice
+// Signals that the main thread is too busy to notice.
 
 let signals = 0
 let lastSignal = { at: Number.NEGATIVE_INFINITY, number: 0 }
@@ -212,14 +220,28 @@ interface SignalWrap {
   unref: () => void
 }
 
+interface SignalBinding {
+  readonly Signal: new() => SignalWrap
+}
+
+/** `process.binding` has it up to Node.js 22; the other way works with `--expose-internals` in all of them. */
+const signalBinding = (): SignalBinding => {
+  try {
+    const { internalBinding } = createRequire(import.meta.url)("internal/test/binding") as {
+      readonly internalBinding: (name: string) => SignalBinding
+    }
+    return internalBinding("signal_wrap")
+  } catch {
+    return (process as unknown as { readonly binding: (name: string) => SignalBinding }).binding("signal_wrap")
+  }
+}
+
 try {
   // Workers have no signal events, but libuv delivers a signal to every loop that asks for it. The binding is internal: on
   // a Node.js that does not have it, a signal during a busy loop is noticed by the heartbeat's limit alone.
-  const binding = (process as unknown as {
-    readonly binding: (name: string) => { readonly Signal: new() => SignalWrap }
-  }).binding("signal_wrap")
+  const { Signal } = signalBinding()
   for (const name of setup.signals) {
-    const wrap = new binding.Signal()
+    const wrap = new Signal()
     wrap.onsignal = onSignal
     wrap.unref()
     wrap.start(constants.signals[name as NodeJS.Signals])
@@ -228,9 +250,7 @@ try {
   // See above.
 }
 
-// ---- heartbeat
-
-if (setup.stall > 0) {
+if (setup.stall < Number.POSITIVE_INFINITY) {
   let beat = -1
   let since = now()
   let looked = now()

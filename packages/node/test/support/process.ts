@@ -1,0 +1,148 @@
+/** Starts the programs of `fixtures`, which `tsc -b` has built, on a plain node, and signals them. */
+import type { Scope } from "effect"
+import { Effect } from "effect"
+import { spawn, spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+
+const program = (fixture: string) => {
+  const path = fileURLToPath(new URL(`../../.tsbuild/test/fixtures/${fixture}.js`, import.meta.url))
+  if (!existsSync(path)) throw new Error(`${path} is missing: run tsc -b first`)
+  return path
+}
+
+/** On a machine that others use as well, half a second is not enough to tell a bug from a busy processor. */
+export const slack = 500 + 4000
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Milliseconds since the first signal, or since it said "ready". */
+  readonly took: number
+  readonly last: string
+}
+
+export interface Running {
+  readonly pid: number
+  readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>
+  readonly said: (text: string) => Effect.Effect<void>
+  readonly stderrSaid: (text: string) => Effect.Effect<void>
+  readonly closeStdout: Effect.Effect<void>
+  readonly ended: Effect.Effect<Ended>
+}
+
+export const pause = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
+
+export interface StartOptions {
+  /** The fixture, without its ending. Default `program`. */
+  readonly fixture?: string
+  /** Further arguments. */
+  readonly args?: ReadonlyArray<string>
+  readonly report?: "pretty" | "json" | "none"
+  readonly node?: ReadonlyArray<string>
+  /** A command that starts node. */
+  readonly wrapper?: ReadonlyArray<string>
+}
+
+export const start = (scenario: string, options: StartOptions = {}): Effect.Effect<Running, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const [command, ...args] = [
+        ...options.wrapper ?? [],
+        process.execPath,
+        ...options.node ?? [],
+        program(options.fixture ?? "program"),
+        scenario,
+        options.report ?? "pretty",
+        ...options.args ?? []
+      ]
+      const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"] } })
+      let stdout = ""
+      let stderr = ""
+      let since = 0
+      const waiting = new Set<() => void>()
+      const hear = () => waiting.forEach((check) => check())
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        if (since === 0) since = performance.now()
+        stdout += text
+        hear()
+      })
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        stderr += text
+        hear()
+      })
+      const ended = new Promise<Ended>((resolve) =>
+        child.on("close", (code, signal) =>
+          resolve({
+            code,
+            signal,
+            stdout,
+            stderr,
+            took: performance.now() - since,
+            last: stdout.trimEnd().split("\n").at(-1) ?? ""
+          }))
+      )
+      const until = (text: () => string, wanted: string) =>
+        Effect.async<void>((resume) => {
+          const check = () => {
+            if (!text().includes(wanted)) return
+            waiting.delete(check)
+            resume(Effect.void)
+          }
+          waiting.add(check)
+          check()
+        })
+      let signalled = false
+      const running: Running = {
+        pid: child.pid!,
+        signal: (name) =>
+          Effect.sync(() => {
+            if (!signalled) since = performance.now()
+            signalled = true
+            process.kill(child.pid!, name)
+          }),
+        said: (text) => until(() => stdout, text),
+        stderrSaid: (text) => until(() => stderr, text),
+        closeStdout: Effect.sync(() => child.stdout.destroy()),
+        ended: Effect.promise(() => ended)
+      }
+      return { running, child, ended }
+    }),
+    ({ child, ended }) =>
+      Effect.promise(() => {
+        if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL")
+        return ended
+      })
+  ).pipe(Effect.map(({ running }) => running))
+
+/** Starts, waits until it is up, sends the signals with a pause between them, and waits for the end. */
+export const runWith = (scenario: string, signals: ReadonlyArray<NodeJS.Signals>, options?: StartOptions) =>
+  Effect.gen(function*() {
+    const running = yield* start(scenario, options)
+    if (signals.length > 0) {
+      yield* running.said("ready")
+      yield* pause(200)
+    }
+    for (const [index, signal] of signals.entries()) {
+      if (index > 0) yield* pause(300)
+      yield* running.signal(signal)
+    }
+    return yield* running.ended
+  })
+
+/** Creating a PID namespace needs a privilege that not every container grants. */
+export const canUnshare = spawnSync("unshare", ["--pid", "--fork", "true"]).status === 0
+
+/**
+ * A wrapper that makes the program the first process of a PID namespace. The shell outside of it passes SIGTERM on to the
+ * first process inside, found as unshare's child.
+ */
+export const asFirstProcess: ReadonlyArray<string> = [
+  "sh",
+  "-c",
+  `unshare --pid --fork "$@" & parent=$!; trap 'kill -TERM $(cat /proc/$parent/task/$parent/children)' TERM; ` +
+  "wait $parent; code=$?; while kill -0 $parent 2>/dev/null; do wait $parent; code=$?; done; exit $code",
+  "sh"
+]

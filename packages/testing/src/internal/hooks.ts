@@ -49,12 +49,20 @@ export interface Listener {
   readonly onFault?: (point: string, evaluated: boolean, fires: boolean) => void
 }
 
+/** What the scheduler of a simulation has besides: it is told of each operation that can touch shared state. */
+interface Stepping {
+  readonly onStep?: (raw: RawFiber) => void
+}
+
 interface State {
   installed: boolean
   readonly listeners: Set<Listener>
   /** how many want places: a stack of one frame is captured at every `yield*` while above zero */
   placing: number
   readonly places: WeakMap<object, Place>
+  /** how many want the places of pipes, too */
+  piping: number
+  readonly pipes: WeakMap<object, Place>
   /** ends at a scope that is being closed, so that it is announced once */
   readonly scopes: WeakSet<object>
   /** how fibers are called in reports: the first that knows a name wins */
@@ -66,6 +74,8 @@ const state: State = globalValue("@holdfast/testing/hooks", () => ({
   listeners: new Set<Listener>(),
   placing: 0,
   places: new WeakMap<object, Place>(),
+  piping: 0,
+  pipes: new WeakMap<object, Place>(),
   scopes: new WeakSet<object>(),
   namers: new Set<(fiber: RawFiber) => string | undefined>()
 }))
@@ -127,6 +137,21 @@ export const notePlaces = (): () => void => {
   }
 }
 
+/** Starts to note the lines of pipes. Call the result to stop. */
+export const notePipes = (): () => void => {
+  state.piping++
+  let stopped = false
+  return () => {
+    if (!stopped) {
+      stopped = true
+      state.piping--
+    }
+  }
+}
+
+/** Where the effect was made, if a pipe made it while they were noted. */
+export const pipePlaceOf = (effect: object): Place | undefined => state.pipes.get(effect)
+
 /** Adds a listener. Call the result to remove it. */
 export const listen = (listener: Listener): () => void => {
   install()
@@ -163,6 +188,33 @@ const patchIterator = (prototype: Record<PropertyKey, unknown>) => {
     return original.call(this)
   }
   prototype[Symbol.iterator] = iterator
+}
+
+const patchPipe = (prototype: Record<PropertyKey, unknown>) => {
+  const original = prototype.pipe as (this: unknown, ...args: Array<unknown>) => unknown
+  const pipe = function(this: unknown, ...args: Array<unknown>) {
+    const result = original.apply(this, args)
+    if (state.piping > 0 && typeof result === "object" && result !== null) {
+      const limit = Error.stackTraceLimit
+      Error.stackTraceLimit = 1
+      const place: Place = {}
+      Error.captureStackTrace(place, pipe)
+      Error.stackTraceLimit = limit
+      state.pipes.set(result, place)
+    }
+    return result
+  }
+  prototype.pipe = pipe
+}
+
+/** Tells the scheduler of a simulation of each operation of this kind. */
+const patchStep = (prototype: Record<PropertyKey, unknown>, operation: string) => {
+  const original = prototype[operation] as (this: RawFiber, op: unknown) => unknown
+  prototype[operation] = function(this: RawFiber, op: unknown) {
+    const scheduler = this.currentScheduler as Stepping
+    if (scheduler.onStep !== undefined) scheduler.onStep(this)
+    return original.call(this, op)
+  }
 }
 
 const prototypeWith = (value: object, key: PropertyKey): Record<PropertyKey, unknown> => {
@@ -233,11 +285,15 @@ const install = () => {
   }
 
   for (const effect of [Effect.sync(() => 0), Effect.succeed(0), Effect.fail(0)]) {
-    patchIterator(prototypeWith(effect, Symbol.iterator))
+    const prototype = prototypeWith(effect, Symbol.iterator)
+    patchIterator(prototype)
+    patchPipe(prototype)
   }
   for (const prototype of [Effectable.EffectPrototype, Effectable.CommitPrototype]) {
     patchIterator(prototype as unknown as Record<PropertyKey, unknown>)
+    patchPipe(prototype as unknown as Record<PropertyKey, unknown>)
   }
+  for (const operation of ["Sync", "Async"]) patchStep(fiberPrototype, operation)
 }
 
 const isOfEffect = (key: string) => /^@?effect\//.test(key)

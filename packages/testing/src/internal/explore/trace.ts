@@ -1,6 +1,6 @@
-/** A run as text: which fiber was at which line, in what order. */
-import * as Place from "./place.js"
-import type { Event } from "./simulation.js"
+/** A run as text: which fiber was at which line, in what order, and where another one came between. */
+import * as Place from "../place.js"
+import type { Event } from "./types.js"
 
 interface Row {
   readonly step: number
@@ -12,6 +12,8 @@ interface Row {
 }
 
 const maxSource = 72
+/** Runs with more cuts are those of a seed, where cuts are noise. */
+const maxCuts = 12
 
 const showFork = (event: Event) =>
   `${event.fiber < 0 ? "start of" : "forks"} ${event.detail}${event.place === undefined ? "" : ` at ${event.place}`}`
@@ -22,20 +24,21 @@ const show = (event: Event): string => {
       return event.fiber < 0 ? "a timer or callback" : "runs"
     case "line":
       return event.place!
-    case "preempt":
-      return "is preempted"
+    case "cut":
+      return "is cut"
     case "fork":
       return showFork(event)
     case "exit":
-      return `ends, ${event.detail}`
+    case "escape":
+      return event.detail
+    case "interrupt":
+      return `interrupts ${event.detail}`
     case "clock":
       return "the clock moves"
     case "log":
       return `logs ${event.detail}`
     case "fault":
       return `fault ${event.detail} fires`
-    case "escape":
-      return event.detail
   }
 }
 
@@ -46,12 +49,33 @@ export const showEvent = (event: Event): string =>
 const stamp = ({ at, step }: { readonly step: number; readonly at: number }) =>
   `${String(step).padStart(6)} ${String(Math.round(at)).padStart(8)} ms  `
 
+/** Where the fiber was cut, by the line above, and who went on. */
+const showCut = (event: Event, next: Event | undefined, hasLine: boolean): string => {
+  const operations = Number(event.detail)
+  const where = !hasLine
+    ? `after ${operations + 1} operations`
+    : operations === 0
+    ? "before the line above takes effect"
+    : `in the middle of the line above, ${operations} operation${
+      operations === 1 ? "" : "s"
+    } in (inside effect, or what it calls)`
+  const who = next === undefined
+    ? "nobody goes on"
+    : next.kind === "clock"
+    ? "time passes"
+    : next.fiber < 0
+    ? "a timer or callback goes on"
+    : `#${next.fiber} goes on`
+  return `-- is cut ${where}; ${who}`
+}
+
 /**
  * The moves of the fibers, with the source of the lines that they are at. Turns are shown only for a program that has no
- * lines, being all pipes: otherwise the lines tell who goes on.
+ * lines, being made of functions alone: otherwise the lines tell who goes on.
  */
 const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
   const hasLines = events.some(({ kind }) => kind === "line")
+  const showsCuts = events.filter(({ kind }) => kind === "cut").length <= maxCuts
   const source = Place.makeReader()
   const lines = new Map<number, string>()
   const rows: Array<Row> = []
@@ -60,7 +84,7 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
     if (last !== undefined && last.fiber === fiber && last.text === text) last.times++
     else rows.push({ step, at, fiber, text, place: kind === "line" ? place : undefined, times: 1 })
   }
-  for (const event of events) {
+  events.forEach((event, i) => {
     switch (event.kind) {
       case "line": {
         const place = event.place!
@@ -76,13 +100,18 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
       case "run":
         if (!hasLines && event.fiber >= 0) add(event, show(event))
         break
-      case "preempt":
+      case "cut":
+        if (showsCuts) {
+          const next = events.slice(i + 1).find(({ kind }) => kind === "run" || kind === "clock")
+          add(event, showCut(event, next, lines.has(event.fiber)))
+        }
+        break
       case "clock":
         break
       default:
         add(event, show(event))
     }
-  }
+  })
   return rows
 }
 

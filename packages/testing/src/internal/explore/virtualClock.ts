@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Globals from "./globals.js"
+import * as Waits from "./waits.js"
 
 export class VirtualClock implements Clock.Clock {
   readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
@@ -18,6 +19,7 @@ export class VirtualClock implements Clock.Clock {
   sleep(duration: Duration.Duration): Effect.Effect<void> {
     return Effect.async<void>((resume) => {
       const cancel = this.host.after(Duration.toMillis(duration), () => resume(Effect.void))
+      Waits.note(() => `a sleep of ${Duration.format(duration)}`)
       return Effect.sync(cancel)
     })
   }

@@ -1,8 +1,12 @@
 /** Timers of virtual time, in order of time and then of birth. */
 
+import type { FiberState, Task } from "./types.js"
+
 interface Timer {
   readonly at: number
   readonly fire: () => void
+  readonly owner: FiberState | undefined
+  readonly nth: number
   /** a timer can be cancelled until it has fired, also when it is due already */
   cancelled: boolean
 }
@@ -12,8 +16,8 @@ export class Timers {
   private readonly waiting: Array<Timer> = []
 
   /** Adds a timer; the result cancels it. */
-  add(at: number, fire: () => void): () => void {
-    const timer: Timer = { at, fire, cancelled: false }
+  add(at: number, fire: () => void, owner: FiberState | undefined, nth: number): () => void {
+    const timer: Timer = { at, fire, owner, nth, cancelled: false }
     let low = 0
     let high = this.waiting.length
     while (low < high) {
@@ -35,13 +39,15 @@ export class Timers {
   }
 
   /** Takes those of `now` and before, the earliest first. Each still does nothing once it is cancelled. */
-  due(now: number): ReadonlyArray<() => void> {
-    const tasks: Array<() => void> = []
+  due(now: number, priority: number): ReadonlyArray<Task> {
+    const tasks: Array<Task> = []
     while (this.waiting.length > 0 && this.waiting[this.waiting.length - 1]!.at <= now) {
       const timer = this.waiting.pop()!
-      tasks.push(() => {
+      const { nth, owner } = timer
+      const run = () => {
         if (!timer.cancelled) timer.fire()
-      })
+      }
+      tasks.push({ run, fiber: undefined, owner, nth, priority })
     }
     return tasks
   }

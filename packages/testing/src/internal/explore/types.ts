@@ -1,0 +1,119 @@
+/** What the parts of a simulation share. */
+import type * as Exit from "effect/Exit"
+import type * as FiberRef from "effect/FiberRef"
+import type * as Option from "effect/Option"
+import type * as Hooks from "../hooks.js"
+import type * as Place from "../place.js"
+import type { Chooser } from "./chooser.js"
+import type { Move } from "./schedule.js"
+
+export interface Settings {
+  readonly seed: number
+  readonly chooser: Chooser
+  readonly maxOperations: number
+  readonly maxMillis: number
+  readonly settleMillis: number
+  /** virtual milliseconds that may pass in all while a fiber could run */
+  readonly pauseMillis: number
+  readonly leaks: boolean
+  readonly external: "forbid" | "await"
+  /** keep every event, places and log lines: for replays */
+  readonly full: boolean
+  readonly refs: ReadonlyArray<readonly [FiberRef.FiberRef<Option.Option<number>>, Option.Option<number>]>
+}
+
+/**
+ * `run`: the fiber goes on · `line`: it is at a `yield*` or a `pipe` · `cut`: another one comes between, before this
+ * operation · `fork`, `exit`: of fibers · `interrupt`: one fiber interrupts another · `clock`: virtual time passes ·
+ * `log`: a log line · `fault`: an injected fault fires · `escape`: something left the simulation.
+ */
+export type Kind = "run" | "line" | "cut" | "fork" | "exit" | "interrupt" | "clock" | "log" | "fault" | "escape"
+
+export interface Event {
+  readonly step: number
+  /** virtual milliseconds since the start */
+  readonly at: number
+  readonly kind: Kind
+  /** number of the fiber in order of birth; the program is 0; -1 for what no fiber does */
+  readonly fiber: number
+  readonly detail: string
+  /** `file:line` of a line and of a fork, when known */
+  readonly place: string | undefined
+}
+
+export interface FaultCount {
+  readonly evaluated: number
+  readonly fired: number
+}
+
+export type Verdict = "done" | "thrown" | "blocked" | "livelock" | "leaked"
+
+export interface Result<A, E> {
+  readonly verdict: Verdict
+  readonly exit: Exit.Exit<A, E> | undefined
+  readonly steps: number
+  readonly operations: number
+  readonly millis: number
+  /** a hash of every choice */
+  readonly fingerprint: string
+  /** a hash of the order of what can touch shared state */
+  readonly behaviour: string
+  readonly schedule: ReadonlyArray<Move>
+  readonly events: ReadonlyArray<Event>
+  /** names of the fibers of a replay, by number, as far as they have one */
+  readonly names: ReadonlyMap<number, string>
+  readonly faults: ReadonlyMap<string, FaultCount>
+  readonly escapes: ReadonlyArray<string>
+  readonly dump: ReadonlyArray<string>
+  readonly places: ReadonlyArray<string>
+}
+
+export interface FiberState {
+  readonly raw: Hooks.RawFiber
+  /** in order of birth: it depends on the interleaving */
+  readonly index: number
+  readonly parent: FiberState | undefined
+  /** among the children of its parent: with the parent's, it does not depend on the interleaving */
+  readonly nth: number
+  readonly keyHash: number
+  readonly forkedAt: Place.Place | undefined
+  /** the asynchronous context of whoever started it from plain JavaScript; its children inherit it */
+  readonly context: (<R>(body: () => R) => R) | undefined
+  children: number
+  timers: number
+  /** operations of its own so far, without those of cuts: the same for whatever comes between */
+  operations: number
+  /** of the operations of its own, the one at the last line that is known */
+  lineAt: number
+  priority: number
+  /** operations that run before the next cut: those of the cut itself */
+  skip: number
+  /** the cuts that a schedule plans for it, by operation */
+  script: Map<number, Array<Move>> | undefined
+  /** what it waits for, as far as it is known */
+  waits: string
+  /** what a callback that was handed out is known to be for */
+  noted: string | undefined
+  /** how often it has been at a line, by its text: to find the place of a cut in an edited program */
+  readonly visits: Map<string, number>
+  line: { readonly text: string; readonly visit: number } | undefined
+}
+
+export interface Task {
+  readonly run: () => void
+  readonly fiber: FiberState | undefined
+  /** of a timer: whose it is, and which */
+  readonly owner: FiberState | undefined
+  readonly nth: number
+  priority: number
+}
+
+/** The key of a fiber: its place in the tree of forks. */
+export const keyOf = (fiber: FiberState): string =>
+  fiber.parent === undefined ? `${fiber.nth}` : `${keyOf(fiber.parent)}.${fiber.nth}`
+
+/** The key of a task: of its fiber, or of the timer. */
+export const keyOfTask = (task: Task): string =>
+  task.fiber !== undefined
+    ? keyOf(task.fiber)
+    : `${task.owner === undefined ? "" : keyOf(task.owner)}t${task.nth}`

@@ -57,7 +57,9 @@ export const dump = ({ awaits, isReady, live, outside, scopes, timers, uncaught 
   ...(uncaught === undefined ? [] : [uncaught]),
   ...live.map((fiber) => fiberLine(fiber, isReady(fiber))),
   ...outside.map((what) =>
-    `the world outside: ${what}${awaits ? ", did not come in time" : "; it is not waited for unless external: \"await\""}`
+    `the world outside: ${what}${
+      awaits ? ", did not come in time" : "; it is not waited for unless external: \"await\""
+    }`
   ),
   ...timers.map(({ place, what }) => `${what}, made at ${place}`),
   ...(scopes.length === 0 ? [] : [scopeLine(scopes)])

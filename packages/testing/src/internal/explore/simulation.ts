@@ -3,11 +3,11 @@
  * time; between tasks, and by forced yields between any two operations, a chooser decides who goes on. What it sees is
  * written down by the recorder.
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
@@ -561,4 +561,3 @@ const timerPriority = 3
 const noVisits: Map<string, number> = new Map()
 const nothing = () => {}
 const aPromise = () => "a promise"
-

@@ -60,7 +60,7 @@ export const real = {
   clearImmediate: globalThis.clearImmediate,
   queueMicrotask: globalThis.queueMicrotask,
   nextTick: process.nextTick.bind(process),
-  then: Promise.prototype.then,
+  promiseThen: Promise.prototype.then,
   emit: process.emit,
   randomUUID: globalThis.crypto.randomUUID.bind(globalThis.crypto),
   getRandomValues: globalThis.crypto.getRandomValues.bind(globalThis.crypto)
@@ -210,7 +210,7 @@ const getRandomValues = <A extends ArrayBufferView>(array: A): A => {
 
 const then = function(this: Promise<unknown>, onFulfilled: never, onRejected: never) {
   governing()?.onPromise()
-  return real.then.call(this, onFulfilled, onRejected)
+  return real.promiseThen.call(this, onFulfilled, onRejected)
 }
 
 /** Rejections that nobody handles: by `emit`, because a listener could not keep the others from hearing of it. */

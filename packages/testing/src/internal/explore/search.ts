@@ -77,7 +77,8 @@ export const search = <A, E>(
       else same.count++
     }
     const length = await calibrate(program, plan)
-    while (tried < plan.seeds && !signal.aborted && (all || failures.size === 0)) {
+    const goesOn = () => !signal.aborted && (all || failures.size === 0)
+    while (tried < plan.seeds && goesOn()) {
       const seed = plan.seed + tried++
       const run = await simulate(program, seed, plan, false, chooserOf(plan.strategy, seed, length))
       note(run)

@@ -239,16 +239,17 @@ export const toProblem = (error: unknown): Option.Option<Problem> => {
 }
 
 /**
- * A JSON response that no cache may keep.
+ * A JSON response that no cache may keep. With a status that has no content (204, 304) there is no body and no length.
  *
  * @since 0.1.0
  * @category conversions
  */
-export const toResponse = (problem: Problem): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.unsafeJson(problem.body, {
-    status: problem.status,
-    headers: { "cache-control": "no-store", ...problem.headers }
-  })
+export const toResponse = (problem: Problem): HttpServerResponse.HttpServerResponse => {
+  const options = { status: problem.status, headers: { "cache-control": "no-store", ...problem.headers } }
+  return problem.status === 204 || problem.status === 304
+    ? HttpServerResponse.empty(options)
+    : HttpServerResponse.unsafeJson(problem.body, options)
+}
 
 /**
  * @since 0.1.0

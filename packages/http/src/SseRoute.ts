@@ -6,6 +6,7 @@
  * authorisation each, admission by the hub (503 or 429 with `Retry-After`). Only then does the response begin, and it
  * sends at once: a `retry` and a comment, so that proxies and clients know that the stream is open.
  *
+ * - Middleware has its say: what it adds to a response (CORS, cookies, headers) is on the head of the stream, too.
  * - Failures of your hooks stay typed and are yours to answer; `HttpErrors.HttpError` is answered as it is.
  * - `HEAD` answers the headers and opens no session. HTTP/1.0 gets a body that ends with the connection.
  * - The session, and what `authorize` acquires, live in a scope of the session. A client that leaves at any moment, also
@@ -16,6 +17,7 @@
  *
  * @since 0.1.0
  */
+import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -41,6 +43,10 @@ export interface Cors {
   readonly origins: "*" | ReadonlyArray<string> | ((origin: string) => boolean)
   /** For an `EventSource` with `withCredentials`. Default false. */
   readonly credentials?: boolean | undefined
+  /** Request headers that a page may send. Default: `last-event-id`, `cache-control` and `authorization`. */
+  readonly allowedHeaders?: ReadonlyArray<string> | undefined
+  /** Response headers that a page may read. Default: `retry-after`. */
+  readonly exposedHeaders?: ReadonlyArray<string> | undefined
   /** How long browsers keep the answer to a preflight. Default 10 minutes. */
   readonly maxAge?: Duration.DurationInput | undefined
 }
@@ -54,7 +60,7 @@ export interface Options<E = never, R = never, E2 = never, R2 = never> extends A
   /** Default: `SseFormat.make()`. */
   readonly format?: Format<SseFormat.Envelope<never>> | undefined
   readonly cors?: Cors | undefined
-  /** Added to the response. */
+  /** Added to the response, in any case. They take the place of the route's own, but `vary` is added to it. */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
@@ -65,7 +71,12 @@ export interface Options<E = never, R = never, E2 = never, R2 = never> extends A
  * @category options
  */
 export const defaults = {
-  corsMaxAge: "10 minutes"
+  cors: {
+    credentials: false,
+    allowedHeaders: ["last-event-id", "cache-control", "authorization"],
+    exposedHeaders: ["retry-after"],
+    maxAge: "10 minutes"
+  }
 } as const
 
 /**
@@ -83,9 +94,18 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
 > => {
   const format = (options.format ?? SseFormat.make()) as Format<never>
   const cors = options.cors === undefined ? () => ({}) : corsHeaders(options.cors)
+  const own: Record<string, string> = {
+    "content-type": Sse.contentType,
+    // no-transform: a proxy that compresses, buffers
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff"
+  }
+  for (const [name, value] of Object.entries(options.headers ?? {})) {
+    own[name.toLowerCase()] = value
+  }
 
-  return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-    const allowed = cors(request.headers["origin"])
+  const answer = (request: HttpServerRequest.HttpServerRequest, allowed: Readonly<Record<string, string>>) => {
     switch (request.method) {
       case "OPTIONS":
         return Effect.succeed(preflight(request, options.cors, allowed))
@@ -94,49 +114,35 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
         break
       default:
         return HttpErrors.make("MethodNotAllowed", "an event stream is read with GET", { expected: "GET, HEAD" }, {
-          headers: { ...allowed, allow: "GET, HEAD, OPTIONS" }
+          headers: { allow: "GET, HEAD, OPTIONS" }
         })
     }
     if (!accepts(request.headers["accept"])) {
-      return HttpErrors.make(
-        "NotAcceptable",
-        "this is an event stream",
-        { field: "accept", expected: Sse.contentType },
-        {
-          headers: allowed
-        }
-      )
+      return HttpErrors.make("NotAcceptable", "this is an event stream", {
+        field: "accept",
+        expected: Sse.contentType
+      })
     }
-    const headers: Record<string, string> = {
-      "content-type": Sse.contentType,
-      // no-transform: a proxy that compresses, buffers
-      "cache-control": "no-store, no-transform",
-      "x-accel-buffering": "no",
-      "x-content-type-options": "nosniff",
-      ...allowed,
-      ...options.headers
-    }
-    const withHeaders = (error: HttpErrors.HttpError | E | E2) =>
-      // without these a page cannot even see which error it was
-      error instanceof HttpErrors.HttpError
-        ? new HttpErrors.HttpError({
-          ...error,
-          message: error.message,
-          problem: { ...error.problem, headers: { ...allowed, ...error.problem.headers } }
-        })
-        : error
     // The session has a scope of its own, because it may outlive the fiber of the request. Until the transport has taken
     // it over, it ends with whatever happens here.
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         Scope.make(),
         (scope) =>
-          restore(Scope.extend(prepare(request, options, format, headers, scope), scope)).pipe(
-            Effect.mapError(withHeaders),
+          restore(Scope.extend(prepare(request, options, format, own, scope), scope)).pipe(
             Effect.onExit((exit) => exit._tag === "Failure" ? Scope.close(scope, exit) : Effect.void),
             Effect.flatten
           )
       )
+    )
+  }
+
+  return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const allowed = cors(request.headers["origin"])
+    // on whatever the answer is: without these a page cannot even see which error it was
+    return options.cors === undefined ? answer(request, allowed) : Effect.zipRight(
+      HttpApp.appendPreResponseHandler((_request, response) => Effect.succeed(withCors(response, allowed))),
+      answer(request, allowed)
     )
   })
 }
@@ -215,16 +221,19 @@ const accepts = (accept: string | undefined): boolean =>
 // -- CORS
 
 const corsHeaders = (cors: Cors) => {
-  const { credentials = false, origins } = cors
+  const { credentials = defaults.cors.credentials, exposedHeaders = defaults.cors.exposedHeaders, origins } = cors
   if (origins === "*" && credentials) {
     throw new TypeError("CORS with credentials needs a list of origins: browsers refuse \"*\" with them")
   }
   const known = typeof origins === "function"
     ? origins
     : (origin: string) => origins === "*" || origins.includes(origin)
+  const exposed: Record<string, string> = exposedHeaders.length === 0
+    ? {}
+    : { "access-control-expose-headers": exposedHeaders.join(", ") }
   return (origin: string | undefined): Readonly<Record<string, string>> => {
     if (origins === "*") {
-      return { "access-control-allow-origin": "*" }
+      return { "access-control-allow-origin": "*", ...exposed }
     }
     if (origin === undefined || !known(origin)) {
       return { vary: "origin" }
@@ -232,9 +241,31 @@ const corsHeaders = (cors: Cors) => {
     return {
       "access-control-allow-origin": origin,
       vary: "origin",
+      ...exposed,
       ...(credentials ? { "access-control-allow-credentials": "true" } : {})
     }
   }
+}
+
+/** What the response has already, from middleware or from the application, stays; `vary` is added to. */
+const withCors = (
+  response: HttpServerResponse.HttpServerResponse,
+  allowed: Readonly<Record<string, string>>
+): HttpServerResponse.HttpServerResponse => {
+  const headers: Record<string, string> = {}
+  const { vary } = response.headers
+  const settled = response.headers["access-control-allow-origin"] !== undefined
+  for (const [name, value] of Object.entries(allowed)) {
+    if (name === "vary") {
+      const known = (vary ?? "").split(",").map((part) => part.trim().toLowerCase())
+      if (!known.includes("*") && !known.includes(value)) {
+        headers.vary = vary === undefined || vary.trim() === "" ? value : `${vary}, ${value}`
+      }
+    } else if (!settled) {
+      headers[name] = value
+    }
+  }
+  return HttpServerResponse.setHeaders(response, headers)
 }
 
 const preflight = (
@@ -251,8 +282,8 @@ const preflight = (
       ...(cors !== undefined && asked && "access-control-allow-origin" in allowed
         ? {
           "access-control-allow-methods": "GET, HEAD",
-          "access-control-allow-headers": "last-event-id, cache-control, authorization",
-          "access-control-max-age": String(Math.round(Duration.toSeconds(cors.maxAge ?? defaults.corsMaxAge)))
+          "access-control-allow-headers": (cors.allowedHeaders ?? defaults.cors.allowedHeaders).join(", "),
+          "access-control-max-age": String(Math.round(Duration.toSeconds(cors.maxAge ?? defaults.cors.maxAge)))
         }
         : {})
     }

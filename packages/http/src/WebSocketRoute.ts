@@ -9,10 +9,12 @@
  * - **Outwards**: the messages of `WebSocketFormat`. A reader that is behind is the hub's business, as everywhere.
  * - **Inwards**: each text message is JSON and goes through your schema. What does not fit is answered with an `error`
  *   message that names the field, and the connection is kept. A field `ref` is taken off first and comes back with the
- *   answer. Commands of one connection run one at a time, in order; `queue` of them wait, then reading stops.
+ *   answer. Commands of one connection run one at a time, in order; when `queue` of them wait, reading stops. What the
+ *   connection had already delivered then, one read of the socket (64 KiB at most), waits beside them.
  * - **Sizes and times**: a message over `maxMessageBytes` closes with 1009; a peer that gives no sign of life for two
- *   ping intervals is disconnected.
- * - **Close codes**: 1001 drained, 1011 error, 1013 slow, 4401 expired, 4403 kicked, 4409 replaced, else 1000.
+ *   ping intervals is disconnected. While reading is stopped, no sign can come and none is asked for.
+ * - **Close codes**: 1001 drained, 1011 error, 1013 slow, 4401 expired, 4403 kicked, 4409 replaced, else 1000. The
+ *   reason goes with it, cut to the 123 bytes that a close frame has for it.
  * - **Shutdown**: the session, the command in progress and its fiber belong to the scope of the request. They are in the
  *   census with kind `session`.
  *
@@ -146,16 +148,22 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 
     const inbox = yield* Queue.unbounded<string | Uint8Array>()
     let waiting = 0
-    let signs = 0
+    /** Reading has stopped: whatever sign the peer gives, it waits behind its commands. */
+    let paused = false
+    /** Ping intervals since the last sign. */
+    let silent = 0
     peer.listen({
       onSign: () => {
-        signs = 0
+        silent = 0
       },
       onMessage: (data) => {
         waiting++
         inbox.unsafeOffer(data)
-        if (waiting >= capacity && !peer.pause() && waiting > capacity) {
-          peer.close(1008, "too many messages at once")
+        if (waiting >= capacity) {
+          paused = peer.pause()
+          if (!paused && waiting > capacity) {
+            peer.close(1008, "too many messages at once")
+          }
         }
       }
     })
@@ -172,11 +180,15 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
       Admission.toHttpError
     )
     const pings = setInterval(() => {
-      signs++
-      if (signs > 2) {
+      if (paused) {
+        silent = 0
+        return
+      }
+      silent++
+      if (silent >= 2) {
         peer.sink.destroy()
       } else if (!peer.ping()) {
-        signs = 0
+        silent = 0
       }
     }, pingInterval)
     yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(pings)))
@@ -213,6 +225,8 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
           Effect.sync(() => {
             waiting--
             if (waiting === capacity - 1) {
+              paused = false
+              silent = 0
               peer.resume()
             }
           })

@@ -130,7 +130,7 @@ export const portable = (
       clearTimeout(fallback)
       if (!ending) {
         ending = true
-        outgoing.unsafeOffer(new Socket.CloseEvent(code, reason))
+        outgoing.unsafeOffer(new Socket.CloseEvent(code, closeReason(reason)))
       }
     }
     const closedBy = (reason: EndReason) =>
@@ -241,4 +241,22 @@ export const closeCode = (reason: EndReason): number => {
     default:
       return 1000
   }
+}
+
+/** What a close frame has room for beside its code (RFC 6455, 5.5), in bytes. */
+const reasonBytes = 123
+
+/**
+ * The reason as far as a close frame can carry it, cut at the border of a character.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const closeReason = (reason: string): string => {
+  const bytes = new TextEncoder().encode(reason)
+  let end = Math.min(bytes.length, reasonBytes)
+  while (end < bytes.length && end > 0 && (bytes[end] & 0xc0) === 0x80) {
+    end--
+  }
+  return end === bytes.length ? reason : new TextDecoder().decode(bytes.subarray(0, end))
 }

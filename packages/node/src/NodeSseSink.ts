@@ -11,12 +11,17 @@
  * - HTTP/1.0 gets no framing and ends with the connection. A response that waits for an earlier one on its connection, and
  *   one over HTTP/2, is written through the response, at its cost.
  *
+ * The head is that of the response as it leaves the application: headers and cookies of middleware are on it. Without the
+ * platform's `HttpApp.toHandled`, or a server that uses it, nothing begins.
+ *
  * It works with `NodeServer` and with the platform's own `NodeHttpServer`. Requests from elsewhere are served by the
  * portable transport.
  *
  * @since 0.1.0
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Cookies from "@effect/platform/Cookies"
+import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as SessionSink from "@holdfast/http/SessionSink"
 import * as Effect from "effect/Effect"
@@ -43,7 +48,12 @@ const chunked = (payload: SessionSink.Payload): Buffer => {
   return payload.memo as Buffer
 }
 
+/** Bytes that may wait for the head. */
+const heldHighWater = 64 * 1024
+
 /**
+ * One event stream over a `ServerResponse`. What it is sent waits until `begin` has the final head of the response.
+ *
  * @since 0.1.0
  * @category sinks
  */
@@ -52,11 +62,12 @@ export class NodeSseSink implements SessionSink.Sink {
   /** Set while chunks may go past the response. */
   private socket: Net.Socket | undefined
   private closed = false
+  /** What waits for the head; undefined when that was sent. */
+  private held: Array<SessionSink.Payload> | undefined = []
+  private heldBytes = 0
+  private ended = false
 
-  constructor(
-    private readonly response: Http.ServerResponse,
-    private readonly headers: Readonly<Record<string, string>>
-  ) {}
+  constructor(private readonly response: Http.ServerResponse) {}
 
   start(handlers: SessionSink.SinkHandlers): void {
     const { response } = this
@@ -65,39 +76,69 @@ export class NodeSseSink implements SessionSink.Sink {
       return this.close()
     }
     response.on("close", this.onClose)
+  }
+
+  /** Sends the head, and with it what has waited for it. */
+  begin(head: HttpServerResponse.HttpServerResponse): void {
+    const { held, response } = this
+    if (this.closed || response.destroyed || held === undefined || this.handlers === undefined) {
+      return
+    }
+    this.held = undefined
+    const full = this.heldBytes >= heldHighWater
+    this.heldBytes = 0
     response.on("drain", this.onDrain)
     const { socket } = response
     // the head, the opening and what is caught up at once leave together
     socket?.cork()
     process.nextTick(() => socket?.uncork())
-    response.writeHead(200, this.headers)
-    response.flushHeaders()
-    if (socket === null || !(response instanceof Http.ServerResponse)) {
-      return
+    const headers: Record<string, string | Array<string>> = { ...head.headers }
+    const cookies = Cookies.toSetCookieHeaders(head.cookies)
+    if (cookies.length > 0) {
+      headers["set-cookie"] = cookies
     }
-    // a stream that says little is not idle; who does not read is the hub's to judge
-    socket.setTimeout(0)
-    // Node emits the socket's drain on the response only when the response has seen the write
-    socket.on("drain", this.onDrain)
-    this.socket = socket
+    response.writeHead(head.status, headers)
+    response.flushHeaders()
+    if (socket !== null && response instanceof Http.ServerResponse) {
+      // a stream that says little is not idle; who does not read is the hub's to judge
+      socket.setTimeout(0)
+      // Node emits the socket's drain on the response only when the response has seen the write
+      socket.on("drain", this.onDrain)
+      this.socket = socket
+    }
+    let room = true
+    for (const payload of held) {
+      room = this.write(payload)
+    }
+    if (this.ended) {
+      response.end()
+    } else if (full && room) {
+      this.handlers.onReady()
+    }
   }
 
   write(payload: SessionSink.Payload): boolean {
     if (this.closed) {
       return true
     }
-    const { response, socket } = this
+    const { held, response, socket } = this
+    if (held !== undefined) {
+      held.push(payload)
+      this.heldBytes += payload.byteLength
+      return this.heldBytes < heldHighWater
+    }
     return socket === undefined
       ? response.write(payload.bytes)
       : socket.write(response.chunkedEncoding ? chunked(payload) : payload.bytes)
   }
 
   buffered(): number {
-    return this.closed ? 0 : this.response.writableLength
+    return this.closed ? 0 : this.heldBytes + this.response.writableLength
   }
 
   end(): void {
-    if (!this.closed) {
+    this.ended = true
+    if (!this.closed && this.held === undefined) {
       this.response.end()
     }
   }
@@ -124,6 +165,8 @@ export class NodeSseSink implements SessionSink.Sink {
       this.response.off("drain", this.onDrain)
       this.socket?.off("drain", this.onDrain)
       this.socket = undefined
+      this.held = undefined
+      this.heldBytes = 0
       this.handlers?.onClose("client-left")
     }
   }
@@ -140,15 +183,32 @@ export const transport: SessionSink.TransportService = {
         return SessionSink.portable.connect(request, head)
       }
       markLongLived(request)
+      const sink = new NodeSseSink(NodeHttpServerRequest.toServerResponse(request))
+      const body = { session: sink }
       return Effect.succeed<SessionSink.Connection>({
-        sink: new NodeSseSink(NodeHttpServerRequest.toServerResponse(request), head.headers),
-        respond: ({ awaitEnd, id, scope }) =>
-          Effect.suspend(() => {
-            const close = (exit: Exit.Exit<unknown>) => Scope.close(scope, exit)
-            return handOver(request, id, awaitEnd, close)
-              ? Effect.succeed(written)
-              : Effect.as(Effect.onExit(Effect.interruptible(awaitEnd), close), written)
-          })
+        sink,
+        respond: ({ awaitEnd, id, scope }) => {
+          let begun = false
+          const close = (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
+          // The last to see the response before the server: what middleware has made of the head is on it.
+          const begin = HttpApp.appendPreResponseHandler((_request, response) =>
+            Effect.suspend(() => {
+              if (begun || response.body._tag !== "Raw" || response.body.body !== body) {
+                return Effect.succeed(response)
+              }
+              begun = true
+              sink.begin(response)
+              return handOver(request, id, awaitEnd, close)
+                ? Effect.succeed(written)
+                : Effect.as(Effect.onExit(Effect.interruptible(awaitEnd), (exit) => close(exit)), written)
+            })
+          )
+          // an application may answer something else in the end
+          const unlessBegun = Effect.addFinalizer((exit) => begun ? Effect.void : close(exit))
+          return Effect.zipRight(begin, unlessBegun).pipe(
+            Effect.as(HttpServerResponse.raw(body, { status: 200, headers: head.headers }))
+          )
+        }
       })
     })
 }

@@ -239,6 +239,41 @@ for (const using of ["holdfast", "platform"] as const) {
         yield* leftNothing(it)
       }))
 
+    it.scopedLive("closes for a reason of any length, cut at the border of a character", () =>
+      Effect.gen(function*() {
+        const it = yield* setup({}, {}, using)
+        for (
+          const [reason, told] of [["x".repeat(124), "x".repeat(123)], ["é".repeat(200), "é".repeat(61)], [
+            "🎉".repeat(40),
+            "🎉".repeat(30)
+          ]]
+        ) {
+          const client = yield* dial(it.url)
+          yield* client.until("open")
+          yield* it.hub.kick("ann", reason)
+          yield* eventually(Effect.sync(() => client.closed()), (closed) => closed !== undefined)
+          assert.deepStrictEqual(client.closed(), { code: 1000, reason: told })
+          assert.deepInclude((yield* client.until("farewell"))[0], { reason })
+        }
+        yield* leftNothing(it)
+      }))
+
+    it.scopedLive("says where a connection begins, so that who loses it before the first event misses nothing", () =>
+      Effect.gen(function*() {
+        const it = yield* setup({}, {}, using)
+        yield* it.bus.publish("hall", "before")
+        const client = yield* eventually(it.hub.stats, ({ position }) => position === 1).pipe(
+          Effect.zipRight(dial(it.url))
+        )
+        const [open] = yield* client.until("open")
+        assert.strictEqual(open.id, 1)
+        client.ws.terminate()
+        yield* leftNothing(it)
+        yield* it.bus.publish("hall", "missed")
+        const again = yield* dial(`${it.url}?lastEventId=${String(open.id)}`)
+        assert.deepStrictEqual((yield* again.until("event")).map((one) => one.id), [2])
+      }))
+
     it.scopedLive("a command in progress ends with its connection, which is in the census", () =>
       Effect.gen(function*() {
         const it = yield* setup({}, {}, using)
@@ -278,6 +313,28 @@ describe("WebSocketRoute on NodeServer", () => {
       assert.strictEqual(dead.closed()?.code, 1006)
       assert.isUndefined(alive.closed())
       assert.isAbove(alive.pings(), 1)
+    }))
+
+  it.scopedLive("does not take for dead whom it has stopped reading itself", () =>
+    Effect.gen(function*() {
+      const it = yield* setup({
+        pingInterval: "50 millis",
+        queue: 2,
+        commands: {
+          schema: Schema.Struct({ n: Schema.Number }),
+          handle: ({ n }: { readonly n: number }) => Effect.as(Effect.sleep("300 millis"), n)
+        } as never
+      })
+      const client = yield* dial(it.url)
+      for (let n = 1; n <= 5; n++) {
+        client.send({ n, ref: n })
+      }
+      const replies = yield* client.until("reply", 5)
+      assert.deepStrictEqual(replies.map((one) => one.ref), [1, 2, 3, 4, 5])
+      assert.isUndefined(client.closed())
+      // and it is still listened to afterwards
+      yield* eventually(Effect.sync(() => client.pings()), (pings) => pings > 3)
+      assert.isUndefined(client.closed())
     }))
 
   it.scopedLive("stops reading while commands wait, and loses none", () =>

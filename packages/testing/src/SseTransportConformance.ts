@@ -12,8 +12,10 @@
  *
  * @since 0.1.0
  */
-import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Sse from "@holdfast/http/Sse"
@@ -21,6 +23,8 @@ import type * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
@@ -157,7 +161,8 @@ const until = (what: string, holds: () => boolean, millis = 8000): Effect.Effect
 export const suite = (options: Options): void => {
   const start = (
     given: Partial<SseHub.Options<Said>> = {},
-    route: Partial<SseRoute.Options<HttpErrors.HttpError, never, HttpErrors.HttpError, never>> = {}
+    route: Partial<SseRoute.Options<HttpErrors.HttpError, never, HttpErrors.HttpError, never>> = {},
+    wrap: (app: HttpApp.Default<never, Scope.Scope>) => HttpApp.Default<never, Scope.Scope> = (app) => app
   ) =>
     Effect.gen(function*() {
       const { publish, source } = yield* bus
@@ -165,7 +170,7 @@ export const suite = (options: Options): void => {
       const app = HttpErrors.handled(HttpRouter.empty.pipe(
         SseRoute.mount("/events", { hub, topics: { authorize: () => Effect.void }, ...route })
       ))
-      const { port } = yield* options.serve(app)
+      const { port } = yield* options.serve(wrap(app))
       const client = Effect.acquireRelease(
         Effect.sync(() => new Client(port)),
         (client) => Effect.sync(() => client.socket.destroy())
@@ -284,6 +289,118 @@ export const suite = (options: Options): void => {
         assert.include(preflight.head, "access-control-allow-methods: get, head")
         assert.include(preflight.head, "access-control-allow-credentials: true")
         assert.strictEqual((yield* hub.stats).open, 2)
+      }))
+
+    it.scopedLive("puts what middleware adds on the head of the stream", () =>
+      Effect.gen(function*() {
+        const { open, publish } = yield* start({}, {}, (app) =>
+          app.pipe(
+            HttpMiddleware.cors({ allowedOrigins: ["https://a.test"], credentials: true }),
+            Effect.map(HttpServerResponse.setHeader("x-frame-options", "DENY")),
+            (app) =>
+              Effect.zipRight(
+                HttpApp.appendPreResponseHandler((_request, response) =>
+                  Effect.succeed(HttpServerResponse.unsafeSetCookie(response, "sid", "abc"))
+                ),
+                app
+              )
+          ))
+        const one = yield* open("?topic=a", { origin: "https://a.test" })
+        for (
+          const line of [
+            "access-control-allow-origin: https://a.test",
+            "access-control-allow-credentials: true",
+            "x-frame-options: deny",
+            "set-cookie: sid=abc",
+            "content-type: text/event-stream"
+          ]
+        ) {
+          assert.include(one.head, line)
+        }
+        yield* publish("a", "hello")
+        yield* until("the event", () => one.texts.length === 1)
+      }))
+
+    it.scopedLive("loses no session to an application that answers something else in the end", () =>
+      Effect.gen(function*() {
+        const { answer, hub, sessions } = yield* start(
+          {},
+          {},
+          (app) => Effect.as(app, HttpServerResponse.text("no", { status: 418 }))
+        )
+        const one = yield* answer()
+        assert.strictEqual(one.status, 418)
+        yield* sessions(0)
+        assert.strictEqual((yield* hub.stats).opened, 1)
+      }))
+
+    const times = (one: Client, name: string) => one.head.split("\r\n").filter((line) => line.startsWith(`${name}:`))
+
+    it.scopedLive("takes headers of its own in any case, each once", () =>
+      Effect.gen(function*() {
+        const { open } = yield* start({}, {
+          cors: { origins: ["https://a.test"], exposedHeaders: ["x-page"] },
+          headers: {
+            "Cache-Control": "no-cache",
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "X-Accel-Buffering": "yes",
+            Vary: "Cookie"
+          }
+        })
+        const one = yield* open("?topic=a", { origin: "https://a.test" })
+        assert.deepStrictEqual(times(one, "content-type"), ["content-type: text/event-stream; charset=utf-8"])
+        assert.deepStrictEqual(times(one, "cache-control"), ["cache-control: no-cache"])
+        assert.deepStrictEqual(times(one, "x-accel-buffering"), ["x-accel-buffering: yes"])
+        assert.deepStrictEqual(times(one, "vary"), ["vary: cookie, origin"])
+        assert.deepStrictEqual(times(one, "access-control-expose-headers"), ["access-control-expose-headers: x-page"])
+      }))
+
+    it.scopedLive("has CORS headers on every answer, and sends no content where there is none", () =>
+      Effect.gen(function*() {
+        const { answer } = yield* start({}, {
+          cors: { origins: ["https://a.test"], allowedHeaders: ["x-token"] },
+          authorize: ({ query }) =>
+            query.get("who") === "nobody"
+              ? Effect.die(new Error("on purpose"))
+              : query.get("who") === "kicked"
+              ? HttpErrors.make("NoContent", "no more", {}, { status: 204 })
+              : Effect.succeed({})
+        }, (app) => Logger.withMinimumLogLevel(app, LogLevel.None))
+        const origin = { origin: "https://a.test" }
+        for (
+          const [status, query, method, headers] of [
+            [200, "?topic=a", "GET", {}],
+            [200, "?topic=a", "HEAD", {}],
+            [204, "?topic=a&who=kicked", "GET", {}],
+            [400, "", "GET", {}],
+            [405, "?topic=a", "PUT", {}],
+            [406, "?topic=a", "GET", { accept: "image/png" }],
+            [500, "?topic=a&who=nobody", "GET", {}]
+          ] as const
+        ) {
+          const one = yield* answer(query, { ...origin, ...headers }, { method })
+          assert.strictEqual(one.status, status)
+          assert.deepStrictEqual(
+            times(one, "access-control-allow-origin"),
+            ["access-control-allow-origin: https://a.test"],
+            String(status)
+          )
+          assert.deepStrictEqual(times(one, "vary"), ["vary: origin"], String(status))
+          if (status === 204) {
+            assert.deepStrictEqual([times(one, "content-length"), times(one, "transfer-encoding"), one.body.length], [
+              [],
+              [],
+              0
+            ])
+          }
+        }
+        const preflight = yield* answer("?topic=a", { ...origin, "access-control-request-method": "GET" }, {
+          method: "OPTIONS"
+        })
+        assert.deepStrictEqual(times(preflight, "access-control-allow-headers"), [
+          "access-control-allow-headers: x-token"
+        ])
+        assert.deepStrictEqual(times(preflight, "vary"), ["vary: origin"])
       }))
 
     it.scopedLive("refuses beyond its limits, and says when to come back", () =>

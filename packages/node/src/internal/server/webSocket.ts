@@ -7,7 +7,7 @@
 import * as Socket from "@effect/platform/Socket"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import type { Payload, SinkHandlers } from "@holdfast/http/SessionSink"
-import type * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
+import * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import type * as Net from "node:net"
@@ -47,7 +47,7 @@ export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions
     if (!closing && !closed) {
       closing = true
       clearTimeout(fallback)
-      ws?.close(code, reason)
+      ws?.close(code, WebSocketTransport.closeReason(reason))
     }
   }
 

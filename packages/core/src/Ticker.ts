@@ -13,12 +13,17 @@
  *   coalesced or caught up, as the policy says. Buffers are bounded by the policy: 1, 1 and `max` slots.
  * - Restart: with a `TickerStore`, tick number and elapsed time continue where they were. Time spent paused or not
  *   running does not count as elapsed.
+ * - A handler whose scope is closed handles nothing more. When it is its own run that closes the scope, that run is the last,
+ *   and goes on to its end.
  * - Shutdown: the ticker is a fiber of kind `"ticker"`, its handlers are fibers of kind `"handler"`. Closing the scope
  *   stops the ticker, then saves its last state, within a budget.
  *
  * **Limits**
  * - Instants come from the monotonic reading of the Effect `Clock` (its nanoseconds), whose origin is the wall clock at
- *   the start of the process. A wall clock that is set back or forth moves no tick.
+ *   the start of the process. A wall clock that is set back or forth moves no tick of an interval.
+ * - A schedule that names instants of the wall clock, as `Schedule.cron` does, follows the wall clock: it is never early,
+ *   and late by half a minute at most after the clock was set or the machine slept. A union of such a schedule with one
+ *   that counts from the last slot is taken for the latter: make two tickers.
  * - A timer of the platform has a resolution of about a millisecond: `Tick.lateMillis` is rarely 0 outside of tests. Rates
  *   over 1000 per second are refused.
  * - With `save: "behind"` a process killed at once (not a shutdown) may hand out the last unsaved tick numbers again.
@@ -30,18 +35,21 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { Driver } from "./internal/ticker/driver.js"
+import { childrenOf } from "./internal/fibers/fiberState.js"
+import { Driver, type Pace } from "./internal/ticker/driver.js"
 import { handlerLoop } from "./internal/ticker/handler.js"
 import * as Check from "./internal/ticker/options.js"
+import { namesInstants } from "./internal/ticker/plan.js"
 import { type HandlerStats, type Overrun, Slots, type Tick } from "./internal/ticker/slots.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as TickerStore from "./TickerStore.js"
 
 export type {
@@ -106,15 +114,17 @@ export interface Service {
   readonly onTick: <E, R>(
     options: HandlerOptions,
     run: (tick: Tick) => Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<void, InvalidTicker, R | Scope.Scope>
+  ) => Effect.Effect<void, InvalidOption.InvalidOption, R | Scope.Scope>
   /** No more slots come, and no time elapses. Runs in progress go on to their end. */
   readonly pause: Effect.Effect<void>
   /** The next tick comes one interval later. */
   readonly resume: Effect.Effect<void>
   /** Changes the rate, counted from the last slot: the next tick is due one new interval after it. */
-  readonly setInterval: (interval: Duration.DurationInput) => Effect.Effect<void, InvalidTicker>
+  readonly setInterval: (interval: Duration.DurationInput) => Effect.Effect<void, InvalidOption.InvalidOption>
   /** As `setInterval`, with a schedule. */
-  readonly setSchedule: (schedule: Schedule.Schedule<unknown, unknown>) => Effect.Effect<void>
+  readonly setSchedule: (
+    schedule: Schedule.Schedule<unknown, unknown>
+  ) => Effect.Effect<void, InvalidOption.InvalidOption>
   /** The last slot that was handed out. */
   readonly state: Effect.Effect<TickerStore.State>
   readonly stats: Effect.Effect<Stats>
@@ -151,7 +161,7 @@ export type Options =
       /**
        * Says when the next slot is, given the instant of the last. It is asked with the instant at which the last slot
        * was due, so `Schedule.spaced` ticks without drift too. When it ends, the ticker stops. Slots less than one
-       * millisecond apart are moved to one millisecond.
+       * millisecond apart are moved to one millisecond. One that names instants of the wall clock is asked by that.
        */
       readonly schedule: Schedule.Schedule<unknown, unknown>
       readonly interval?: undefined
@@ -175,29 +185,6 @@ export const defaults = {
 export const handlerDefaults = { every: 1, offset: 0 } as const satisfies Partial<HandlerOptions>
 
 /**
- * An option of a ticker, or of one of its handlers, that makes no sense.
- *
- * @since 0.1.0
- * @category errors
- */
-export class InvalidTicker extends Schema.TaggedError<InvalidTicker>("@holdfast/core/Ticker/InvalidTicker")(
-  "InvalidTicker",
-  {
-    ticker: Schema.String,
-    /** Of `onTick`: the name of the handler. */
-    handler: Schema.optional(Schema.String),
-    option: Schema.String,
-    given: Schema.String,
-    expected: Schema.String
-  }
-) {
-  override get message(): string {
-    const whose = this.handler === undefined ? "" : ` of handler "${this.handler}"`
-    return `Ticker "${this.ticker}": ${this.option}${whose} is ${this.given}, expected ${this.expected}`
-  }
-}
-
-/**
  * Starts a ticker that lives as long as the scope.
  *
  * @example
@@ -216,15 +203,15 @@ export class InvalidTicker extends Schema.TaggedError<InvalidTicker>("@holdfast/
  */
 export const make = (
   options: Options
-): Effect.Effect<Service, InvalidTicker | TickerStore.StoreError, Scope.Scope> =>
+): Effect.Effect<Service, InvalidOption.InvalidOption | TickerStore.StoreError, Scope.Scope> =>
   Effect.gen(function*() {
     const { name, store } = options
     const { overrun = defaults.overrun, paused = defaults.paused, save = defaults.save } = options
     const ahead = save === "ahead"
-    yield* refuse(name, Check.ticker({ ...options, overrun, paused, save }))
-    const pace = options.schedule === undefined
-      ? { interval: yield* intervalMillis(name, options.interval) }
-      : { schedule: options.schedule }
+    yield* InvalidOption.check(() => Check.unsafeTicker({ ...options, overrun, paused, save }))
+    const pace = yield* options.schedule === undefined
+      ? intervalPace(name, options.interval)
+      : schedulePace(name, options.schedule)
 
     const scope = yield* Effect.scope
     const clock = yield* Effect.clock
@@ -246,49 +233,62 @@ export const make = (
     const onTick: Service["onTick"] = (handler, run) =>
       Effect.gen(function*() {
         const { budget, every = handlerDefaults.every, name: whose, offset = handlerDefaults.offset } = handler
-        const policy = handler.overrun ?? overrun
-        yield* refuse(name, Check.handler({ name: whose, every, offset, budget, overrun: policy }), whose)
+        const policy = handler.overrun === undefined ? overrun : handler.overrun
+        yield* InvalidOption.check(() =>
+          Check.unsafeHandler(name, { name: whose, every, offset, budget, overrun: policy })
+        )
         if (driver.closed) return
         const slots = new Slots(whose, every, offset, policy)
-        const work = yield* handlerLoop(name, clock, slots, budget, run)
-        yield* Effect.acquireRelease(
-          Effect.sync(() => driver.handlers.push(slots)),
-          () => Effect.sync(() => driver.handlers.splice(driver.handlers.indexOf(slots), 1))
+        driver.handlers.push(slots)
+        const room = yield* Scope.make()
+        const work = Effect.interruptible(yield* handlerLoop(name, clock, slots, budget, run))
+        const fiber = yield* FiberRegistry.forkIn(work, room, { name: whose, kind: "handler" })
+        yield* Effect.addFinalizer((exit) =>
+          Effect.withFiberRuntime((closer) => {
+            slots.close()
+            driver.handlers.splice(driver.handlers.indexOf(slots), 1)
+            // A run that closes the scope of its handler cannot wait for its own end: it is the last one.
+            return isWithin(closer, fiber) ? Effect.void : Scope.close(room, exit)
+          })
         )
-        yield* FiberRegistry.forkScoped(Effect.interruptible(work), { name: whose, kind: "handler" })
-      })
+      }).pipe(Effect.uninterruptible)
 
     return {
       name,
       onTick,
       pause: driver.pause,
       resume: driver.resume,
-      setInterval: (interval) =>
-        Effect.flatMap(intervalMillis(name, interval), (interval) => driver.repace({ interval })),
-      setSchedule: (schedule) => driver.repace({ schedule }),
+      setInterval: (interval) => Effect.flatMap(intervalPace(name, interval), (pace) => driver.repace(pace)),
+      setSchedule: (schedule) => Effect.flatMap(schedulePace(name, schedule), (pace) => driver.repace(pace)),
       state: Effect.sync(() => driver.state),
       stats: Effect.sync(() => driver.stats())
     }
   })
 
-const refuse = (
-  ticker: string,
-  problem: Check.Problem | undefined,
-  handler?: string
-): Effect.Effect<void, InvalidTicker> =>
-  problem === undefined
-    ? Effect.void
-    : new InvalidTicker({
-      ticker: String(ticker),
-      ...(handler === undefined ? {} : { handler: String(handler) }),
-      ...problem
-    })
+const intervalPace = (ticker: string, given: unknown): Effect.Effect<Pace, InvalidOption.InvalidOption> =>
+  InvalidOption.check(() => ({ interval: Check.unsafeInterval(ticker, given) }))
 
-const intervalMillis = (ticker: string, given: unknown): Effect.Effect<number, InvalidTicker> =>
-  Effect.suspend(() => {
-    const interval = Check.interval(given)
-    return typeof interval === "number" ? Effect.succeed(interval) : Effect.as(refuse(ticker, interval), 0)
-  })
+const schedulePace = (
+  ticker: string,
+  schedule: Schedule.Schedule<unknown, unknown>
+): Effect.Effect<Pace, InvalidOption.InvalidOption> =>
+  Effect.clockWith((clock) => namesInstants(schedule, clock.unsafeCurrentTimeMillis())).pipe(
+    Effect.map((wall) => ({ schedule, wall })),
+    // An expression of cron that cannot be parsed, or that no day fits.
+    Effect.catchAllDefect((defect) =>
+      new InvalidOption.InvalidOption({
+        option: `Ticker(${ticker}).schedule`,
+        given: defect instanceof Error ? defect.message : String(defect),
+        expected: "a schedule that can say when its first slot is"
+      })
+    )
+  )
+
+/** Whether a fiber is another one, or was forked by it as a child, or by one of its children. */
+const isWithin = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  outer: Fiber.RuntimeFiber<unknown, unknown>
+): boolean => fiber === outer || childrenOf(outer).some((child) => isWithin(fiber, child))
 
 /**
  * @since 0.1.0
@@ -296,11 +296,11 @@ const intervalMillis = (ticker: string, given: unknown): Effect.Effect<number, I
  */
 export type TagClass<Self, Id extends string> = Context.TagClass<Self, Id, Service> & {
   /** As `make`, for this tag. */
-  readonly layer: (options: Options) => Layer.Layer<Self, InvalidTicker | TickerStore.StoreError>
+  readonly layer: (options: Options) => Layer.Layer<Self, InvalidOption.InvalidOption | TickerStore.StoreError>
   /** As `layer`, with the `TickerStore` of the context. */
   readonly layerDurable: (
     options: Options
-  ) => Layer.Layer<Self, InvalidTicker | TickerStore.StoreError, TickerStore.Store>
+  ) => Layer.Layer<Self, InvalidOption.InvalidOption | TickerStore.StoreError, TickerStore.Store>
 }
 
 /**
@@ -339,7 +339,8 @@ export class Ticker extends Tag("@holdfast/core/Ticker")<Ticker>() {}
  * @since 0.1.0
  * @category layers
  */
-export const layer: (options: Options) => Layer.Layer<Ticker, InvalidTicker | TickerStore.StoreError> = Ticker.layer
+export const layer: (options: Options) => Layer.Layer<Ticker, InvalidOption.InvalidOption | TickerStore.StoreError> =
+  Ticker.layer
 
 /**
  * As `layer`, with the `TickerStore` of the context.
@@ -349,4 +350,4 @@ export const layer: (options: Options) => Layer.Layer<Ticker, InvalidTicker | Ti
  */
 export const layerDurable: (
   options: Options
-) => Layer.Layer<Ticker, InvalidTicker | TickerStore.StoreError, TickerStore.Store> = Ticker.layerDurable
+) => Layer.Layer<Ticker, InvalidOption.InvalidOption | TickerStore.StoreError, TickerStore.Store> = Ticker.layerDurable

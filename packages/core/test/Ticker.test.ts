@@ -413,27 +413,135 @@ describe("Ticker", () => {
       ])
     }))
 
-  it.scoped("refuses what cannot be", () =>
-    Effect.gen(function*() {
-      for (const interval of [0, -1, 0.5, Number.NaN, Infinity, "soon", "0 seconds"]) {
-        const error = yield* Effect.flip(Ticker.make({ name: "world", interval: interval as number }))
-        assert.strictEqual(error._tag, "InvalidTicker")
-        assert.match(
-          error.message,
-          /Ticker "world": interval is .*, expected a finite duration of at least 1 millisecond/
+  describe("refuses options that make no sense, and names them", () => {
+    const policies = [
+      null,
+      "skip",
+      {},
+      { _tag: "drop" },
+      { _tag: "catchUp" },
+      ...[0, -5, 1.5, Number.NaN, Infinity, 65_537]
+        .map((max) => ({ _tag: "catchUp", max }))
+    ]
+    const tickers: Record<string, ReadonlyArray<unknown>> = {
+      name: ["", null, 7],
+      interval: [0, -1, -5, 0.5, Number.NaN, Infinity, "soon", "0 seconds", "-5 seconds", null, {}],
+      overrun: policies,
+      paused: ["yes", null, 1],
+      save: ["never", null, true],
+      schedule: [null, "0 3 * * *", Schedule.spaced("1 second")]
+    }
+    for (const [option, values] of Object.entries(tickers)) {
+      it.scoped(`make: ${option}`, () =>
+        Effect.gen(function*() {
+          for (const value of values) {
+            const options = { name: "world", interval: "1 second", [option]: value } as unknown as Ticker.Options
+            const error = yield* Effect.flip(Ticker.make(options))
+            assert.strictEqual(error._tag, "InvalidOption", String(value))
+            if (error._tag !== "InvalidOption") continue
+            const named = option === "name"
+              ? "Ticker.name"
+              : `Ticker(world).${option === "schedule" ? "interval" : option}`
+            assert.strictEqual(error.option, named)
+          }
+        }))
+    }
+    const handlers: Record<string, ReadonlyArray<unknown>> = {
+      name: ["", null],
+      every: [0, -1, 1.5, Number.NaN, Infinity, "2"],
+      offset: [-1, 1, 0.5, Number.NaN, Infinity],
+      budget: [0, -5, Number.NaN, "soon", "-1 second"],
+      overrun: policies
+    }
+    for (const [option, values] of Object.entries(handlers)) {
+      it.scoped(`onTick: ${option}`, () =>
+        Effect.gen(function*() {
+          const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+          for (const value of values) {
+            const options = { name: "weather", [option]: value } as unknown as Ticker.HandlerOptions
+            const error = yield* Effect.flip(ticker.onTick(options, () => Effect.void))
+            assert.strictEqual(error._tag, "InvalidOption", String(value))
+            const named = option === "name" ? "Ticker(world).onTick.name" : `Ticker(world).onTick(weather).${option}`
+            assert.strictEqual(error.option, named)
+          }
+          assert.deepStrictEqual((yield* ticker.stats).handlers, [])
+          assert.strictEqual((yield* Effect.flip(ticker.setInterval(0)))._tag, "InvalidOption")
+        }))
+    }
+  })
+
+  describe("handles nothing more for a handler that closes its own scope", () => {
+    const ways: Record<string, Ticker.HandlerOptions> = {
+      plainly: { name: "thrice" },
+      "within a budget": { name: "thrice", budget: "1 minute" },
+      "with slots to catch up": { name: "thrice", overrun: { _tag: "catchUp", max: 100 } }
+    }
+    for (const [how, options] of Object.entries(ways)) {
+      it.scoped(how, () =>
+        Effect.gen(function*() {
+          const registry = yield* FiberRegistry.FiberRegistry
+          const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+          const scope = yield* Scope.make()
+          let released = 0
+          yield* Scope.addFinalizer(scope, Effect.sync(() => released++))
+          let after = false
+          const ticks = yield* Scope.extend(
+            collect(ticker, options, ({ number }) =>
+              number === 1
+                ? Effect.sleep("2500 millis")
+                : number < 3
+                ? Effect.void
+                : Effect.zipRight(
+                  Scope.close(scope, Exit.void),
+                  Effect.delay(
+                    Effect.sync(() => {
+                      after = true
+                    }),
+                    "500 millis"
+                  )
+                )),
+            scope
+          )
+          yield* Scope.addFinalizer(scope, Effect.sync(() => released++))
+          yield* TestClock.adjust("10 seconds")
+          assert.strictEqual(numbers(ticks).at(-1), 3)
+          assert.isTrue(after, "its last run goes on to its end")
+          assert.strictEqual(released, 2)
+          assert.deepStrictEqual((yield* ticker.stats).handlers, [])
+          assert.deepStrictEqual(registry.unsafeCensus().map(({ name }) => name), ["world"])
+        }).pipe(Effect.provide(FiberRegistry.layer)))
+    }
+
+    it.scoped("and interrupts the others of that scope", () =>
+      Effect.gen(function*() {
+        const registry = yield* FiberRegistry.FiberRegistry
+        const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
+        const scope = yield* Scope.make()
+        let interrupted = 0
+        const other = Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
+        yield* Scope.extend(collect(ticker, { name: "other" }, () => other), scope)
+        yield* Scope.extend(
+          collect(ticker, { name: "closer", offset: 0, every: 2 }, () => Scope.close(scope, Exit.void)),
+          scope
         )
-      }
-      const ticker = yield* Ticker.make({ name: "world", interval: "1 second" })
-      for (
-        const options of [{ every: 0 }, { every: 1.5 }, { offset: 1 }, { every: 2, offset: -1 }, { budget: 0 }, {
-          overrun: { _tag: "catchUp", max: 0 } as const
-        }]
-      ) {
-        const error = yield* Effect.flip(ticker.onTick({ name: "bad", ...options }, () => Effect.void))
-        assert.strictEqual(error._tag, "InvalidTicker")
-      }
-      assert.strictEqual((yield* Effect.flip(ticker.setInterval(0)))._tag, "InvalidTicker")
-      const fiber = yield* Effect.fork(Effect.void)
-      yield* Fiber.join(fiber)
-    }))
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual(interrupted, 1)
+        assert.deepStrictEqual(registry.unsafeCensus().map(({ name }) => name), ["world"])
+        // A fiber that is not waited for by the run may close the scope, too: the run is interrupted.
+        const inner = yield* Scope.make()
+        yield* Scope.extend(
+          collect(ticker, { name: "forks" }, () =>
+            Effect.zipRight(Effect.forkDaemon(Effect.delay(Scope.close(inner, Exit.void), "1 second")), other)),
+          inner
+        )
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual(interrupted, 2)
+        assert.deepStrictEqual(
+          registry.unsafeCensus().map(({ name }) =>
+            name
+          ),
+          ["world"]
+        )
+      }).pipe(Effect.provide(FiberRegistry.layer)))
+  })
 })

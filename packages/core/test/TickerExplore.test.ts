@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import type * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Explore from "@holdfast/testing/Explore"
@@ -44,7 +45,7 @@ const everybody = Effect.gen(function*() {
   yield* Scope.extend(handle({ name: "slow", overrun: { _tag: "skip" } }, Effect.sleep("25 millis")), inner)
   yield* Scope.extend(handle({ name: "tired", every: 2, budget: "5 millis" }, Effect.sleep("50 millis")), scope)
   yield* Scope.extend(handle({ name: "control", every: 3 }, ticker.setInterval("7 millis")), scope)
-  const knob = (self: Effect.Effect<void, Ticker.InvalidTicker>) =>
+  const knob = (self: Effect.Effect<void, InvalidOption.InvalidOption>) =>
     Effect.repeat(
       Effect.flatMap(Random.nextIntBetween(0, 30), (millis) => Effect.delay(self, `${millis} millis`)),
       Schedule.recurs(4)

@@ -9,14 +9,17 @@ import * as MetricLabel from "effect/MetricLabel"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as FiberRegistry from "../../FiberRegistry.js"
+import * as Lock from "../../Lock.js"
 import type * as TickerStore from "../../TickerStore.js"
 import { counter, histogram, noTags } from "./metrics.js"
-import { fixedPlan, nowOf, type Plan, schedulePlan } from "./plan.js"
+import { fixedPlan, nowOf, type Plan, schedulePlan, wallPlan } from "./plan.js"
 import { Saver } from "./saver.js"
 import type { Slots } from "./slots.js"
 
-/** In milliseconds, or as a schedule says. */
-export type Pace = { readonly interval: number } | { readonly schedule: Schedule.Schedule<unknown, unknown> }
+/** In milliseconds, or as a schedule says, which may name instants of the wall clock. */
+export type Pace =
+  | { readonly interval: number }
+  | { readonly schedule: Schedule.Schedule<unknown, unknown>; readonly wall: boolean }
 
 export interface Settings {
   readonly name: string
@@ -44,7 +47,7 @@ export class Driver {
   /** The instant from which the next slot is counted: of the last slot, or of a start after it. */
   private base = 0
   private fiber: Fiber.RuntimeFiber<void> | undefined = undefined
-  private readonly control = Effect.unsafeMakeSemaphore(1)
+  private readonly control = new Lock.Lock()
   private readonly ticksTotal: ReturnType<typeof counter>
   private readonly lag: ReturnType<typeof histogram>
 
@@ -101,16 +104,18 @@ export class Driver {
   }
 
   private controlled(step: () => Effect.Effect<unknown>): Effect.Effect<void> {
-    return Effect.uninterruptible(this.control.withPermits(1)(Effect.asVoid(Effect.suspend(step))))
+    return Effect.uninterruptible(this.control.withLock(Effect.asVoid(Effect.suspend(step))))
   }
 
   private start(from: number, earliest: number): Effect.Effect<void> {
-    const { name, owner, scope } = this.settings
+    const { clock, name, owner, scope } = this.settings
     const { pace } = this
     const anchor = { ...this.state, at: from }
     this.base = from
     const planned = "interval" in pace
       ? Effect.succeed(fixedPlan(pace.interval, anchor))
+      : pace.wall
+      ? wallPlan(pace.schedule, clock, anchor)
       : schedulePlan(pace.schedule, anchor, earliest)
     return Effect.flatMap(planned, (plan) => {
       this.plan = plan
@@ -139,12 +144,13 @@ export class Driver {
     const { ahead, clock } = this.settings
     const next: Effect.Effect<void> = Effect.suspend(() => {
       const now = nowOf(clock)
-      const wait = plan.nextAt - now
+      const wait = plan.wait(now)
       if (wait === Number.POSITIVE_INFINITY) return Effect.void
       if (wait > 0) {
         return Effect.zipRight(clock.sleep(Duration.millis(Math.min(Math.ceil(wait), longestSleep))), next)
       }
       return Effect.flatMap(plan.advance(now), (last) => {
+        if (last === this.state.number) return next
         const state = { number: last, elapsedMillis: plan.elapsed(last), at: plan.at(last) }
         if (!ahead || saver === undefined) {
           this.handOut(plan, state, now, true)
@@ -163,8 +169,8 @@ export class Driver {
     const first = this.state.number + 1
     const last = state.number
     this.state = state
-    this.base = state.at
-    this.lateMillis = Math.max(0, now - plan.at(first))
+    this.base = plan.due(last)
+    this.lateMillis = Math.max(0, now - plan.due(first))
     if (this.lateMillis > this.maxLateMillis) this.maxLateMillis = this.lateMillis
     if (!kept) {
       for (const handler of this.handlers) handler.drop(first, last)

@@ -29,15 +29,7 @@ export const handlerLoop = <E, R>(
     const overBudget = counter("holdfast_ticker_handler_over_budget_total", "Runs that their budget ended", labels)
     const missed = counter("holdfast_ticker_handler_missed_total", "Slots that were skipped or merged", labels)
 
-    const park = Effect.async<void>((resume) => {
-      slots.wake = () => {
-        slots.wake = undefined
-        resume(Effect.void)
-      }
-      return Effect.sync(() => {
-        slots.wake = undefined
-      })
-    })
+    const park = slots.changed.wait(() => slots.size > 0 || slots.closed)
 
     const bounded = (tick: Tick): Effect.Effect<boolean, E, R> => {
       const once = Effect.suspend(() => run(tick))

@@ -3,6 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Signal from "../../Signal.js"
 import type * as TickerStore from "../../TickerStore.js"
 
 export class Saver {
@@ -10,17 +11,8 @@ export class Saver {
   failures = 0
   private broken = false
   private attemptedNumber: number
-  private wake: (() => void) | undefined = undefined
 
-  private readonly park = Effect.async<void>((resume) => {
-    this.wake = () => {
-      this.wake = undefined
-      resume(Effect.void)
-    }
-    return Effect.sync(() => {
-      this.wake = undefined
-    })
-  })
+  private readonly changed = new Signal.Signal()
 
   constructor(
     private readonly name: string,
@@ -57,13 +49,15 @@ export class Saver {
 
   /** There is something new to save. */
   notify(): void {
-    this.wake?.()
+    this.changed.wake()
   }
 
   /** Saves what is new, one save at a time, for as long as it is let. */
   readonly behind: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     const state = this.current()
-    if (this.attemptedNumber === state.number) return this.park
+    if (this.attemptedNumber === state.number) {
+      return this.changed.wait(() => this.attemptedNumber !== this.current().number)
+    }
     this.attemptedNumber = state.number
     return this.save(state)
   }))

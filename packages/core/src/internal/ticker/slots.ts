@@ -1,6 +1,7 @@
 /**
  * The slots of a ticker, as its handlers get them: which are due, and which a handler has yet to take.
  */
+import * as Signal from "../../Signal.js"
 import type { Plan } from "./plan.js"
 
 /**
@@ -68,6 +69,7 @@ const modulo = (value: number, by: number): number => ((value % by) + by) % by
 export class Slots {
   readonly numbers: Float64Array
   readonly ats: Float64Array
+  readonly dues: Float64Array
   readonly elapsed: Float64Array
   readonly skip: boolean
   running = false
@@ -75,7 +77,7 @@ export class Slots {
   size = 0
   /** Slots lost since the last tick that was taken. */
   lost = 0
-  wake: (() => void) | undefined = undefined
+  readonly changed = new Signal.Signal()
   runs = 0
   failures = 0
   overBudget = 0
@@ -88,6 +90,7 @@ export class Slots {
     this.skip = overrun._tag === "skip"
     this.numbers = new Float64Array(kept)
     this.ats = new Float64Array(kept)
+    this.dues = new Float64Array(kept)
     this.elapsed = new Float64Array(kept)
   }
 
@@ -113,15 +116,12 @@ export class Slots {
       else this.size++
       this.numbers[this.head] = number
       this.ats[this.head] = plan.at(number)
+      this.dues[this.head] = plan.due(number)
       this.elapsed[this.head] = plan.elapsed(number)
       this.head = (this.head + 1) % this.numbers.length
     }
     if (dropped > 0) this.lose(dropped)
-    if (this.wake !== undefined) {
-      const wake = this.wake
-      this.wake = undefined
-      wake()
-    }
+    this.changed.wake()
   }
 
   /** The slots `from` to `to` will not be handed out. */
@@ -131,6 +131,7 @@ export class Slots {
     if (newest >= oldest) this.lose((newest - oldest) / this.every + 1)
   }
 
+  /** `now` is monotonic, as what is due is. */
   take(ticker: string, now: number): Tick | undefined {
     if (this.size === 0) return undefined
     const index = (this.head + this.numbers.length - this.size) % this.numbers.length
@@ -138,15 +139,21 @@ export class Slots {
     const missed = this.lost
     this.lost = 0
     const number = this.numbers[index]
-    const at = this.ats[index]
     this.lastNumber = number
-    return { name: ticker, number, at, elapsedMillis: this.elapsed[index], lateMillis: Math.max(0, now - at), missed }
+    return {
+      name: ticker,
+      number,
+      at: this.ats[index],
+      elapsedMillis: this.elapsed[index],
+      lateMillis: Math.max(0, now - this.dues[index]),
+      missed
+    }
   }
 
   close(): void {
     this.closed = true
     this.size = 0
-    this.wake?.()
+    this.changed.wake()
   }
 
   stats(): HandlerStats {

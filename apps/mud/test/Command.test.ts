@@ -3,6 +3,7 @@ import { Either } from "effect"
 import * as fc from "fast-check"
 import { Direction } from "../src/data/WorldData.js"
 import * as Command from "../src/domain/Command.js"
+import * as Names from "../src/domain/Names.js"
 import { clean, distance, find, suggest } from "../src/domain/Words.js"
 
 const parsed = (line: string) => {
@@ -56,6 +57,18 @@ describe("Command.parse", () => {
         { _tag: "Use", thing: "bell" }
       ]
     )
+  })
+
+  it("offers what could be typed instead of what is no command", () => {
+    const offers = (line: string) => {
+      const result = Command.parse(line)
+      return Either.isLeft(result) ? result.left.offers : undefined
+    }
+    assert.deepStrictEqual(offers("dance with me"), ["say dance with me", "help"])
+    assert.deepStrictEqual(offers("wisper Ada hi"), ["whisper Ada hi", "say wisper Ada hi", "help"])
+    for (const { example } of Command.usages({ admin: true })) {
+      assert.isTrue(Either.isRight(Command.parse(example)), example)
+    }
   })
 
   it("says what was meant, and what is missing", () => {
@@ -115,13 +128,51 @@ describe("Command.parse", () => {
   })
 })
 
+describe("Names", () => {
+  it("are written in one alphabet, with letters of everyday use", () => {
+    for (
+      const name of ["Wren", "Zoë", "O'Neill", "Jean-Luc", "Лена", "Νίκος", "さくら", "지민", "محمد", "अर्जुन", "வேலு"]
+    ) {
+      assert.isTrue(Names.isName(name), name)
+    }
+    for (
+      const name of ["Wrеn", "Ｗｒｅｎ", "Z̸̡̢̧a", "A", "x".repeat(17), "Ann-", "12", "a b", "Wren\u200d", "𝐖𝐫𝐞𝐧", "Ⅳan"]
+    ) {
+      assert.isFalse(Names.isName(name), name)
+    }
+  })
+
+  it("that look alike are one, in either case", () => {
+    for (
+      const [a, b] of [["Wren", "Wrеn"], ["limes", "Iimes"], ["modern", "rnodern"], ["Ada", "ADA"], ["Ora", "Оrа"]]
+    ) {
+      assert.isTrue(Names.alike(a, b), `${a} ${b}`)
+      assert.isTrue(Names.alike(b, a), `${b} ${a}`)
+    }
+    for (const [a, b] of [["Ada", "Adá"], ["Wren", "Wrena"], ["Лена", "Лина"]]) {
+      assert.isFalse(Names.alike(a, b), `${a} ${b}`)
+    }
+  })
+})
+
 describe("Words", () => {
   it("lets no control character or override through", () => {
     fc.assert(fc.property(fc.string({ unit: "binary" }), (words) => {
-      assert.notMatch(clean(words), /[\p{Cc}\p{Cf}\u2028\u2029]/u)
+      // Joiners and tags stay where they hold one sign together, and nowhere else.
+      assert.notMatch(clean(words).replace(/[\u200c\u200d\u{e0020}-\u{e007f}]/gu, ""), /[\p{Cc}\p{Cf}\u2028\u2029]/u)
+      assert.notMatch(clean(words), /\p{M}{4}/u)
       assert.strictEqual(clean(clean(words)), clean(words))
     }))
     assert.strictEqual(clean("a\u001b[31mred\u202e"), "a[31mred")
+  })
+
+  it("keeps an emoji whole, and spelling that needs a joiner; nothing is piled up or hidden", () => {
+    for (const whole of ["👨‍👩‍👧‍👦", "👩🏽‍🚀", "❤️‍🔥", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "می‌خواهم", "क्‍ष", "e\u0301".normalize("NFC")]) {
+      assert.strictEqual(clean(whole), whole)
+    }
+    assert.strictEqual(clean("a\u200db"), "ab")
+    assert.strictEqual(clean("\u200dhello\u200d"), "hello")
+    assert.isAtMost([...clean(`Z${"\u0335\u0321".repeat(20)}`)].length, 4)
   })
 
   it("measures single changes", () => {

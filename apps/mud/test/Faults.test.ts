@@ -18,7 +18,7 @@ import {
 import { tmpdir } from "node:os"
 import { join as path } from "node:path"
 import { fileURLToPath } from "node:url"
-import { eventually, join, listen, request, type Server, start, stopAll } from "./support/server.js"
+import { eventually, join, listen, press, request, type Server, start, stopAll } from "./support/server.js"
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
@@ -286,7 +286,7 @@ describe.skipIf(faketime === undefined)("the clock of the machine", () => {
     const ada = await join(server, "Ada")
     writeFileSync(now, "+2h")
     await eventually("the clock is set forward", async () => {
-      const { body } = await request(server, "GET", "/operator/snapshot")
+      const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
       return body.at > Date.now() + 3_600_000
     })
     const before = ada.stream.frames.length
@@ -299,7 +299,7 @@ describe.skipIf(faketime === undefined)("the clock of the machine", () => {
     assert.strictEqual((await ashore(server, "Bo")).status, 200)
     writeFileSync(now, "-2h")
     await eventually("the clock is set back", async () => {
-      const { body } = await request(server, "GET", "/operator/snapshot")
+      const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
       return body.at < Date.now() - 3_600_000
     })
     for (let index = 0; index < 6; index++) assert.strictEqual((await ada.type("look")).status, 200)
@@ -325,10 +325,10 @@ describe("a server that runs", () => {
     for (const { headers } of all) assert.strictEqual(headers["x-content-type-options"], "nosniff")
     assert.strictEqual(ada.stream.headers["x-content-type-options"], "nosniff")
     assert.deepInclude(all[4].body, { title: "Skerrow", awake: 1 })
-    await request(server, "POST", "/api/admin/kick", { body: { player: "Ada" } })
+    assert.strictEqual((await press(server, "kick", { player: "Ada" })).status, 200)
     await ada.stream.closed
     const ended = await eventually("the session has ended", async () => {
-      const { body } = await request(server, "GET", "/operator/snapshot")
+      const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
       return body.sessions.ended.find(({ name }: { name: string }) => name === "Ada")
     })
     assert.strictEqual(ended.reason, "kicked")

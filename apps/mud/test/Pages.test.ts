@@ -42,6 +42,10 @@ describe("the colours", () => {
           assert.isAtLeast(contrast(scheme.get(ink)!, scheme.get(ground)!), 4.5, `${ink} on ${ground}`)
         }
       }
+      // What can be pressed or typed into has an edge that can be seen.
+      for (const ground of ["ground", "raised"]) {
+        assert.isAtLeast(contrast(scheme.get("edge")!, scheme.get(ground)!), 3, `edge on ${ground}`)
+      }
       assert.isAtLeast(contrast(scheme.get("accent-ink")!, scheme.get("accent")!), 4.5)
     }
   })
@@ -87,11 +91,13 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await say(ada)
     await say(cy)
 
-    // The server restarts. Somebody types into the hole.
+    // The server restarts. Somebody types into the hole, and what was typed is still there.
     assert.strictEqual((await server.stop()).code, 0)
     await ada.waitForSelector("#link:not([data-state=live])")
     await type(ada, "say into the void")
     await ada.locator("#log .line.error").first().waitFor()
+    assert.strictEqual(await ada.inputValue("#line"), "say into the void")
+    await ada.fill("#line", "")
     server = await start(flags)
     for (const page of [ada, cy]) await page.waitForSelector("#link[data-state=live]", { timeout: 60_000 })
     await say(ada)
@@ -153,19 +159,183 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     assert.strictEqual(await page.inputValue("#line"), "look ")
     await page.keyboard.press("Enter")
     await eventually("the room is described twice", async () => (await page.locator("#log .line.room").count()) === 2)
+    assert.strictEqual(await page.locator("#log h2").count(), 1, "its name is said once")
     await page.keyboard.press("ArrowUp")
     assert.strictEqual(await page.inputValue("#line"), "look")
     await page.keyboard.press("Escape")
     await page.click("#exits button >> text=north")
     await waitForLine(page, "Slate tables")
-    assert.strictEqual(await page.textContent("#room"), "The Fish Market")
+    assert.strictEqual(await page.locator("#log h2").last().textContent(), "The Fish Market")
     const log = page.getByRole("log")
     assert.strictEqual(await log.getAttribute("aria-live"), "polite")
-    assert.strictEqual(await page.getByRole("status").textContent(), "live")
+    assert.strictEqual(await page.getByRole("status").textContent(), "awake")
+    assert.strictEqual(await page.getByRole("main").count(), 1)
     await type(page, "quit")
-    await page.waitForSelector("#link[data-state=ended]")
+    await page.waitForSelector("#link[data-state=asleep]")
+    assert.strictEqual((await linesOf(page)).filter((line) => line.includes("fall asleep")).length, 1)
+    await page.focus("#line")
     await page.keyboard.press("Enter")
     await page.waitForSelector("#link[data-state=live]")
+    assert.deepStrictEqual(problems, [])
+    await page.context().close()
+    await server.stop()
+  })
+
+  it("says things once, above the line, and keeps what was typed until it is accepted", async () => {
+    const problems: Array<string> = []
+    const server = await start()
+    const page = await open(browser, server.url, problems)
+    await enter(page, "Ada")
+    // The last line stands on the prompt.
+    const gap = await page.evaluate<number>(
+      "document.querySelector('#prompt').getBoundingClientRect().top - [...document.querySelectorAll('#log .line')].at(-1).getBoundingClientRect().bottom"
+    )
+    assert.isBelow(gap, 40)
+    const log = () => page.textContent("#log")
+    const times = async (text: string) => ((await log()) ?? "").split(text).length - 1
+    assert.strictEqual(await times("The Quay"), 1)
+    assert.strictEqual(await times("The Fish Market"), 0, "the ways are beside it")
+    await type(page, "say good evening")
+    await waitForLine(page, "good evening")
+    assert.strictEqual(await times("good evening"), 1)
+    // A name in the text.
+    await page.click("#log button.name >> text=bronze post")
+    await page.click("#menu button >> text=look")
+    await waitForLine(page, "North: market and keep.")
+    // Nobody knows this verb: it is offered as speech, and stays in the line.
+    await type(page, "dance with me")
+    await page.locator("#log .line.error", { hasText: "is not something you can do here" }).waitFor()
+    assert.strictEqual(await page.inputValue("#line"), "dance with me")
+    await page.click("#log .offers button >> text=say dance with me")
+    await waitForLine(page, "You say: “dance with me”")
+    const long = `say ${"x".repeat(450)}`
+    await page.fill("#line", long)
+    assert.match((await page.textContent("#size")) ?? "", /454 of 400/)
+    await page.focus("#line")
+    await page.keyboard.press("Enter")
+    await page.locator("#log .line.error", { hasText: "at most 400 characters" }).waitFor()
+    assert.strictEqual(await page.inputValue("#line"), long)
+    // Help in two columns, whose examples can be clicked.
+    await page.fill("#line", "")
+    await type(page, "help")
+    await page.click("#log dt button >> text=whisper")
+    assert.strictEqual(await page.inputValue("#line"), "whisper Maren hello")
+    assert.deepStrictEqual(problems, [])
+    await page.context().close()
+    await server.stop()
+  })
+
+  it("keeps a crowd out of the way of the keyboard", async () => {
+    const problems: Array<string> = []
+    const server = await start(["--join-rate", "1000", "--per-address", "1000"])
+    const page = await open(browser, server.url, problems)
+    await enter(page, "Ada")
+    for (let index = 0; index < 60; index++) {
+      const name = `Pl${[...String(index + 100)].map((digit) => "abcdefghij"[Number(digit)]).join("")}`
+      assert.strictEqual((await request(server, "POST", "/api/join", { body: { name } })).status, 200)
+    }
+    await page.locator("#around button", { hasText: /^and 5\d more$/ }).waitFor()
+    assert.isAtMost(await page.locator("#around button").count(), 12)
+    // From the top of the page to the line: the log itself, and nothing else.
+    const stops = await page.evaluate<ReadonlyArray<string>>(`(() => {
+      const all = [...document.querySelectorAll("#game :is(a, button, input, summary, [tabindex])")]
+        .filter((one) => one.tabIndex >= 0 && one.checkVisibility())
+      return all.slice(0, all.findIndex(({ id }) => id === "line")).map((one) => one.id || one.textContent)
+    })()`)
+    assert.deepStrictEqual(stops, ["log"])
+    await page.context().close()
+    assert.deepStrictEqual(problems, [])
+    await server.stop()
+  })
+
+  it("lets somebody go on as who they were, give up the name, and wakes all tabs at once", async () => {
+    const problems: Array<string> = []
+    const server = await start()
+    const page = await open(browser, server.url, problems)
+    await enter(page, "Heron")
+    const other = await page.context().newPage()
+    await other.goto(server.url)
+    await other.waitForSelector("#resume:focus")
+    assert.strictEqual(await other.textContent("#resume"), "Go on as Heron")
+    assert.match((await other.textContent("#crowd")) ?? "", /One is here/)
+    assert.match((await other.textContent("#rule")) ?? "", /2 to 16 letters/)
+    await other.keyboard.press("Enter")
+    await other.waitForSelector("#link[data-state=live]")
+    await type(other, "quit")
+    for (const one of [page, other]) await one.waitForSelector("#link[data-state=asleep]")
+    await eventually("the server ends the streams of who sleeps", async () => {
+      const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
+      return body.sessions.total === 0
+    })
+    // Asleep, something is typed: it wakes, and is done.
+    await type(other, "say awake again")
+    for (const one of [page, other]) {
+      await one.waitForSelector("#link[data-state=live]")
+      await waitForLine(one, "You say: “awake again”")
+    }
+    await other.close()
+    await page.evaluate("sessionStorage.clear()")
+    await page.reload()
+    await page.click("#give-up")
+    await page.click("#sure button[value=yes]")
+    await page.locator("#why", { hasText: "Heron is given up" }).waitFor()
+    await page.fill("#name", "x")
+    await page.click("#ashore")
+    await page.locator("#join-error", { hasText: "2 to 16 letters" }).waitFor()
+    await page.fill("#name", "Heron")
+    await page.click("#ashore")
+    await page.waitForSelector("#link[data-state=live]")
+    // Forgotten while the page is open: the door says why.
+    const token = JSON.parse(await page.evaluate<string>("localStorage.getItem('session')")).token
+    await request(server, "POST", "/api/leave", { token, body: {} })
+    await page.reload()
+    await page.locator("#why", { hasText: "does not know Heron any more" }).waitFor()
+    assert.deepStrictEqual(problems, [])
+    await page.context().close()
+    await server.stop()
+  })
+
+  it("leads a newcomer to ten places and a secret by what the page offers", async () => {
+    const problems: Array<string> = []
+    const server = await start()
+    const page = await open(browser, server.url, problems)
+    await enter(page, "Wren")
+    const go = async (way: string, place: string) => {
+      await page.locator("#exits button", { hasText: way }).first().click()
+      await eventually(`in ${place}`, async () => (await page.locator("#log h2").last().textContent()) === place)
+    }
+    const hinted = (text: string) => page.locator("#hint", { hasText: text }).waitFor()
+    await hinted("go north to the market, then east")
+    await go("north", "The Fish Market")
+    await go("east", "The Chandlery")
+    await page.click("#hint button >> text=take oil can")
+    await page.keyboard.press("Enter")
+    await hinted("Back to the market")
+    await go("west", "The Fish Market")
+    await go("north", "The Keep Gate")
+    await go("east", "The Cliff Path")
+    await go("north", "The Foot of the Lighthouse")
+    await go("up", "The Lamp Room")
+    await page.click("#hint button >> text=use oil can on great lamp")
+    await page.keyboard.press("Enter")
+    await waitForLine(page, "a beam unrolls")
+    await hinted("library keeps a secret")
+    await go("down", "The Foot of the Lighthouse")
+    await go("south", "The Cliff Path")
+    await go("west", "The Keep Gate")
+    await go("north", "The Courtyard")
+    await go("north", "The Great Hall")
+    await go("west", "The Library")
+    await page.click("#hint button >> text=use red book")
+    await page.keyboard.press("Enter")
+    await go("west", "The Study Behind the Books")
+    await waitForLine(page, "You have found a secret of the island: 1 of 5.")
+    await eventually(
+      "it is counted",
+      async () => (await page.textContent("#found")) === "11 of 36 places, 1 of 5 secrets"
+    )
+    await page.reload()
+    await hinted("Maren")
     assert.deepStrictEqual(problems, [])
     await page.context().close()
     await server.stop()
@@ -187,8 +357,16 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     }
     const height = await page.evaluate<number>("document.documentElement.scrollHeight")
     assert.isAtMost(height, 740)
+    assert.include((await page.textContent("#exits button >> nth=0")) ?? "", "The Fish Market")
     await page.tap("#exits button >> nth=0")
     await waitForLine(page, "Slate tables")
+    // A tap on a thing asks what is to be done with it.
+    await page.tap("#around button >> text=silver herring")
+    await page.locator("#menu button", { hasText: "look" }).waitFor()
+    assert.strictEqual(await page.locator("#log .line", { hasText: "You take" }).count(), 0)
+    await page.tap("#menu button >> text=take")
+    await waitForLine(page, "You take the silver herring.")
+    await page.locator("#carried button", { hasText: "silver herring" }).waitFor()
     for (const one of [page, operator]) await one.context().close()
     assert.deepStrictEqual(problems, [])
     await server.stop()

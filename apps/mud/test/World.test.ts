@@ -10,6 +10,7 @@ import * as Command from "../src/domain/Command.js"
 import type * as Consequence from "../src/domain/Consequence.js"
 import * as Decide from "../src/domain/Decide.js"
 import * as Joining from "../src/domain/Joining.js"
+import * as Thread from "../src/domain/Thread.js"
 import * as World from "../src/domain/World.js"
 import { topicOf, WorldEvent } from "../src/domain/WorldEvent.js"
 
@@ -112,10 +113,83 @@ describe("the rules of the world", () => {
       const game = play(yield* loaded)
       game.join("Ada")
       assert.include(game.join("ada"), { _tag: "NameTaken", field: "name" })
-      for (const name of ["A", "", "Bosun", "the cat", "admin", "x".repeat(17), "Ann-", "12"]) {
+      for (
+        const name of [
+          "A",
+          "",
+          "Bosun",
+          "the cat",
+          "admin",
+          "x".repeat(17),
+          "Ann-",
+          "12",
+          "north",
+          "Look",
+          "Воѕun",
+          "аdmin"
+        ]
+      ) {
         assert.include(game.join(name), { _tag: "BadName", field: "name" }, name)
       }
       for (const name of ["Zoë", "O'Neill", "Jean-Luc", "Лена"]) assert.notProperty(game.join(name), "_tag", name)
+    }))
+
+  it.effect("keeps two names apart that look alike, and frees both when one is given up", () =>
+    Effect.gen(function*() {
+      const game = play(yield* loaded)
+      game.join("Limes")
+      assert.include(game.join("Iimes"), { _tag: "NameTaken", field: "name" })
+      game.publish(Joining.leaveForGood(game.data, game.world(), "limes"))
+      assert.notProperty(game.join("Iimes"), "_tag")
+      // Players whose names were given before look-alikes were refused: one may go, and the other keeps its name.
+      game.publish([{ _tag: "Joined", actor: { id: "old", name: "limes", kind: "player" }, room: "quay" }])
+      game.publish(Joining.leaveForGood(game.data, game.world(), "old"))
+      assert.strictEqual(World.playerById(game.world(), "iimes")?.name, "Iimes")
+    }))
+
+  it.effect("leads a newcomer along the thread, and goes on where another player was faster", () =>
+    Effect.gen(function*() {
+      const game = play(yield* loaded)
+      game.join("Ada")
+      game.join("Bo")
+      const step = (id: string) => Thread.current(game.data, World.playerById(game.world(), id)!)?.id
+      const walk = (id: string, ...lines: ReadonlyArray<string>) => {
+        for (const line of lines) assert.notProperty(game.type(id, line), "_tag", line)
+      }
+      assert.deepStrictEqual([step("ada"), step("bo")], ["oil", "oil"])
+      walk("ada", "n", "e", "take oil can", "w", "n", "e", "n", "u", "use oil can on lamp")
+      assert.strictEqual(step("ada"), "library")
+      // The can is gone and the beacon burns: what cannot be done any more is done.
+      walk("bo", "n", "e", "w")
+      assert.strictEqual(step("bo"), "climb")
+      walk("bo", "n", "e", "n", "u")
+      assert.strictEqual(step("bo"), "library")
+      walk("bo", "d", "s", "w", "n", "n", "w", "use red book", "w")
+      assert.strictEqual(step("bo"), "maren")
+      const found = game.heard("bo").flatMap(({ event }) => event._tag === "Reached" ? [event.text ?? ""] : [])
+      assert.include(found, "You have found a secret of the island: 1 of 5.")
+      const progress = Thread.progress(game.data, World.playerById(game.world(), "bo")!)
+      assert.include(progress, { rooms: 11, secrets: 1, allSecrets: 5 })
+      const { reply } = game.type("bo", "map") as Consequence.Decision
+      assert.isTrue(reply._tag === "Map" && reply.rooms.some(({ id, secret }) => id === "study" && secret === true))
+      const map = game.type("ada", "map") as Consequence.Decision
+      assert.isFalse(map.reply._tag === "Map" && map.reply.rooms.some(({ id }) => id === "study"))
+    }))
+
+  it.effect("writes a room that changes once, however many see it, and once more for who sees something else", () =>
+    Effect.gen(function*() {
+      const game = play(yield* loaded)
+      for (let index = 0; index < 30; index++) {
+        game.join(`Pl${"abcdefghij"[index % 10]}${"abc"[Math.floor(index / 10)]}`)
+      }
+      game.join("Ada")
+      const view = World.view(game.data, game.world(), World.playerById(game.world(), "ada")!)
+      assert.isAtMost(view.people.filter(({ kind }) => kind === "player").length, 8)
+      assert.strictEqual(view.others, 22)
+      for (const id of ["ada", "plaa", "plba"]) for (const line of ["n", "n", "n", "n", "w"]) game.type(id, line)
+      const before = game.log.length
+      game.type("ada", "use red book")
+      assert.deepStrictEqual(tags(game.log.slice(before)), ["Used", "Changed"])
     }))
 
   it.effect("keeps the secret of the cat, the chest and the forest under the sea", () =>

@@ -24,6 +24,8 @@ const unprintable = new RegExp(
 // No language has more marks on one letter; what is piled higher paints over the lines above and below.
 const piled = /(\p{M}{3})\p{M}+/gu
 
+const plainAscii = /^[\x20-\x7e]*$/
+
 /**
  * Text without anything that a screen would act on or that lies over other lines: no controls, no overrides, at most three
  * marks on a letter. An emoji that is made of several stays whole.
@@ -32,7 +34,7 @@ const piled = /(\p{M}{3})\p{M}+/gu
  * @category cleaning
  */
 export const printable = (text: string): string =>
-  text.replace(unprintable, "$<kept>").normalize("NFC").replace(piled, "$1")
+  plainAscii.test(text) ? text : text.replace(unprintable, "$<kept>").normalize("NFC").replace(piled, "$1")
 
 /**
  * Text that is printable, with single blanks, in composed form.

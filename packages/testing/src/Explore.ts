@@ -27,11 +27,15 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import type * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { readFileSync, writeFileSync } from "node:fs"
 import * as Exhaust from "./internal/explore/exhaust.js"
 import * as Plan from "./internal/explore/plan.js"
+import * as Regress from "./internal/explore/regress.js"
 import * as Run_ from "./internal/explore/run.js"
-import type { Move } from "./internal/explore/schedule.js"
+import { Move } from "./internal/explore/schedule.js"
 import * as Search from "./internal/explore/search.js"
 import * as Seed from "./internal/explore/seed.js"
 import * as Shrink from "./internal/explore/shrink.js"
@@ -459,6 +463,76 @@ export const checkAll = <A, E>(
     if (bad === undefined) return { runs, interleavings: behaviours.size, operations, complete, bounded }
     const minimal = yield* Effect.promise(() => Run_.session(() => Shrink.shrink(effect, bad, plan)))
     return yield* new BugFound({ run: bad, minimal: Option.fromNullable(minimal), tried: runs })
+  })
+
+/**
+ * How a failure came about, in terms that survive edits of the program: cuts and choices by fiber, line and operation.
+ * JSON, for a file beside the test.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Schedule extends Schema.Class<Schedule>("@holdfast/testing/Explore/Schedule")({
+  /** what the program failed with */
+  failure: Schema.String,
+  /** what is drawn at random depends on it */
+  seed: Schema.Int,
+  moves: Schema.Array(Move)
+}) {}
+
+/**
+ * The schedule of a failure, the shortest that is known.
+ *
+ * @since 0.1.0
+ * @category regressions
+ */
+export const scheduleOf = (bug: BugFound): Schedule => {
+  const run = Option.getOrElse(bug.minimal, () => bug.run)
+  return new Schedule({ failure: Words.failureOf(run), seed: run.seed, moves: run.schedule })
+}
+
+/**
+ * Writes the schedule of a failure into a file, as JSON.
+ *
+ * @since 0.1.0
+ * @category regressions
+ */
+export const record = (bug: BugFound, file: string | URL): Effect.Effect<void> =>
+  Effect.sync(() => writeFileSync(file, `${JSON.stringify(Schema.encodeSync(Schedule)(scheduleOf(bug)), null, 2)}\n`))
+
+/**
+ * What a regression test has tried.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Regression {
+  readonly runs: number
+  /** moves of the schedule that the program could still make; with none of them the test has become empty */
+  readonly followed: number
+  readonly moves: number
+}
+
+/**
+ * Runs the program after a recorded schedule, and after those in which a cut comes up to four operations earlier or later:
+ * fails with `BugFound` as long as one of them fails. A file that is none fails with a `ParseError`.
+ *
+ * @since 0.1.0
+ * @category regressions
+ */
+export const regression = <A, E>(
+  effect: Effect.Effect<A, E, Scope.Scope>,
+  schedule: Schedule | string | URL,
+  options: Omit<Options, "seed" | "seeds" | "strategy" | "shrink"> = {}
+): Effect.Effect<Regression, BugFound | InvalidOption | ParseResult.ParseError> =>
+  Effect.gen(function*() {
+    const plan = yield* Plan.make(options, defaults)
+    const { moves, seed } = schedule instanceof Schedule
+      ? schedule
+      : yield* Schema.decode(Schema.parseJson(Schedule))(yield* Effect.sync(() => readFileSync(schedule, "utf8")))
+    const { bad, followed, runs } = yield* Effect.promise(() => Regress.regress(effect, seed, moves, plan))
+    if (bad !== undefined) return yield* new BugFound({ run: bad, minimal: Option.none(), tried: runs })
+    return { runs, followed, moves: moves.length }
   })
 
 /**

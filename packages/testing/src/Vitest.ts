@@ -1,5 +1,5 @@
 /**
- * `it` as in `@effect/vitest`, with `it.leakFree` and `it.explore` added. Everything else, `describe`, `assert`, `expect`
+ * `it` as in `@effect/vitest`, with `it.leakFree`, `it.explore` and `it.regression` added. Everything else, `describe`, `assert`, `expect`
  * and the hooks, is vitest's own.
  *
  * @since 0.1.0
@@ -32,6 +32,8 @@ export interface Methods extends EffectVitest.Vitest.Methods {
   readonly leakFree: Variants<LeakFree>
   /** Tries the Effect under many seeds: see `Explore.check`. */
   readonly explore: Variants<ExploreTest>
+  /** Tries the Effect after a recorded schedule: see `Explore.regression`. */
+  readonly regression: Variants<RegressionTest>
 }
 
 /**
@@ -64,6 +66,19 @@ export interface ExploreTest {
   ): void
 }
 
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RegressionTest {
+  (
+    name: string,
+    schedule: Explore.Schedule | string | URL,
+    self: () => Effect.Effect<unknown, unknown, Scope.Scope>,
+    timeout?: number | TestOptions
+  ): void
+}
+
 type Register = EffectVitest.Vitest.Test<TestServices.TestServices>
 
 const variants = <F extends object>(make: (register: Register) => F): Variants<F> => {
@@ -91,8 +106,12 @@ const explore = variants((register): ExploreTest => (name, options, self, timeou
   register(name, () => Explore.check(Effect.suspend(self), options), timeout)
 )
 
+const regression = variants((register): RegressionTest => (name, schedule, self, timeout) =>
+  register(name, () => Explore.regression(Effect.suspend(self), schedule), timeout)
+)
+
 /**
  * @since 0.1.0
  * @category testing
  */
-export const it: Methods = Object.assign(EffectVitest.it, { leakFree, explore })
+export const it: Methods = Object.assign(EffectVitest.it, { leakFree, explore, regression })

@@ -44,6 +44,16 @@ describe("a suite with the setup file", () => {
         "the environment": ["global process.env.HOLDFAST_FIXTURE changed"],
         "a name": ["global globalThis.holdfastFixture appeared"],
         "a built-in": ["global Math.random was replaced"],
+        "fake timers that stay on": [
+          "global Date was replaced",
+          "global setTimeout was replaced",
+          "global setInterval was replaced",
+          "global setImmediate was replaced",
+          "global clearTimeout was replaced",
+          "global clearInterval was replaced",
+          "global clearImmediate was replaced",
+          "global performance was replaced"
+        ],
         "one that leaks a fiber": [`fiber #, forked at ${at("concurrent")}`],
         "one that leaks a timer": [`timer every 50000 ms, made at ${at("concurrent timer")}`]
       }

@@ -9,7 +9,6 @@ interface Handlers {
 
 interface Telling {
   tell(message: { readonly _tag: string }): void
-  addObserver(observer: unknown): void
 }
 
 export interface Observer {
@@ -67,11 +66,8 @@ export const observe = (fiber: FiberState, observer: Observer): void => {
   const tell = prototype.tell
   raw.tell = function(message) {
     if (message._tag === "InterruptSignal") observer.onInterrupt(fiber)
+    // who joins or awaits a fiber asks it to tell of its end
+    if (message._tag === "Stateful") note(() => `the end of #${fiber.index}`)
     tell.call(this, message)
-  }
-  const addObserver = prototype.addObserver
-  raw.addObserver = function(callback) {
-    note(() => `the end of #${fiber.index}`)
-    addObserver.call(this, callback)
   }
 }

@@ -7,21 +7,23 @@
  *   fault (`items.0.name`), `expected` says what would have been right.
  * - `handled` turns a router, or any `HttpApp`, into an app that never fails: unknown routes are 404, known routes with
  *   another method 405 with `Allow`, broken JSON and values that do not fit their schema 400, large bodies 413, other
- *   content types 415, defects 500. Interruption passes through: it belongs to the server.
+ *   content types 415, other defects 500. What knows its response (`Respondable`, the platform's request errors) is
+ *   answered with it, also as a defect. Interruption passes through: it belongs to the server.
  * - A defect is logged with its cause and answered without it: the response never shows a stack or an inner message.
  *
  * It is not for application errors as such: those become responses through their own `problem`, see `Respondable`.
  *
  * @since 0.1.0
  */
-import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Multipart from "@effect/platform/Multipart"
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -29,7 +31,9 @@ import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { ParseOptions } from "effect/SchemaAST"
-import * as AST from "effect/SchemaAST"
+import type * as Scope from "effect/Scope"
+import { clip, leaf } from "./internal/errors/issue.js"
+import { allowed, isRouter, type Pattern } from "./internal/errors/methods.js"
 
 /**
  * The body of an error response. Fields beyond the first four are data of the kind, for example `limit` of `BodyTooLarge`.
@@ -225,6 +229,12 @@ export const toProblem = (error: unknown): Option.Option<Problem> => {
   if (ParseResult.isParseError(error)) {
     return Option.some(invalid(error).problem)
   }
+  if (Cause.isNoSuchElementException(error)) {
+    return Option.some(make("NotFound", "there is no such thing").problem)
+  }
+  if (error instanceof Multipart.MultipartError) {
+    return multipartProblem(error)
+  }
   if (HttpServerError.isServerError(error)) {
     switch (error._tag) {
       case "RouteNotFound":
@@ -296,26 +306,66 @@ export const handled = <E, R>(
       if (methods !== undefined && HttpServerError.isServerError(error) && error._tag === "RouteNotFound") {
         return Effect.succeed(unmatched(methods, error.request))
       }
-      const known = toProblem(error)
-      if (known._tag === "Some") {
-        return Effect.succeed(toResponse(known.value))
-      }
-      if (HttpServerResponse.isServerResponse(error)) {
-        return Effect.succeed(error)
-      }
-      if (HttpServerRespondable.isRespondable(error)) {
-        return HttpServerRespondable.toResponseOrElse(error, toResponse(internalError.problem))
+      const known = responseOf(error)
+      if (known !== undefined) {
+        return known
       }
     }
-    const responses = Chunk.filter(Cause.defects(cause), HttpServerResponse.isServerResponse)
-    if (Chunk.isNonEmpty(responses)) {
-      return Effect.succeed(Chunk.headNonEmpty(responses))
+    // As the platform does: what knows its response is one, also when it was thrown. A value that does not fit its schema is
+    // the client's fault only where the failure says so.
+    for (const defect of Cause.defects(cause)) {
+      const known = ParseResult.isParseError(defect) ? undefined : responseOf(defect)
+      if (known !== undefined) {
+        return known
+      }
     }
     return Effect.as(
       Effect.annotateLogs(Effect.logError("A request failed with a defect", cause), { module: "HttpErrors" }),
       toResponse(internalError.problem)
     )
   })
+}
+
+/**
+ * What a server runs for each request: the app with its failures answered, then the middleware, then `respond`. It never
+ * fails with a response, as the platform's own does: a request that its client has left is no crash, and a failure that was
+ * answered by the middleware is left as it is for the census.
+ *
+ * `NodeServer` and the harness in memory both run this, so that they answer alike.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const toHandled = <R, E2>(
+  app: HttpApp.Default<unknown, R>,
+  respond: (
+    request: HttpServerRequest.HttpServerRequest,
+    response: HttpServerResponse.HttpServerResponse
+  ) => Effect.Effect<unknown, E2>,
+  middleware?: HttpMiddleware.HttpMiddleware
+): Effect.Effect<void, never, Exclude<R | HttpServerRequest.HttpServerRequest, Scope.Scope>> =>
+  // A fiber that was interrupted runs no handler of its cause where it can be interrupted.
+  Effect.uninterruptibleMask((restore) =>
+    Effect.catchAllCause(restore(HttpApp.toHandled(handled(app), respond, middleware)), withoutResponse)
+  )
+
+/** The platform adds the response to the cause of a request that failed; the census is told of the failure alone. */
+const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {
+  const [, stripped] = HttpServerError.causeResponseStripped(cause)
+  return stripped._tag === "Some" && !Cause.isEmpty(stripped.value) ? Effect.failCause(stripped.value) : Effect.void
+}
+
+const responseOf = (error: unknown): Effect.Effect<HttpServerResponse.HttpServerResponse> | undefined => {
+  if (HttpServerResponse.isServerResponse(error)) {
+    return Effect.succeed(error)
+  }
+  const known = toProblem(error)
+  if (known._tag === "Some") {
+    return Effect.succeed(toResponse(known.value))
+  }
+  return HttpServerRespondable.isRespondable(error)
+    ? HttpServerRespondable.toResponseOrElse(error, toResponse(internalError.problem))
+    : undefined
 }
 
 /**
@@ -403,7 +453,25 @@ const pathOf = (request: HttpServerRequest.HttpServerRequest): string =>
 const notFound = (request: HttpServerRequest.HttpServerRequest): HttpError =>
   make("NotFound", `there is no ${request.method} ${clip(pathOf(request))}`)
 
-const clip = (text: string): string => text.length > 200 ? `${text.slice(0, 200)}…` : text
+const multipartProblem = (error: Multipart.MultipartError): Option.Option<Problem> => {
+  switch (error.reason) {
+    case "FileTooLarge":
+    case "FieldTooLarge":
+    case "BodyTooLarge":
+      return Option.some(make("BodyTooLarge", "the multipart body is too large", { reason: error.reason }).problem)
+    case "TooManyParts":
+      return Option.some(
+        make("BodyTooLarge", "the multipart body has too many parts", { reason: error.reason }).problem
+      )
+    case "Parse":
+      return Option.some(
+        make("BadRequest", "the body is not a multipart form", { expected: "multipart/form-data" }).problem
+      )
+    case "InternalError":
+      // The stream that it reads failed: why is in there.
+      return error.cause instanceof HttpError ? Option.some(error.cause.problem) : Option.none()
+  }
+}
 
 const requestProblem = (error: HttpServerError.RequestError): HttpError => {
   if (error.cause instanceof HttpError) {
@@ -421,48 +489,6 @@ const requestProblem = (error: HttpServerError.RequestError): HttpError => {
     {},
     { cause: error.cause }
   )
-}
-
-const isRouter = (u: unknown): u is HttpRouter.HttpRouter<unknown, unknown> =>
-  Predicate.hasProperty(u, HttpRouter.TypeId)
-
-interface Pattern {
-  readonly matches: (path: string) => boolean
-  readonly methods: Set<string>
-}
-
-const allowed = (router: HttpRouter.HttpRouter<unknown, unknown>): ReadonlyArray<Pattern> => {
-  const byPath = new Map<string, Set<string>>()
-  for (const route of router.routes) {
-    const methods = byPath.get(route.path) ?? new Set()
-    methods.add(route.method)
-    if (route.method === "GET") {
-      methods.add("HEAD")
-    }
-    byPath.set(route.path, methods)
-  }
-  return Array.from(byPath, ([path, methods]) => ({ matches: matcher(path), methods }))
-}
-
-/** The router's path syntax: `:name`, `:name(regex)`, a last `:name?`, a last `*`; case and a last slash do not count. */
-const matcher = (path: string): (path: string) => boolean => {
-  let source = ""
-  for (const part of path.split(/(::|\/:[^/()?]+\?$|:[A-Za-z0-9_]+(?:\([^/]*?\))?|\*)/)) {
-    if (part === "*") {
-      source += ".*"
-    } else if (part === "::") {
-      source += ":"
-    } else if (part.startsWith("/:") && part.endsWith("?")) {
-      source += "(?:/[^/]+)?"
-    } else if (part.startsWith(":")) {
-      const open = part.indexOf("(")
-      source += open === -1 ? "[^/]+" : `(?:${part.slice(open + 1, -1)})`
-    } else {
-      source += part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
-    }
-  }
-  const pattern = new RegExp(`^${source.replace(/\/$/, "")}/?$`, "i")
-  return (candidate) => pattern.test(candidate)
 }
 
 const unmatched = (
@@ -488,72 +514,4 @@ const unmatched = (
       headers: { allow }
     }).problem
   )
-}
-
-interface Leaf {
-  readonly path: ReadonlyArray<PropertyKey>
-  readonly message: string
-  readonly expected: string | undefined
-}
-
-const leaf = (issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): Leaf => {
-  switch (issue._tag) {
-    case "Pointer":
-      return leaf(issue.issue, path.concat(issue.path as PropertyKey))
-    case "Composite": {
-      const first = Array.isArray(issue.issues) ? issue.issues[0] : issue.issues
-      if (AST.isUnion(issue.ast) && !deeper(first as ParseResult.ParseIssue)) {
-        return described(issue.ast, issue, path)
-      }
-      return leaf(first as ParseResult.ParseIssue, path)
-    }
-    case "Refinement":
-      return issue.kind === "From" ? leaf(issue.issue, path) : described(issue.ast, issue, path)
-    case "Transformation":
-      return issue.kind === "Transformation" && issue.issue._tag === "Type"
-        ? described(issue.ast, issue.issue, path)
-        : leaf(issue.issue, path)
-    case "Missing":
-      return { path, message: issue.message ?? "is missing", expected: text(issue.ast.type) }
-    case "Unexpected":
-      return { path, message: issue.message ?? "is not known here", expected: "no such field" }
-    default:
-      return described(issue.ast, issue, path)
-  }
-}
-
-const deeper = (issue: ParseResult.ParseIssue): boolean =>
-  issue._tag === "Pointer" || ("issue" in issue && deeper(issue.issue)) ||
-  (issue._tag === "Composite" && (Array.isArray(issue.issues) ? issue.issues : [issue.issues]).some(deeper))
-
-const described = (ast: AST.AST, issue: ParseResult.ParseIssue, path: ReadonlyArray<PropertyKey>): Leaf => {
-  const expected = text(ast)
-  const own = AST.getMessageAnnotation(ast)
-  const custom = own._tag === "Some" ? own.value(issue) : undefined
-  return {
-    path,
-    message: typeof custom === "string" ? custom : `is ${show(issue.actual)}, expected ${expected}`,
-    expected
-  }
-}
-
-const text = (ast: AST.AST): string => clip(wording(ast))
-
-/** What is optional may be left out, but is not offered as a value. */
-const wording = (ast: AST.AST): string => {
-  const described = AST.getDescriptionAnnotation(ast)
-  if (described._tag === "Some") return described.value
-  return AST.isUnion(ast)
-    ? ast.types.filter((member) => !AST.isUndefinedKeyword(member)).map(wording).join(" or ")
-    : String(ast)
-}
-
-const show = (value: unknown): string => {
-  if (value === null || value === undefined || typeof value === "number" || typeof value === "boolean") {
-    return String(value)
-  }
-  if (typeof value === "string") {
-    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
-  }
-  return Array.isArray(value) ? "an array" : `an ${typeof value}`
 }

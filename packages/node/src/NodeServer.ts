@@ -23,17 +23,15 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
 import * as Etag from "@effect/platform/Etag"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import * as HttpServer from "@effect/platform/HttpServer"
-import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -254,11 +252,9 @@ const handleWith = (
           )
       )
     )
-    const answered = HttpApp.toHandled(HttpErrors.handled(app), respond, middleware).pipe(
+    const handled = HttpErrors.toHandled(app, respond, middleware).pipe(
       HttpMiddleware.withTracerDisabledWhenEffect((request) => !settings.traced(request))
     )
-    // A fiber that was interrupted runs no handler of its cause where it can be interrupted.
-    const handled = Effect.uninterruptibleMask((restore) => Effect.catchAllCause(restore(answered), withoutResponse))
     const fork = (effect: Effect.Effect<unknown>, name: string) =>
       run(Effect.withFiberRuntime<unknown>((fiber) => {
         registry.unsafeTrack(fiber, { name, kind: "session" })
@@ -283,12 +279,6 @@ const metrics = (connections: Connections): ReadonlyArray<Metrics.Family> => [
 ]
 
 const nameOf = (request: Http.IncomingMessage): string => `${request.method} ${request.url?.split("?", 1)[0]}`
-
-/** The platform adds the response to the cause of a request that failed; the census is told of the failure alone. */
-const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {
-  const [, stripped] = HttpServerError.causeResponseStripped(cause)
-  return stripped._tag === "Some" && !Cause.isEmpty(stripped.value) ? Effect.failCause(stripped.value) : Effect.void
-}
 
 const logCut = (report: Pick<DrainReport, "cut" | "abandoned">): Effect.Effect<void> =>
   report.cut.length === 0 ? Effect.void : Effect.annotateLogs(

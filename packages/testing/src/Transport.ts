@@ -6,14 +6,14 @@
  *
  * **Not for** what is about bytes on a wire: header parsing, keep-alive, malformed input. Those are tested on a real port.
  *
- * **Guarantees.** Under `Explore`, a request takes part in the interleaving like any other fiber. When the scope of the
+ * **Guarantees.** What goes wrong is answered by `HttpErrors.toHandled`, as by `NodeServer`, and bodies have its limit. Under `Explore`, a request takes part in the interleaving like any other fiber. When the scope of the
  * layer closes, or the `Lifecycle` that it is built with drains, new requests are refused, those in flight may finish for
  * `drainBudget`, and what is left is interrupted, with as long to clean up: clients see their streams end with an error.
  *
  * @since 0.1.0
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Headers from "@effect/platform/Headers"
-import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
@@ -25,6 +25,7 @@ import type * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Race from "@holdfast/core/Race"
+import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -60,7 +61,12 @@ export interface Options {
  * @since 0.1.0
  * @category options
  */
-export const defaults = { capacity: 16, remoteAddress: "127.0.0.1", drainBudget: Duration.seconds(1) } as const
+export const defaults = {
+  capacity: 16,
+  remoteAddress: "127.0.0.1",
+  drainBudget: Duration.seconds(1),
+  maxBodyBytes: 1024 * 1024
+} as const
 
 /**
  * The server answered an upgrade with an ordinary response.
@@ -221,13 +227,13 @@ const serveWith = (
       const exchange = exchanges.get(request.source as object)
       return exchange === undefined ? Effect.void : send(exchange, request, response, capacity)
     }
-    // A request that its client has left was interrupted, and is no crash.
-    const handled = Effect.uninterruptibleMask((restore) =>
-      Effect.catchAllCause(restore(HttpApp.toHandled(app, respond, middleware)), withoutResponse)
-    )
+    const handled = HttpErrors.toHandled(app, respond, middleware)
+    const limited = runtime.context.unsafeMap.has(HttpServerRequest.MaxBodySize.key)
+      ? handled
+      : HttpServerRequest.withMaxBodySize(handled, Option.some(FileSystem.Size(defaults.maxBodyBytes)))
     const handler: Handler = (request, exchange) => {
       exchanges.set(request.source as object, exchange)
-      const task = Effect.provideService(handled, HttpServerRequest.HttpServerRequest, request)
+      const task = Effect.provideService(limited, HttpServerRequest.HttpServerRequest, request)
       const tracked = FiberRegistry.track({ name: `${request.method} ${request.url}`, kind: "request" })(task)
       // Admitted and counted in one step; and answered even when it is interrupted before it begins.
       return Effect.suspend(() => {
@@ -340,12 +346,6 @@ const send = (
       })
     }
   }
-}
-
-/** The platform puts the response that it sent into the cause. */
-const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {
-  const [, stripped] = HttpServerError.causeResponseStripped(cause)
-  return Option.isSome(stripped) && !Cause.isEmpty(stripped.value) ? Effect.failCause(stripped.value) : Effect.void
 }
 
 const encoder = new TextEncoder()

@@ -151,7 +151,7 @@ export class MemoryRequest extends Inspectable.Class implements HttpServerReques
 
   get json(): Effect.Effect<unknown, HttpServerError.RequestError> {
     return Effect.tryMap(this.text, {
-      try: (text) => JSON.parse(text) as unknown,
+      try: (text) => text === "" ? null : JSON.parse(text) as unknown,
       catch: (cause) => this.fail("Decode", cause)
     })
   }

@@ -9,6 +9,7 @@ import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import type { HttpMethod } from "@effect/platform/HttpMethod"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Multipart from "@effect/platform/Multipart"
 import type * as Socket from "@effect/platform/Socket"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
@@ -89,11 +90,13 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
   }
 
   get multipart(): HttpServerRequest.HttpServerRequest["multipart"] {
-    return NodeMultipart.persisted(this.source, this.source.headers)
+    return hasBoundary(this.source)
+      ? NodeMultipart.persisted(this.source, this.source.headers)
+      : Effect.fail(noBoundary)
   }
 
   get multipartStream(): HttpServerRequest.HttpServerRequest["multipartStream"] {
-    return NodeMultipart.stream(this.source, this.source.headers)
+    return hasBoundary(this.source) ? NodeMultipart.stream(this.source, this.source.headers) : Stream.fail(noBoundary)
   }
 
   get upgrade(): Effect.Effect<Socket.Socket, HttpServerError.RequestError> {
@@ -175,6 +178,15 @@ export const handOver = (
   exchange.fiber = fiber
   return true
 }
+
+/** The platform's parser throws without one. */
+const hasBoundary = (request: Http.IncomingMessage): boolean =>
+  /^multipart\/.*;\s*boundary=/i.test(request.headers["content-type"] ?? "")
+
+const noBoundary = new Multipart.MultipartError({
+  reason: "Parse",
+  cause: new Error("the content type is not multipart, or names no boundary")
+})
 
 const noHandshake = HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
 

@@ -1,5 +1,5 @@
 /**
- * The application: this list is what runs. What it stands on is left open for `main.ts`, and for tests, to provide: a
+ * The application: this list is what runs. What it stands on is left open for `Program.ts`, and for tests, to provide: a
  * server, files, and where the state is kept.
  *
  * @since 0.1.0

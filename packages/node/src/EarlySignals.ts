@@ -17,12 +17,12 @@
  * Guarantees
  * - `SIGINT`, `SIGTERM` and `SIGHUP` are noted in order. `runMain` acts on them as if they had come just now: it builds
  *   nothing, reports and exits.
- * - A second signal ends a process that is still loading, and so does the end of 5 seconds after the first one. The exit code
+ * - A second signal ends a process that is still loading, and so does the end of 10 seconds after the first one. The exit code
  *   is then 128 + signal.
  *
  * Limits
  * - What was sent before Node.js itself is up (some 40 ms) is lost as before.
- * - A program that never calls `runMain` is ended by a signal only after those 5 seconds.
+ * - A program that never calls `runMain` is ended by a signal only after those 10 seconds.
  *
  * @since 0.1.0
  */
@@ -38,7 +38,7 @@ const names = Object.keys(numbers) as ReadonlyArray<Name>
 const debounce = 100
 
 /** How long the program may go on loading after a signal. Milliseconds. */
-const patience = 5000
+const patience = 10_000
 
 const noted: Array<{ readonly signal: Name; readonly at: number }> = []
 let timer: NodeJS.Timeout | undefined

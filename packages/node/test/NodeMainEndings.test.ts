@@ -350,7 +350,7 @@ describe("EarlySignals", () => {
       yield* running.signal("SIGTERM")
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 143)
-      assert.isAtLeast(ended.took, 5000)
+      assert.isAtLeast(ended.took, 10_000)
     }))
 
   for (const scenario of ["loading", "held"] as const) {

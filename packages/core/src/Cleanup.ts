@@ -3,18 +3,21 @@
  *
  * A plain finalizer that never returns blocks `Scope.close` for ever, and everything that was registered before it never
  * runs. Here a finalizer runs in a fiber of its own while the closing fiber waits, uninterruptibly, for its exit or for
- * the end of its budget, whichever comes first. On expiry the finalizer is interrupted, named, counted and left behind,
+ * the end of its budget, whichever comes first. On expiry the finalizer is interrupted, named, counted and abandoned,
  * and the closing fiber goes on.
  *
  * Guarantees
  * - `run`, and with it every finalizer added here, ends within the sum of its budgets, whatever the finalizer does:
  *   never return, refuse interruption, fail, throw, die, or be interrupted a second time.
  * - It never fails, so the finalizers behind it run.
- * - A cleanup inside of another one ends before it: within four fifths of what is left of the outer budget, so that those
- *   behind it have their turn too.
+ * - It runs with the references of the place where it was added (logger, log level, annotations, configuration, context), and so
+ *   do its fallbacks and its report: as with `Effect.addFinalizer`.
+ * - Cleanups inside of another one have one deadline together. Whoever needs time gets at least three quarters of it, at any
+ *   depth, and the rest is shared by those behind.
  * - What overran or failed is logged with owner path, label, budget and elapsed time, kept in `CleanupMonitor.recent`
  *   and published to its streams. What still lives after its budget is in `CleanupMonitor.live` and in the census.
  * - Budgets run on the wall clock, also under `TestClock`, unless `BudgetClock` says otherwise.
+ * - A budget that makes no sense (`NaN`, a negative one) is refused where the finalizer is added: a defect, `InvalidOption`.
  *
  * Limits
  * - JavaScript cannot pre-empt: a finalizer that blocks the thread holds everybody up for as long as it does. When it lets
@@ -27,12 +30,36 @@
  *
  * @since 0.1.0
  */
-import { Cause, Clock, Context, Duration, Effect, Exit, FiberId, FiberRef, Layer, Runtime, Scope } from "effect"
-import { CleanupMonitor, Outcome, overran } from "./CleanupMonitor.js"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as FiberRefs from "effect/FiberRefs"
+import * as Scope from "effect/Scope"
+import { BudgetClock } from "./CleanupClock.js"
+import type { Timer } from "./CleanupClock.js"
+import { CleanupMonitor, Outcome, overran, Subject } from "./CleanupMonitor.js"
 import type { Attempt, Common, Monitor } from "./CleanupMonitor.js"
 import type { OwnerPath } from "./FiberRegistry.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import type { Running, Task } from "./internal/cleanup/attempt.js"
+import { attempt, attemptOf, within } from "./internal/cleanup/attempt.js"
+import { withRefs } from "./internal/fibers/fiberState.js"
+import * as Scopes from "./internal/scopes.js"
+import * as InvalidOption from "./InvalidOption.js"
 
+export {
+  /** @since 0.1.0 */
+  BudgetClock,
+  /** @since 0.1.0 */
+  layerEffectClock
+} from "./CleanupClock.js"
+export type {
+  /** @since 0.1.0 */
+  Timer
+} from "./CleanupClock.js"
 export {
   /** @since 0.1.0 */
   CleanupMonitor,
@@ -42,6 +69,8 @@ export {
   Outcome,
   /** @since 0.1.0 */
   overran,
+  /** @since 0.1.0 */
+  Subject,
   /** @since 0.1.0 */
   unsafeMakeMonitor
 } from "./CleanupMonitor.js"
@@ -64,8 +93,8 @@ export type {
  */
 export interface Fallback<R = never> {
   readonly label: string
-  /** Default 5 seconds. */
-  readonly budget?: Duration.DurationInput
+  /** Default 5 seconds. Zero or more; infinity is no limit. */
+  readonly budget?: Duration.DurationInput | undefined
   readonly run: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R>
 }
 
@@ -76,10 +105,12 @@ export interface Fallback<R = never> {
 export interface Options<R = never> {
   /** Names the finalizer in reports. */
   readonly label: string
-  /** The longest that anybody waits for it. Default 5 seconds. */
-  readonly budget?: Duration.DurationInput
+  /** The longest that anybody waits for it. Default 5 seconds. Zero or more; infinity is no limit. */
+  readonly budget?: Duration.DurationInput | undefined
   /** Tried in order, each within its own budget, until one completes. */
-  readonly fallbacks?: ReadonlyArray<Fallback<R>>
+  readonly fallbacks?: ReadonlyArray<Fallback<R>> | undefined
+  /** What it is about, for reports: set by a module that waits for something of its own. Default: a finalizer of that label. */
+  readonly subject?: Subject | undefined
 }
 
 /**
@@ -87,59 +118,6 @@ export interface Options<R = never> {
  * @category options
  */
 export const defaults = { budget: Duration.seconds(5) } as const
-
-/**
- * The clock that budgets run on.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Timer {
-  /** Milliseconds, never going back. */
-  readonly unsafeNow: () => number
-  /** Runs the task once, later; the returned function cancels it. */
-  readonly unsafeSchedule: (task: () => void, delay: Duration.Duration) => () => void
-}
-
-const fromClock = (clock: Clock.Clock, schedule: Timer["unsafeSchedule"]): Timer => ({
-  unsafeNow: () => Number(clock.unsafeCurrentTimeNanos() / 1000n) / 1000,
-  unsafeSchedule: schedule
-})
-
-const wallClock = (): Timer =>
-  fromClock(Clock.make(), (task, delay) => {
-    const millis = Duration.toMillis(delay)
-    // What a timer cannot hold (24.8 days) would fire at once.
-    if (millis > 2 ** 31 - 1) return () => {}
-    const handle = setTimeout(task, millis)
-    return () => clearTimeout(handle)
-  })
-
-/**
- * The clock in use for budgets: the wall clock, unless a layer says otherwise.
- *
- * @since 0.1.0
- * @category tags
- */
-export class BudgetClock extends Context.Reference<BudgetClock>()("@holdfast/core/Cleanup/BudgetClock", {
-  defaultValue: wallClock
-}) {}
-
-/**
- * Budgets run on Effect's own `Clock`. Under `TestClock` a budget then ends when the test says so, and never before.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerEffectClock: Layer.Layer<never> = Layer.effectContext(
-  Effect.map(Effect.all([Effect.clock, Effect.runtime<never>()]), ([clock, runtime]) => {
-    const timer = fromClock(clock, (task, delay) => {
-      const fiber = Runtime.runFork(runtime)(Effect.zipRight(clock.sleep(delay), Effect.sync(task)))
-      return () => fiber.unsafeInterruptAsFork(FiberId.none)
-    })
-    return Context.make(BudgetClock, timer)
-  })
-) as Layer.Layer<never>
 
 /**
  * Adds a finalizer to the scope in use.
@@ -167,13 +145,11 @@ export const addFinalizer = <R = never, R2 = never>(
   finalizer: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R>
 ): Effect.Effect<void, never, R | R2 | Scope.Scope> =>
   Effect.withFiberRuntime<void, never, R | R2 | Scope.Scope>((fiber) => {
-    const context = fiber.currentContext as Context.Context<R | R2 | Scope.Scope>
-    const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
-    const bounded: Labelled = (exit) =>
-      Effect.provide(chain(options, owner, exit, Effect.suspend(() => finalizer(exit))), context)
-    bounded.label = options.label
-    bounded.fallbacks = (options.fallbacks?.length ?? 0) > 0
-    return Scope.addFinalizerExit(Context.get(context, Scope.Scope), bounded as Scope.Scope.Finalizer)
+    const plan = planOf(fiber, options, finalizer, fiber.getFiberRefs())
+    const bounded: Bounded = (exit) => follow(plan, exit)
+    bounded.isBounded = true
+    const context = fiber.currentContext as Context.Context<Scope.Scope>
+    return Scope.addFinalizerExit(Context.get(context, Scope.Scope), bounded)
   })
 
 /**
@@ -187,13 +163,17 @@ export const acquireRelease = <A, E, R, R2 = never, R3 = never>(
   options: Options<R3> | ((resource: A) => Options<R3>),
   release: (resource: A, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R2>
 ): Effect.Effect<A, E, R | R2 | R3 | Scope.Scope> =>
-  Effect.uninterruptible(
-    Effect.tap(acquire, (resource) =>
-      addFinalizer(
-        typeof options === "function" ? options(resource) : options,
-        (exit) => release(resource, exit)
-      ))
-  )
+  Effect.suspend(() => {
+    // Nothing is acquired that could not be released.
+    if (typeof options !== "function") checkBudgets(options)
+    return Effect.uninterruptible(
+      Effect.tap(acquire, (resource) =>
+        addFinalizer(
+          typeof options === "function" ? options(resource) : options,
+          (exit) => release(resource, exit)
+        ))
+    )
+  })
 
 /**
  * Runs an effect as a cleanup, now. It cannot be interrupted from outside and ends within the sum of its budgets.
@@ -205,15 +185,18 @@ export const run = <A, E, R, R2 = never>(
   options: Options<R2>,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<Outcome, never, R | R2> =>
-  Effect.withFiberRuntime((fiber) => chain(options, fiber.getFiberRef(FiberRegistry.currentOwner), Exit.void, effect))
+  Effect.withFiberRuntime((fiber) => follow(planOf(fiber, options, () => effect, undefined), Exit.void))
 
 /**
- * Closes a whole scope under one budget.
+ * Closes a whole scope under one budget: one deadline for all of its finalizers and for those of the scopes inside of it, the
+ * ones that layers and `Effect.scoped` make for themselves too.
  *
- * Four fifths of the budget are there for every finalizer that needs them. When they are spent, the finalizers that have not
- * run yet share the last fifth evenly, so that each is started, whatever those before it did. A nested scope counts
- * as one finalizer here; what was added with `addFinalizer` inside of it shares its time.
- * Attempts of the outcome are the finalizers that overran or failed.
+ * Whoever needs time gets at least three quarters of the budget, at any depth. When they are spent, the finalizers that are
+ * known to wait share the rest evenly, so that each is started, whatever those before it did. Attempts of the outcome are the
+ * finalizers that overran or failed; a plain one is named by its place in its scope.
+ *
+ * To reach the scopes inside, the first call replaces a method that all scopes of effect 3.22 share. Scopes that close
+ * elsewhere close as ever.
  *
  * @since 0.1.0
  * @category combinators
@@ -224,17 +207,9 @@ export const closeScope = <R = never>(
   options: Options<R>
 ): Effect.Effect<Outcome, never, R> =>
   Effect.withFiberRuntime((fiber) => {
-    const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
-    const timer = Context.get(fiber.currentContext, BudgetClock)
-    const failures: Array<Attempt> = []
-    const budget = Duration.toMillis(options.budget ?? defaults.budget)
-    // Effect's own finalizers run uninterruptibly, and a nested scope must go on with its next finalizer even
-    // when this one is abandoned.
-    const close = Effect.uninterruptible(Effect.suspend(() => {
-      guard(scope, owner, timer, budget, failures)
-      return Scope.close(scope, exit)
-    }))
-    return chain(options, owner, exit, close, failures)
+    Scopes.replaceClose(guarded)
+    const subject = options.subject ?? Subject.Scope({ label: options.label })
+    return follow(planOf(fiber, { ...options, subject }, () => Scope.close(scope, exit), undefined), exit)
   })
 
 /**
@@ -255,203 +230,240 @@ export const scoped = <R2 = never>(options: Options<R2>) =>
       ))
   )
 
-interface Labelled {
-  (exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown>
-  label?: string
-  fallbacks?: boolean
+/** A finalizer that bounds, names and records itself. */
+interface Bounded {
+  (exit: Exit.Exit<unknown, unknown>): Effect.Effect<Outcome>
+  isBounded?: boolean
+}
+
+type Run = (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown>
+
+/** One cleanup with all that it needs when its time has come. */
+interface Plan {
+  readonly label: string
+  readonly subject: Subject
+  readonly owner: OwnerPath
+  readonly refs: FiberRefs.FiberRefs | undefined
+  readonly timer: Timer
+  readonly monitor: Monitor
+  readonly budgetMillis: number
+  readonly run: Run
+  readonly fallbacks: ReadonlyArray<{ readonly label: string; readonly budgetMillis: number; readonly run: Run }>
+}
+
+const defaultMillis = Duration.toMillis(defaults.budget)
+
+const budgetOf = (budget: Duration.DurationInput | undefined): number =>
+  budget === undefined
+    ? defaultMillis
+    : InvalidOption.unsafeDuration("Cleanup.budget", budget, { zero: true, infinite: true })
+
+const checkBudgets = <R>({ budget, fallbacks }: Options<R>) => {
+  budgetOf(budget)
+  for (const fallback of fallbacks ?? []) budgetOf(fallback.budget)
+}
+
+const noFallbacks: Plan["fallbacks"] = []
+
+/** Services that the effects need are among the references. */
+const planOf = <R, R2>(
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  options: Options<R2>,
+  run: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R>,
+  refs: FiberRefs.FiberRefs | undefined
+): Plan => {
+  const { fallbacks, label } = options
+  return {
+    label,
+    subject: options.subject ?? Subject.Finalizer({ label }),
+    owner: fiber.getFiberRef(FiberRegistry.currentOwner),
+    refs,
+    timer: Context.get(fiber.currentContext, BudgetClock),
+    monitor: Context.get(fiber.currentContext, CleanupMonitor),
+    budgetMillis: budgetOf(options.budget),
+    run: run as Run,
+    fallbacks: fallbacks === undefined ? noFallbacks : fallbacks.map(({ budget, label, run }) => ({
+      label,
+      budgetMillis: budgetOf(budget),
+      run: run as Run
+    }))
+  }
 }
 
 /** The finalizer, then its fallbacks, until one completes; records and logs how it went. */
-const chain = <R, R2>(
-  options: Options<R2>,
-  owner: OwnerPath,
-  exit: Exit.Exit<unknown, unknown>,
-  effect: Effect.Effect<unknown, unknown, R>,
-  inner: ReadonlyArray<Attempt> = []
-): Effect.Effect<Outcome, never, R | R2> =>
-  Effect.uninterruptible(Effect.gen(function*() {
-    const monitor = yield* CleanupMonitor
-    const timer = yield* BudgetClock
+const follow = (plan: Plan, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Outcome> =>
+  Effect.uninterruptible(Effect.withFiberRuntime((closing) => {
+    const fiber = closing as Fiber.RuntimeFiber<unknown, unknown>
+    const { fallbacks, label, monitor, owner, refs, subject, timer } = plan
+    const around = attemptOf(fiber)
     const startedAt = timer.unsafeNow()
-    const steps: ReadonlyArray<Fallback<R | R2>> = [
-      { ...options, run: () => effect },
-      ...options.fallbacks ?? []
-    ]
     const attempts: Array<Attempt> = []
-    let completed: string | undefined
-    for (const step of steps) {
-      const budget = Duration.decode(step.budget ?? defaults.budget)
-      const tried = yield* attempt(step.label, budget, owner, timer, monitor, Effect.suspend(() => step.run(exit)))
-      const failures = attempts.length === 0 ? inner.slice() : []
-      if (tried.result !== "completed" || failures.length === 0) failures.push(tried)
-      attempts.push(...failures)
-      if (failures.every((one) => one.result === "completed")) {
-        completed = step.label
-        break
+    const isScope = subject._tag === "Scope"
+    // A fallback waits for its turn like a finalizer.
+    let waiting = 0
+    if (around !== undefined) around.allowance.pending += waiting = fallbacks.length
+
+    const attemptAt = (index: number): Effect.Effect<Outcome> => {
+      const step = index === 0 ? plan : fallbacks[index - 1]
+      const task: Task = {
+        label: step.label,
+        subject: index === 0 ? subject : Subject.Finalizer({ label: step.label }),
+        owner,
+        budgetMillis: step.budgetMillis,
+        timer,
+        monitor,
+        refs,
+        interruptible: true,
+        guards: isScope && index === 0,
+        failures: isScope ? attempts : undefined
       }
-    }
-    const common: Common = {
-      owner,
-      label: options.label,
-      budgetMillis: steps.reduce((sum, step) => sum + Duration.toMillis(step.budget ?? defaults.budget), 0),
-      elapsedMillis: timer.unsafeNow() - startedAt,
-      attempts
-    }
-    const outcome = completed !== undefined
-      ? attempts.length === 1 ? Outcome.Completed(common) : Outcome.FellBack({ ...common, via: completed })
-      : attempts.some((one) => one.result === "abandoned")
-      ? Outcome.Abandoned(common)
-      : Outcome.Failed({
-        ...common,
-        cause: attempts.reduce<Cause.Cause<unknown>>(
-          (all, one) => one.cause === undefined ? all : Cause.sequential(all, one.cause),
-          Cause.empty
-        )
+      return Effect.flatMap(attempt(fiber, task, Effect.suspend(() => step.run(exit))), (tried) => {
+        const known = isScope && index === 0
+        if (!known || (tried.result.result !== "completed" && !tried.failedInside)) attempts.push(tried.result)
+        const completed = known ? attempts.length === 0 : tried.result.result === "completed"
+        if (known && completed) attempts.push(tried.result)
+        if (!completed && index < fallbacks.length) {
+          if (waiting > 0) {
+            waiting--
+            around!.allowance.pending--
+          }
+          return attemptAt(index + 1)
+        }
+        return finish(completed ? index : undefined)
       })
-    monitor.unsafeRecord(outcome)
-    yield* report(outcome)
-    return outcome
+    }
+
+    const finish = (completed: number | undefined): Effect.Effect<Outcome> => {
+      if (around !== undefined) around.allowance.pending -= waiting
+      const common: Common = {
+        owner,
+        label,
+        subject,
+        budgetMillis: fallbacks.reduce((sum, step) => sum + step.budgetMillis, plan.budgetMillis),
+        elapsedMillis: timer.unsafeNow() - startedAt,
+        attempts
+      }
+      const outcome = outcomeOf(
+        common,
+        completed === undefined ? undefined : [plan, ...fallbacks][completed].label,
+        completed === 0
+      )
+      if (outcome._tag === "Failed" || outcome._tag === "Abandoned") around?.root.task.failures?.push(...attempts)
+      monitor.unsafeRecord(outcome)
+      const logged = report(outcome)
+      return logged === undefined ? Effect.succeed(outcome) : Effect.as(withRefs(refs, logged), outcome)
+    }
+
+    return attemptAt(0)
   }))
 
-/** What a cleanup may take of the time that the one around it has left. */
-const innerShare = 0.8
-
-/** When the budget of the cleanup around is over, on the timer of budgets. */
-const currentLimit: FiberRef.FiberRef<number> = FiberRef.unsafeMake(Number.POSITIVE_INFINITY, {
-  join: (parent) => parent
-})
-
-/** Waits for the effect or for the end of its budget. Nothing that the effect does reaches the waiting fiber. */
-const attempt = <R>(
-  label: string,
-  budget: Duration.Duration,
-  owner: OwnerPath,
-  timer: Timer,
-  monitor: Monitor,
-  effect: Effect.Effect<unknown, unknown, R>,
-  shared = false
-): Effect.Effect<Attempt, never, R> =>
-  Effect.withFiberRuntime((closing) => {
-    const startedAt = timer.unsafeNow()
-    const limit = closing.getFiberRef(currentLimit)
-    const budgetMillis = shared
-      ? Duration.toMillis(budget)
-      : Math.min(Duration.toMillis(budget), Math.max(1, (limit - startedAt) * innerShare))
-    const forked = FiberRegistry.forkDaemon(
-      Effect.interruptible(Effect.locally(effect, currentLimit, Math.min(limit, startedAt + budgetMillis))),
-      { name: label, kind: "cleanup", crash: "silent" },
-      owner
+const outcomeOf = (common: Common, via: string | undefined, first: boolean): Outcome => {
+  if (via !== undefined) return first ? Outcome.Completed(common) : Outcome.FellBack({ ...common, via })
+  const { attempts } = common
+  return attempts.some((one) => one.result === "abandoned") ? Outcome.Abandoned(common) : Outcome.Failed({
+    ...common,
+    cause: attempts.reduce<Cause.Cause<unknown>>(
+      (all, one) => one.cause === undefined ? all : Cause.sequential(all, one.cause),
+      Cause.empty
     )
-    return Effect.flatMap(forked, (fiber) =>
-      Effect.async<Attempt>((resume) => {
-        let waiting = true
-        const settle = (result: Attempt["result"], cause?: Cause.Cause<unknown>) => {
-          waiting = false
-          const elapsedMillis = timer.unsafeNow() - startedAt
-          resume(Effect.succeed({ label, budgetMillis, elapsedMillis, result, cause, fiberId: `#${fiber.id().id}` }))
-        }
-        const cancel = timer.unsafeSchedule(() => {
-          if (!waiting) return
-          settle("abandoned")
-          monitor.unsafeAbandon({ owner, label, budgetMillis, since: Date.now(), fiber })
-          fiber.unsafeInterruptAsFork(FiberId.none)
-        }, Duration.millis(budgetMillis))
-        fiber.addObserver((exit) => {
-          if (!waiting) return
-          cancel()
-          if (exit._tag === "Success") settle("completed")
-          else settle("failed", exit.cause)
-        })
-      }))
+  })
+}
+
+/** Around the close of any scope: inside of a scope that is closed under a budget, its finalizers are bounded one by one. */
+const guarded = (scope: Scope.CloseableScope, close: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.withFiberRuntime((closing) => {
+    const around = attemptOf(closing)
+    if (around === undefined || !around.guards || !guard(scope, around)) return close
+    around.hold()
+    // It goes on with the next finalizer also when whoever closes it is abandoned.
+    return Effect.uninterruptible(close).pipe(
+      within(around),
+      Effect.onExit(() => Effect.sync(() => around.release()))
+    )
   })
 
-const guarded = new WeakSet<Scope.Scope>()
-const patched = new WeakSet<object>()
+const known = new WeakSet<Scope.Scope>()
 
-/**
- * From now on, and in the whole process, a scope that is closed inside of a cleanup has each of its finalizers bounded by
- * what is left of that cleanup's budget: the plain ones too, and those of the scopes that `Layer` makes for itself. One that
- * hangs then holds up nobody behind it. Other scopes close as ever.
- *
- * It replaces a method that effect 3.22 keeps private, and so is meant for a process that is about to end.
- *
- * @since 0.1.0
- * @category unsafe
- */
-export const unsafeGuardScopes = (): void => {
-  const prototype = Object.getPrototypeOf(Effect.runSync(Scope.make())) as {
-    readonly close?: (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>
+/** Bounds every finalizer in place, so that the scope's own `close` keeps the order and the strategy. */
+const guard = (scope: Scope.Scope, around: Running): boolean => {
+  const finalizers = Scopes.finalizersOf(scope)
+  if (finalizers === undefined || finalizers.size === 0 || known.has(scope)) return false
+  known.add(scope)
+  const { allowance } = around
+  const total = finalizers.size
+  allowance.pending += total
+  let index = 0
+  for (const [key, finalizer] of finalizers) {
+    const subject = Subject.Unnamed({ index: ++index, total })
+    finalizers.set(key, (exit) =>
+      Effect.suspend(() => {
+        allowance.pending--
+        const effect = finalizer(exit)
+        return (finalizer as Bounded).isBounded === true ? effect : bound(subject, effect, around)
+      }))
   }
-  const { close } = prototype
-  if (typeof close !== "function" || patched.has(prototype)) return
-  patched.add(prototype)
-  Object.assign(prototype, {
-    close(this: Scope.CloseableScope, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
-      return Effect.withFiberRuntime((fiber) => {
-        const limit = fiber.getFiberRef(currentLimit)
-        if (Number.isFinite(limit)) {
-          const timer = Context.get(fiber.currentContext, BudgetClock)
-          const owner = fiber.getFiberRef(FiberRegistry.currentOwner)
-          guard(this, owner, timer, Math.max(1, limit - timer.unsafeNow()), [], true)
-        }
-        return close.call(this, exit)
-      })
+  return true
+}
+
+/** A plain finalizer, inside of a scope that is closed under a budget. It fails as it would have failed without. */
+const bound = (
+  subject: Subject & { readonly _tag: "Unnamed" },
+  effect: Effect.Effect<unknown, unknown>,
+  around: Running
+): Effect.Effect<unknown> =>
+  Effect.withFiberRuntime((closing) => {
+    const owner = ownerOf(closing as Fiber.RuntimeFiber<unknown, unknown>, around)
+    const { monitor, timer } = around.task
+    const task: Task = {
+      label: `finalizer ${subject.index} of ${subject.total}`,
+      subject,
+      owner,
+      budgetMillis: Number.POSITIVE_INFINITY,
+      timer,
+      monitor,
+      refs: undefined,
+      interruptible: false,
+      guards: false
     }
+    return Effect.flatMap(attempt(closing as Fiber.RuntimeFiber<unknown, unknown>, task, effect), (tried) => {
+      const { cause, result } = tried.result
+      if (result === "completed") return Effect.void
+      const failed = cause === undefined ? Effect.void : Effect.failCause(cause as Cause.Cause<never>)
+      if (result === "failed") {
+        around.failedInside = true
+        if (tried.failedInside || speaksForItself(around)) return failed
+      }
+      const { budgetMillis, elapsedMillis, label } = tried.result
+      const outcome = outcomeOf(
+        { owner, label, subject, budgetMillis, elapsedMillis, attempts: [tried.result] },
+        undefined,
+        false
+      )
+      around.root.task.failures?.push(tried.result)
+      monitor.unsafeRecord(outcome)
+      return Effect.zipRight(report(outcome) ?? Effect.void, failed)
+    })
   })
+
+/** The owner path without the plain finalizers that only stand for the scopes inside of them. */
+const ownerOf = (closing: Fiber.RuntimeFiber<unknown, unknown>, around: Running): OwnerPath => {
+  if (around.task.subject._tag !== "Unnamed") return closing.getFiberRef(FiberRegistry.currentOwner)
+  return around.task.owner
 }
 
-/**
- * Bounds every finalizer of a scope in place, so that the scope's own `close` keeps the order and the strategy. The map of
- * finalizers is private to effect 3.22; were it to move, the scope is still closed under its budget as a whole.
- */
-const guard = (
-  scope: Scope.CloseableScope,
-  owner: OwnerPath,
-  timer: Timer,
-  budgetMillis: number,
-  failures: Array<Attempt>,
-  nested = false
-) => {
-  const state = (scope as { state?: { _tag: string; finalizers?: Map<object, Labelled> } }).state
-  if (state?._tag !== "Open" || !(state.finalizers instanceof Map) || guarded.has(scope)) return
-  guarded.add(scope)
-  const total = state.finalizers.size
-  const startedAt = timer.unsafeNow()
-  let waiting = total
-  for (const [index, [key, finalizer]] of Array.from(state.finalizers).entries()) {
-    // Inside of another cleanup, one with a label bounds itself, and knows its owner.
-    if (nested && finalizer.label !== undefined) continue
-    state.finalizers.set(key, (exit) =>
-      Effect.gen(function*() {
-        const spent = timer.unsafeNow() - startedAt
-        const budget = Math.max(1, budgetMillis * 0.8 - spent, (budgetMillis * 0.98 - spent) / waiting--)
-        if (finalizer.label !== undefined) {
-          // It is bounded, named and recorded by itself: it only needs to know how much time there is, all of which goes to
-          // the finalizer unless there are fallbacks to keep some for.
-          const limit = timer.unsafeNow() + (finalizer.fallbacks === true ? budget : budget / innerShare)
-          const outcome = (yield* Effect.locally(finalizer(exit), currentLimit, limit)) as Outcome
-          if (outcome._tag === "Failed" || outcome._tag === "Abandoned") failures.push(...outcome.attempts)
-          return
-        }
-        const tried = yield* attempt(
-          `finalizer ${index + 1} of ${total}`,
-          Duration.millis(budget),
-          owner,
-          timer,
-          yield* CleanupMonitor,
-          Effect.uninterruptible(Effect.suspend(() => finalizer(exit))),
-          true
-        )
-        if (tried.result !== "completed") failures.push(tried)
-      }))
-  }
+/** Whether a failure inside comes out as that of a cleanup with a name. */
+const speaksForItself = (around: Running): boolean => {
+  let at: Running | undefined = around
+  while (at !== undefined && at.task.subject._tag === "Unnamed") at = at.outer
+  return at !== undefined && at.task.subject._tag !== "Scope"
 }
 
-const report = (outcome: Outcome): Effect.Effect<void> => {
-  const level = outcome._tag === "Completed" ? overran(outcome) ? "Warning" : undefined : outcome._tag === "FellBack"
-    ? "Warning"
-    : "Error"
-  if (level === undefined) return Effect.void
+const report = (outcome: Outcome): Effect.Effect<void> | undefined => {
+  const isFine = outcome._tag === "Completed" && !overran(outcome)
+  // What went wrong inside of a scope has been told by itself.
+  const isTold = outcome.subject._tag === "Scope" && outcome._tag !== "FellBack" &&
+    outcome.attempts.every((one) => one.subject._tag !== "Scope")
+  if (isFine || isTold) return undefined
   const name = [...outcome.owner, outcome.label].join("/")
   const did = outcome._tag === "FellBack"
     ? `fell back to ${outcome.via}`
@@ -460,9 +472,12 @@ const report = (outcome: Outcome): Effect.Effect<void> => {
     : outcome._tag === "Failed"
     ? "failed"
     : "was abandoned"
-  const message = `Cleanup ${name} ${did} after ${Math.round(outcome.elapsedMillis)} ms of ${outcome.budgetMillis} ms`
+  const message = `Cleanup ${name} ${did} after ${Math.round(outcome.elapsedMillis)} ms of ${
+    Math.round(outcome.budgetMillis)
+  } ms`
   const causes = outcome.attempts.flatMap((one) => one.cause === undefined ? [] : [one.cause])
-  return (level === "Error" ? Effect.logError : Effect.logWarning)(message, ...causes).pipe(
+  const log = outcome._tag === "Failed" || outcome._tag === "Abandoned" ? Effect.logError : Effect.logWarning
+  return log(message, ...causes).pipe(
     Effect.annotateLogs({
       owner: outcome.owner.join("/"),
       label: outcome.label,

@@ -12,6 +12,30 @@ import type { OwnerPath } from "./FiberCensus.js"
 import * as Feed from "./internal/feed.js"
 
 /**
+ * What a cleanup is about. Reports select by it, never by a label.
+ *
+ * - `Finalizer`: a finalizer or effect that its owner gave a label
+ * - `Unnamed`: a plain finalizer, by its place among those of its scope
+ * - `Child`: a supervisor waits for a child to stop; `path` leads to the child
+ * - `Scope`: a whole scope, closed under one budget
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Subject = Data.TaggedEnum<{
+  Finalizer: { readonly label: string }
+  Unnamed: { readonly index: number; readonly total: number }
+  Child: { readonly path: OwnerPath }
+  Scope: { readonly label: string }
+}>
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const Subject = Data.taggedEnum<Subject>()
+
+/**
  * One effect of a cleanup: the finalizer itself, or a fallback.
  *
  * @since 0.1.0
@@ -19,6 +43,7 @@ import * as Feed from "./internal/feed.js"
  */
 export interface Attempt {
   readonly label: string
+  readonly subject: Subject
   readonly budgetMillis: number
   readonly elapsedMillis: number
   readonly result: "completed" | "failed" | "abandoned"
@@ -37,6 +62,7 @@ export interface Attempt {
 export interface Common {
   readonly owner: OwnerPath
   readonly label: string
+  readonly subject: Subject
   /** The sum of what the finalizer and its fallbacks were allowed. */
   readonly budgetMillis: number
   readonly elapsedMillis: number
@@ -85,6 +111,7 @@ export const overran = (outcome: Outcome): boolean =>
 export interface AbandonedFiber {
   readonly owner: OwnerPath
   readonly label: string
+  readonly subject: Subject
   readonly budgetMillis: number
   /** When it was abandoned, milliseconds since the epoch. */
   readonly since: number

@@ -22,8 +22,21 @@
  *
  * @since 0.1.0
  */
-import { Cause, Context, Differ, Effect, Exit, Fiber, FiberRef, Layer, Scope } from "effect"
-import type { FiberStatus, Stream } from "effect"
+import {
+  Cause,
+  Context,
+  Differ,
+  Effect,
+  Exit,
+  Fiber,
+  FiberRef,
+  FiberRefs,
+  Layer,
+  Runtime,
+  RuntimeFlags,
+  Scope
+} from "effect"
+import type { FiberId, FiberStatus, Stream } from "effect"
 import { identity } from "effect/Function"
 import * as Census from "./FiberCensus.js"
 import type {
@@ -44,12 +57,12 @@ import {
   childrenOf,
   fiberName,
   internals,
-  isClosed,
   isDetached,
   spanOf,
   statusOf,
   waitingFor
 } from "./internal/fibers/fiberState.js"
+import { isClosed } from "./internal/scopes.js"
 
 export type {
   /** @since 0.1.0 */
@@ -545,18 +558,59 @@ export const forkScoped = <A, E, R>(
   })
 
 /**
- * Forks outside every scope, and into the census, for a module that bounds the fiber itself, as `Cleanup` does. `owner` is the
- * path above the fiber; default the one in use.
+ * @since 0.1.0
+ * @category options
+ */
+export interface StartOptions {
+  readonly name: string
+  /** The path above the fiber. */
+  readonly owner: OwnerPath
+  /** The references that the fiber begins with. Default: those of `parent`. */
+  readonly refs: FiberRefs.FiberRefs | undefined
+  readonly interruptible: boolean
+  /** Whether its first steps are taken here, before this function returns. */
+  readonly immediate: boolean
+  /** Adds to the references before the first step. */
+  readonly prepare: (refs: FiberRefs.FiberRefs, fiberId: FiberId.Runtime) => FiberRefs.FiberRefs
+}
+
+/**
+ * Starts a fiber of kind `cleanup` outside every scope, for a module that bounds it itself, as `Cleanup` does. It enters the
+ * census when it has not ended with its first steps.
  *
  * @since 0.1.0
- * @category combinators
+ * @category unsafe
  */
-export const forkDaemon = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  options: ForkOptions,
-  owner?: OwnerPath
-): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
-  Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
+export const unsafeStart = <A, E>(
+  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  self: Effect.Effect<A, E>,
+  options: StartOptions
+): Fiber.RuntimeFiber<A, E> => {
+  const fiberRefs = options.refs ?? parent.getFiberRefs()
+  const context = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentContext)
+  const flags = internals(parent).currentRuntimeFlags
+  const registry = registryOf(context)
+  const tracked = new Tracked(
+    registry,
+    { name: options.name, kind: "cleanup", crash: "silent" },
+    options.owner,
+    undefined
+  )
+  const runtime = Runtime.make({
+    context,
+    fiberRefs,
+    runtimeFlags: options.interruptible
+      ? RuntimeFlags.enable(flags, RuntimeFlags.Interruption)
+      : RuntimeFlags.disable(flags, RuntimeFlags.Interruption)
+  })
+  const fiber = Runtime.runFork(runtime, self, {
+    immediate: options.immediate,
+    updateRefs: (refs, fiberId) =>
+      options.prepare(FiberRefs.updateAs(refs, { fiberId, fiberRef: currentOwner, value: tracked.path }), fiberId)
+  })
+  if (fiber.unsafePoll() === null) tracked.begin(fiber as Fiber.RuntimeFiber<unknown, unknown>)
+  return fiber
+}
 
 /**
  * Enters the fiber that runs `self` into the census for as long as `self` runs: for fibers that somebody else forks, such

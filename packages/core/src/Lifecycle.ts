@@ -52,8 +52,10 @@ import {
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import { spanOf } from "./internal/fibers/fiberState.js"
 import type { Waiting } from "./internal/lifecycle/record.js"
 import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
+import * as Scopes from "./internal/scopes.js"
 import * as Report from "./ShutdownReport.js"
 
 /**
@@ -170,6 +172,11 @@ export interface Service {
   readonly admit: <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ShuttingDown, R>
   /** How much admitted work is in progress. */
   readonly admitted: Effect.Effect<number>
+  /**
+   * Builds the application into the scope of this lifecycle. When the start hangs and refuses interruption, what it has built
+   * so far is released all the same, before the rest of the scope, and the report names the fiber that hangs.
+   */
+  readonly build: <A, E, R>(start: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Scope.Scope>>
   /** Asks whoever waits in `awaitShutdown` to shut down. The first reason counts. */
   readonly requestShutdown: (reason: ShutdownReason) => Effect.Effect<void>
   readonly awaitShutdown: Effect.Effect<ShutdownReason>
@@ -246,6 +253,13 @@ interface Admitted {
   readonly since: number
 }
 
+/** A start that has not ended. */
+interface Starting {
+  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
+  /** The scopes that something was added to, in that order. */
+  readonly scopes: Set<Scope.Scope>
+}
+
 const order: ReadonlyArray<HookPhase> = ["draining", "stopping-sources", "stopping-workers", "releasing"]
 
 const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "audit"])
@@ -263,6 +277,7 @@ class Machine implements Service {
   deadline = Number.POSITIVE_INFINITY
   limit = Number.POSITIVE_INFINITY
   final: ShutdownReport | undefined
+  starting: Starting | undefined
   wake: () => void = () => {}
   endUnready: () => void = () => {}
   rearm: () => void = () => {}
@@ -336,6 +351,18 @@ class Machine implements Service {
             if (this.working.size === 0) this.wake()
           })
       )
+    })
+
+  readonly build = <A, E, R>(start: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Scope.Scope>> =>
+    Effect.withFiberRuntime((fiber) => {
+      const starting: Starting = { fiber: fiber as Fiber.RuntimeFiber<unknown, unknown>, scopes: new Set() }
+      this.starting = starting
+      const { scope } = this.options
+      const built = scope === undefined ? Effect.scoped(start) : Scope.extend(start, scope)
+      return Effect.onExit(Scopes.recordScopes(built, starting.scopes), () =>
+        Effect.sync(() => {
+          this.starting = undefined
+        }))
     })
 
   readonly requestShutdown: Service["requestShutdown"] = (reason) =>
@@ -478,6 +505,7 @@ class Machine implements Service {
         budget: this.share(phase),
         endedAt: undefined,
         items: [],
+        finalizers: [],
         extra: this.record.early.splice(0),
         completedFinalizers: 0
       })
@@ -575,6 +603,10 @@ class Machine implements Service {
 
   private expire(item: Waiting) {
     if (item.status !== undefined) return
+    if (item.fiber === this.starting?.fiber) {
+      const span = spanOf(item.fiber)
+      item.detail = `its start did not end${span === undefined ? "" : `, in ${span.name}`}`
+    }
     this.settle(item, item.overdue)
     item.fiber.unsafeInterruptAsFork(FiberId.none)
   }
@@ -680,13 +712,28 @@ class Machine implements Service {
     fiber.unsafeInterruptAsFork(this.record.self?.id() ?? FiberId.none)
   }
 
+  /** The scope, behind what a start that hangs has built and not handed over. */
+  private withStarted(scope: Scope.CloseableScope): Effect.Effect<Scope.CloseableScope> {
+    const open = Array.from(this.starting?.scopes ?? []).filter((one) => one !== scope && !Scopes.isClosed(one))
+    if (open.length === 0) return Effect.succeed(scope)
+    return Effect.tap(
+      Scope.make(),
+      (all) =>
+        Effect.forEach(
+          [scope, ...open],
+          (one) => Scope.addFinalizerExit(all, (exit) => Scope.close(one as Scope.CloseableScope, exit))
+        )
+    )
+  }
+
   private release(reason: ShutdownReason): Effect.Effect<void> {
     const { scope } = this.options
     if (scope === undefined) return Effect.void
     return Effect.gen(this, function*() {
       const exit = Report.isFailure(reason) ? Exit.die(reason) : Exit.void
       const budget = Duration.millis(this.remaining * 0.95)
-      const close = Effect.tap(Cleanup.closeScope(scope, exit, { label: scopeLabel, budget }), (outcome) => {
+      const all = yield* this.withStarted(scope)
+      const close = Effect.tap(Cleanup.closeScope(all, exit, { label: scopeLabel, budget }), (outcome) => {
         this.record.scopeOutcome = outcome
       })
       yield* this.fork(

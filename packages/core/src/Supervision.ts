@@ -273,7 +273,11 @@ const unsafeManager = <R>(options: Options<R>) =>
           : shutdown === "brutal_kill"
           // The scope is marked as closed and the fiber interrupted; this much patience costs no timer.
           ? Effect.zipRight(Effect.fork(Effect.interruptible(close)), Effect.repeatN(Effect.yieldNow(), 3))
-          : Cleanup.run({ label: `stop ${spec.name}`, budget: shutdown }, close)
+          : Cleanup.run({
+            label: `stop ${spec.name}`,
+            budget: shutdown,
+            subject: Cleanup.Subject.Child({ path: [...owner, spec.name] })
+          }, close)
         return Effect.zipRight(
           told,
           Effect.sync(() => {

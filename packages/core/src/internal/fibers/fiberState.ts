@@ -1,8 +1,8 @@
 /**
- * What effect 3.22 keeps private of a fiber and a scope. The tests of `FiberRegistry` fail when a release moves it.
+ * What effect 3.22 keeps private of a fiber. The tests of `FiberRegistry` fail when a release moves it.
  */
-import { FiberId } from "effect"
-import type { Fiber, FiberRef, Scope } from "effect"
+import { Effect, FiberId } from "effect"
+import type { Fiber, FiberRef, FiberRefs, RuntimeFlags } from "effect"
 import type { Entry, Status } from "../../FiberCensus.js"
 
 interface Internals {
@@ -11,14 +11,14 @@ interface Internals {
   readonly _running?: boolean
   readonly _asyncBlockingOn?: FiberId.FiberId | null
   readonly isInterrupted?: () => boolean
+  readonly currentRuntimeFlags: RuntimeFlags.RuntimeFlags
+  readonly setFiberRefs: (refs: FiberRefs.FiberRefs) => void
   readonly setFiberRef: <X>(ref: FiberRef.FiberRef<X>, value: X) => void
 }
 
 export const internals = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Internals => fiber as unknown as Internals
 
 export const childrenOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Array.from(internals(fiber)._children ?? [])
-
-export const isClosed = (scope: Scope.Scope) => (scope as { state?: { _tag: string } }).state?._tag === "Closed"
 
 /**
  * Whether only Effect itself watches a root fiber: the set of roots always does, and for what was forked by a fiber the
@@ -50,3 +50,14 @@ export const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span
     ? undefined
     : { name: span._tag === "Span" ? span.name : "(external)", traceId: span.traceId, spanId: span.spanId }
 }
+
+/** Runs an effect in this fiber with other references than its own, which it has again afterwards. */
+export const withRefs = <A, E>(refs: FiberRefs.FiberRefs | undefined, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  refs === undefined ? self : Effect.withFiberRuntime((fiber) => {
+    const own = fiber.getFiberRefs()
+    internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRefs(refs)
+    return Effect.onExit(
+      self,
+      () => Effect.sync(() => internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRefs(own))
+    )
+  })

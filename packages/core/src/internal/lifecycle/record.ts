@@ -6,6 +6,7 @@ import type { Fiber } from "effect"
 import * as Cleanup from "../../Cleanup.js"
 import type * as FiberRegistry from "../../FiberRegistry.js"
 import * as Report from "../../ShutdownReport.js"
+import { attemptOf } from "../cleanup/attempt.js"
 
 /** One thing that a phase waits for. It ends by itself or by its own timer, whichever comes first. */
 export interface Waiting {
@@ -30,7 +31,9 @@ export interface PhaseState {
   budget: number
   endedAt: number | undefined
   readonly items: Array<Waiting>
-  /** Finalizers, as their own module reports them, and what went wrong beside all fibers. */
+  /** Finalizers, as their own module reports them; with the path of the child that one waited for. */
+  readonly finalizers: Array<{ readonly item: Report.Item; readonly child: string | undefined }>
+  /** What went wrong beside all fibers. */
   readonly extra: Array<Report.Item>
   completedFinalizers: number
 }
@@ -41,18 +44,6 @@ export const firstLine = (cause: Cause.Cause<unknown>): string => {
 }
 
 export const scopeLabel = "application scope"
-
-/** Fibers of the release that stand for others: what is inside has a name of its own, or is in the detail of the scope. */
-const isContainer = (label: string): boolean => label === scopeLabel || isNumbered(label)
-
-/** What `Cleanup` calls a finalizer that has no label. */
-const isNumbered = (label: string): boolean => /^finalizer \d+ of \d+$/.test(label)
-
-/** The child that a supervisor's finalizer `stop <name>` waits for: it is the child that is named. */
-const stoppedBy = (path: ReadonlyArray<string>): string => {
-  const label = path.at(-1) ?? ""
-  return label.startsWith("stop ") ? [...path.slice(0, -1), label.slice(5)].join("/") : ""
-}
 
 export const round = (millis: number): number => Math.max(0, Math.round(millis))
 
@@ -67,8 +58,6 @@ export class ShutdownRecord {
   /** The fiber that runs the shutdown. */
   self: Fiber.RuntimeFiber<unknown, unknown> | undefined
   scopeOutcome: Cleanup.Outcome | undefined
-  /** Finalizers without a name that have not ended. */
-  private hung = 0
   /** Fibers of finalizers that the report names already. */
   private readonly named = new Set<string>()
 
@@ -86,7 +75,7 @@ export class ShutdownRecord {
 
   onOutcome(outcome: Cleanup.Outcome) {
     const state = this.states.at(-1)
-    if (state === undefined || isContainer(outcome.label)) return
+    if (state === undefined || outcome.subject._tag === "Scope") return
     if (outcome._tag === "Completed" && !Cleanup.overran(outcome)) {
       state.completedFinalizers++
       return
@@ -99,8 +88,10 @@ export class ShutdownRecord {
       : outcome._tag === "Completed"
       ? "ended after its budget"
       : undefined
-    state.extra.push(
-      new Report.Item({
+    const { subject } = outcome
+    state.finalizers.push({
+      child: subject._tag === "Child" ? subject.path.join("/") : undefined,
+      item: new Report.Item({
         kind: "finalizer",
         label: outcome.label,
         owner: outcome.owner,
@@ -110,14 +101,17 @@ export class ShutdownRecord {
         budgetMillis: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
         ...(detail === undefined ? {} : { detail })
       })
-    )
+    })
   }
 
   summary(finished: boolean): Report.ShutdownReport {
     const now = this.timer.unsafeNow()
     const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
-    const census = entries.filter((entry) => entry.kind !== "cleanup" || !isContainer(entry.name))
-    this.hung = entries.filter((entry) => entry.kind === "cleanup" && isNumbered(entry.name)).length
+    // One that waits for finalizers inside of it stands for them: they have names of their own.
+    const census = entries.filter((entry) => {
+      const running = entry.kind === "cleanup" ? attemptOf(entry.fiber) : undefined
+      return running === undefined || (running.task.subject._tag !== "Scope" && !running.isWaiting)
+    })
     const unfinished = this.unfinished(census)
     const detached = this.registry.unsafeUntracked().filter((entry) =>
       entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
@@ -144,19 +138,15 @@ export class ShutdownRecord {
     })
   }
 
-  /** Finalizers that are still running inside of the application's scope, and have not been reported. */
+  /** Finalizers that are still running, and have not been reported. */
   private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
     const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
     const abandoned = this.abandonedFibers()
-    const cleanups = census.filter((entry) => entry.kind === "cleanup")
-    // A scope bounds a finalizer under its name, and so does the finalizer: the one that knows its owner says more.
-    const owned = new Set(cleanups.filter(({ owner }) => owner[0] !== scopeLabel).map(({ name }) => name))
-    const known = ({ fiber, id, name, owner }: FiberRegistry.Entry) =>
-      mine.has(fiber) || this.named.has(id) || abandoned.has(stoppedBy(owner)) ||
-      (owner[0] === scopeLabel && owned.has(name))
-    return cleanups.flatMap((entry) => {
-      const { ageMillis, name, owner } = entry
-      return known(entry) ? [] : [
+    return census.flatMap(({ ageMillis, fiber, id, kind, name, owner }) => {
+      if (kind !== "cleanup" || mine.has(fiber) || this.named.has(id)) return []
+      const subject = attemptOf(fiber)?.task.subject
+      if (subject?._tag === "Child" && abandoned.has(subject.path.join("/"))) return []
+      return [
         new Report.Item({
           kind: "finalizer",
           label: name,
@@ -182,12 +172,16 @@ export class ShutdownRecord {
 
   private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
     const abandoned = this.abandonedFibers()
-    const extra = state.extra.filter((item) => !abandoned.has(stoppedBy([...item.owner, item.label])))
+    // It is the child that is named, not the finalizer that waited for it.
+    const finalizers = state.finalizers.flatMap(({ child, item }) =>
+      child !== undefined && abandoned.has(child) ? [] : [item]
+    )
+    const extra = [...finalizers, ...state.extra]
     const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]
     const named =
       this.states.some((one) =>
         one.items.some((item) => item.kind !== "scope" && item.status === "abandoned") ||
-        one.extra.some((item) => item.status === "abandoned")
+        one.finalizers.some(({ item }) => item.status === "abandoned")
       ) || unfinished.length > 0
     const counts = { completed: state.completedFinalizers, interrupted: 0, failed: 0, abandoned: 0 }
     const listed: Array<Report.Item> = []
@@ -211,25 +205,15 @@ export class ShutdownRecord {
   }
 
   private itemReport(item: Waiting, now: number): Report.Item {
-    let status = item.status ?? item.overdue
-    let detail = item.detail
-    if (item.kind === "scope" && this.scopeOutcome !== undefined) {
-      const failures = this.scopeOutcome.attempts.filter((attempt) =>
-        attempt.result !== "completed" && attempt.label !== scopeLabel
-      )
-      if (failures.some((attempt) => attempt.result === "abandoned")) status = "abandoned"
-      else if (failures.length > 0 && status === "completed") status = "failed"
-      if (failures.length > 0) detail = failures.map(({ label, result }) => `${label} ${result}`).join(", ")
-    }
-    if (item.kind === "scope" && this.hung > 0) {
-      status = "abandoned"
-      detail ??= `${this.hung} finalizers without a name are still running`
-    }
+    // What failed or overran inside of the scope has items of its own; here it is said why the scope took so long.
+    const inside = item.kind === "scope" ? this.scopeOutcome?.attempts : undefined
+    const abandoned = inside?.filter(({ result, subject }) => result === "abandoned" && subject._tag !== "Scope") ?? []
+    const detail = abandoned.length === 0 ? item.detail : `abandoned ${abandoned.map(({ label }) => label).join(", ")}`
     return new Report.Item({
       kind: item.kind,
       label: item.label,
       owner: item.owner,
-      status,
+      status: abandoned.length > 0 ? "interrupted" : item.status ?? item.overdue,
       elapsedMillis: round((item.endedAt ?? now) - item.startedAt),
       budgetMillis: round(item.budget),
       ...(detail === undefined ? {} : { detail })

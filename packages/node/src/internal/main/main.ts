@@ -2,7 +2,6 @@
  * The application of a process, from its start to the exit. This class is where effects meet the process: what must work
  * when no fiber runs cannot be one, so it uses `process`, timers and synchronous writes directly.
  */
-import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as ShutdownReport from "@holdfast/core/ShutdownReport"
@@ -142,7 +141,6 @@ export class Main {
     if (!this.requested) yield* this.launch()
     const reason = yield* this.lifecycle.awaitShutdown
     this.begin(reason)
-    Cleanup.unsafeGuardScopes()
     yield* this.lifecycle.shutdown(reason)
     yield* Effect.promise(flushed)
     yield* Effect.promise(aTurn)
@@ -154,7 +152,10 @@ export class Main {
     const isLayer = Layer.isLayer(this.app)
     const program: Program = isLayer
       // What layers forked without a scope lives as long as the fiber that built them.
-      ? Effect.zipRight(Layer.toRuntime(this.app as Layer.Layer<never, unknown, Lifecycle.Lifecycle>), Effect.never)
+      ? Effect.zipRight(
+        this.lifecycle.build(Layer.toRuntime(this.app as Layer.Layer<never, unknown, Lifecycle.Lifecycle>)),
+        Effect.never
+      )
       : this.app as Program
     return program.pipe(
       Scope.extend(this.scope),

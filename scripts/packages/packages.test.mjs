@@ -3,20 +3,11 @@
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import assert from "node:assert"
-import { execFile, execFileSync } from "node:child_process"
+import { execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-
-const root = fileURLToPath(new URL("../..", import.meta.url))
-const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
-const catalog = Object.fromEntries(
-  [...readFileSync(join(root, "pnpm-workspace.yaml"), "utf8").matchAll(/^ {2}"?([^":]+)"?: (\S+)$/gm)].map((
-    [, name, version]
-  ) => [name, version])
-)
-const bin = (name) => join(root, "node_modules", ".bin", name)
+import { bin, catalog, exec, integration, manifest, named, root } from "./support.mjs"
 
 /** The most that a tarball may weigh, in KiB, the packages of ours that it needs, and what is installed beside it. */
 const packages = [
@@ -46,93 +37,75 @@ const compilerOptions = {
   noUncheckedIndexedAccess: true
 }
 
-/** What a program prints; its error says what it printed instead. */
-const exec = (file, args, options) =>
-  Effect.async((resume) => {
-    const child = execFile(
-      file,
-      args,
-      { maxBuffer: 64 * 1024 * 1024, ...options },
-      (error, stdout, stderr) =>
-        resume(error === null ? Effect.succeed(stdout) : Effect.fail(new Error(`${stdout}${stderr}`, { cause: error })))
-    )
-    return Effect.sync(() => child.kill())
-  })
+describe.skipIf(!integration)(named("packages"), () => {
+  let folder = ""
+  let tarballs = {}
 
-const integration = process.env.HOLDFAST_REQUIRE_INTEGRATION === "1"
-
-describe.skipIf(!integration)(
-  integration ? "packages" : "packages (skipped: they are packed and installed under HOLDFAST_REQUIRE_INTEGRATION=1)",
-  () => {
-    let folder = ""
-    let tarballs = {}
-
-    beforeAll(() => {
-      folder = mkdtempSync(join(tmpdir(), "holdfast-packages-"))
-      for (const { name } of packages) {
-        execFileSync("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
-          cwd: join(root, "packages", name),
-          stdio: "pipe"
-        })
-      }
-      tarballs = Object.fromEntries(
-        packages.map(({ name }) => [
-          name,
-          join(folder, readdirSync(folder).find((file) => file.startsWith(`holdfast-${name}-`)))
-        ])
-      )
-    }, 120_000)
-
-    afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-    for (const { beside, name, needs, tarball } of packages) {
-      it.effect(`${name} holds what a package needs, and nothing else`, () =>
-        Effect.gen(function*() {
-          const files = (yield* exec("tar", ["-tzf", tarballs[name]])).trim().split("\n").map((file) =>
-            file.replace(/^package\//, "")
-          )
-          for (
-            const needed of ["README.md", "CHANGELOG.md", "LICENSE", "package.json", "dist/index.js", "dist/index.d.ts"]
-          ) {
-            assert(files.includes(needed), `${name}: ${needed} is missing`)
-          }
-          assert.deepEqual(
-            files.filter((file) => /(^|\/)(test|node_modules|\.tsbuild)\/|tsbuildinfo$|\.env/.test(file)),
-            []
-          )
-          const packed = JSON.parse(yield* exec("tar", ["-xzOf", tarballs[name], "package/package.json"]))
-          assert(packed.keywords.length > 3 && packed.description.length > 20 && packed.license === "MIT")
-          assert(!/workspace:|catalog:/.test(JSON.stringify(packed.dependencies ?? {})))
-          const kib = statSync(tarballs[name]).size / 1024
-          assert(kib <= tarball, `${name} weighs ${kib.toFixed(0)} KiB packed, its budget is ${tarball} KiB`)
-        }))
-
-      it.effect(`${name} resolves for every way of importing ES modules`, () =>
-        exec(bin("attw"), [tarballs[name], "--profile", "esm-only", "--no-emoji", "--format", "ascii"], {
-          cwd: folder
-        }))
-
-      it.effect(`${name} runs its README's examples in a project of its own`, () =>
-        Effect.gen(function*() {
-          const project = join(folder, `app-${name}`)
-          mkdirSync(project)
-          writeFileSync(join(project, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }))
-          const ours = [name, ...needs].map((one) => tarballs[one])
-          const versions = [...beside, "@types/node"].map((one) => `${one}@${catalog[one]}`)
-          yield* exec("npm", ["install", "--no-audit", "--no-fund", ...ours, ...versions], { cwd: project })
-          const text = readFileSync(join(project, "node_modules", "@holdfast", name, "README.md"), "utf8")
-          const examples = [...text.matchAll(/^```ts(?<flags>[^\n]*)\n(?<code>.*?)^```$/gms)]
-          assert(examples.length > 0)
-          for (const [index, { groups: { code } }] of examples.entries()) {
-            writeFileSync(join(project, `example${index}.ts`), `${code}export {}\n`)
-          }
-          writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ include: ["*.ts"], compilerOptions }))
-          yield* exec(bin("tsc"), ["-p", project])
-          for (const [index, { groups: { flags } }] of examples.entries()) {
-            if (flags.includes("no-run")) continue
-            yield* exec(process.execPath, [`example${index}.js`], { cwd: project, timeout: 30_000 })
-          }
-        }))
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "holdfast-packages-"))
+    for (const { name } of packages) {
+      execFileSync("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
+        cwd: join(root, "packages", name),
+        stdio: "pipe"
+      })
     }
+    tarballs = Object.fromEntries(
+      packages.map(({ name }) => [
+        name,
+        join(folder, readdirSync(folder).find((file) => file.startsWith(`holdfast-${name}-`)))
+      ])
+    )
+  }, 120_000)
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  for (const { beside, name, needs, tarball } of packages) {
+    it.effect(`${name} holds what a package needs, and nothing else`, () =>
+      Effect.gen(function*() {
+        const files = (yield* exec("tar", ["-tzf", tarballs[name]])).trim().split("\n").map((file) =>
+          file.replace(/^package\//, "")
+        )
+        for (
+          const needed of ["README.md", "CHANGELOG.md", "LICENSE", "package.json", "dist/index.js", "dist/index.d.ts"]
+        ) {
+          assert(files.includes(needed), `${name}: ${needed} is missing`)
+        }
+        assert.deepEqual(
+          files.filter((file) => /(^|\/)(test|node_modules|\.tsbuild)\/|tsbuildinfo$|\.env/.test(file)),
+          []
+        )
+        const packed = JSON.parse(yield* exec("tar", ["-xzOf", tarballs[name], "package/package.json"]))
+        assert(packed.keywords.length > 3 && packed.description.length > 20 && packed.license === "MIT")
+        assert(!/workspace:|catalog:/.test(JSON.stringify(packed.dependencies ?? {})))
+        const kib = statSync(tarballs[name]).size / 1024
+        assert(kib <= tarball, `${name} weighs ${kib.toFixed(0)} KiB packed, its budget is ${tarball} KiB`)
+      }))
+
+    it.effect(`${name} resolves for every way of importing ES modules`, () =>
+      exec(bin("attw"), [tarballs[name], "--profile", "esm-only", "--no-emoji", "--format", "ascii"], {
+        cwd: folder
+      }))
+
+    it.effect(`${name} runs its README's examples in a project of its own`, () =>
+      Effect.gen(function*() {
+        const project = join(folder, `app-${name}`)
+        mkdirSync(project)
+        writeFileSync(join(project, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }))
+        const ours = [name, ...needs].map((one) => tarballs[one])
+        const versions = [...beside, "@types/node"].map((one) => `${one}@${catalog[one]}`)
+        yield* exec("npm", ["install", "--no-audit", "--no-fund", ...ours, ...versions], { cwd: project })
+        const text = readFileSync(join(project, "node_modules", "@holdfast", name, "README.md"), "utf8")
+        const examples = [...text.matchAll(/^```ts(?<flags>[^\n]*)\n(?<code>.*?)^```$/gms)]
+        assert(examples.length > 0)
+        for (const [index, { groups: { code } }] of examples.entries()) {
+          writeFileSync(join(project, `example${index}.ts`), `${code}export {}\n`)
+        }
+        writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ include: ["*.ts"], compilerOptions }))
+        yield* exec(bin("tsc"), ["-p", project])
+        for (const [index, { groups: { flags } }] of examples.entries()) {
+          if (flags.includes("no-run")) continue
+          yield* exec(process.execPath, [`example${index}.js`], { cwd: project, timeout: 30_000 })
+        }
+      }))
   }
-)
+})

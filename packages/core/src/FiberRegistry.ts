@@ -63,6 +63,7 @@ import {
   waitingFor
 } from "./internal/fibers/fiberState.js"
 import { isClosed } from "./internal/scopes.js"
+import * as InvalidOption from "./InvalidOption.js"
 
 export type {
   /** @since 0.1.0 */
@@ -467,7 +468,11 @@ export const defaults = { endedCapacity: 256 } as const
  * @category constructors
  */
 export const unsafeMake = (options?: { readonly endedCapacity?: number }): Service =>
-  new Registry(Math.max(1, options?.endedCapacity ?? defaults.endedCapacity))
+  new Registry(
+    InvalidOption.unsafeWhole("FiberRegistry.endedCapacity", options?.endedCapacity ?? defaults.endedCapacity, {
+      min: 1
+    })
+  )
 
 /**
  * A fresh registry for everything that is built on top: what runs elsewhere in the process is not in it.
@@ -556,6 +561,20 @@ export const forkScoped = <A, E, R>(
     const scope = Context.get(parent.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
     return fork(self, scope, options, undefined, parent, status)
   })
+
+/**
+ * Forks outside every scope, and into the census, for a module that bounds the fiber itself. `owner` is the path above the
+ * fiber; default the one in use.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forkDaemon = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  options: ForkOptions,
+  owner?: OwnerPath
+): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
+  Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
 
 /**
  * @since 0.1.0

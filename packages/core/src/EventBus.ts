@@ -292,20 +292,48 @@ export interface TagClass<Self, Id extends string, A extends Event> extends Cont
  */
 export const Tag = <const Id extends string>(id: Id) => <Self, A extends Event>(): TagClass<Self, Id, A> => {
   const tag = Context.Tag(id)<Self, EventBus<A>>()
+  const single = noticeTwins(id)
   return Object.assign(tag, {
     layer: <I>(options: Options<A, I>): Layer.Layer<Self, InvalidOption> =>
       Layer.scoped(
         tag,
         // there is no store that could fail
-        Effect.catchTag(make({ ...options, name: id }), "StoreError", Effect.die)
+        Effect.zipRight(single, Effect.catchTag(make({ ...options, name: id }), "StoreError", Effect.die))
       ),
     layerDurable: <I>(
       options: Options<A, I>
     ): Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventLogStore.Store> =>
-      Layer.scoped(tag, Effect.flatMap(EventLogStore.Store, (store) => make({ ...options, name: id, store }))),
+      Layer.scoped(
+        tag,
+        Effect.zipRight(
+          single,
+          Effect.flatMap(EventLogStore.Store, (store) => make({ ...options, name: id, store }))
+        )
+      ),
     layerShared: <I>(
       options: Options<A, I>
     ): Layer.Layer<Self, EventLogStore.StoreError | InvalidOption, EventJournal.EventJournal> =>
       Layer.scoped(tag, Effect.flatMap(EventJournal.EventJournal, (journal) => make({ ...options, name: id, journal })))
   })
+}
+
+/** Warns, once, when a bus is made while another one of the same tag is there: each has its own publishers and subscribers. */
+const noticeTwins = (id: string): Effect.Effect<void, never, Scope.Scope> => {
+  let live = 0
+  let warned = false
+  return Effect.acquireRelease(
+    Effect.suspend(() => {
+      live++
+      if (live === 1 || warned) return Effect.void
+      warned = true
+      return Effect.logWarning(
+        `There are ${live} buses of the tag "${id}": its layer was built more than once, and what is published on one is not ` +
+          `seen on the other. Keep the layer in one constant, made once (const bus = MyBus.layer(options)), and provide that`
+      )
+    }),
+    () =>
+      Effect.sync(() => {
+        live--
+      })
+  )
 }

@@ -2,9 +2,10 @@ import { assert, describe } from "@effect/vitest"
 import type { Envelope, Gap } from "@holdfast/core/Envelope"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
+import * as EventJournal from "@holdfast/core/EventJournal"
 import * as EventLog from "@holdfast/core/EventLog"
 import { it } from "@holdfast/testing/Vitest"
-import { Effect, Fiber, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
 
 const Counted = Schema.TaggedStruct("Counted", { by: Schema.Number, index: Schema.Number })
 type Counted = typeof Counted.Type
@@ -14,14 +15,15 @@ const ids = (items: Iterable<Envelope<Counted> | Gap>) =>
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => first + index)
 
 /** Publishers, subscribers of every kind and interrupts at once; afterwards everything must add up. */
-const program = (durable: boolean) =>
+const program = (medium: "memory" | "store" | "journal") =>
   Effect.gen(function*() {
     const store = yield* EventLog.Store
+    const journal = yield* EventJournal.makeMemory()
     const bus = yield* EventBus.make<Counted, Counted>({
       name: "explored",
       schema: Counted,
       log: { maxCount: 64 },
-      ...(durable ? { store } : {})
+      ...(medium === "store" ? { store } : medium === "journal" ? { journal } : {})
     })
     const all = (subscription: { readonly stream: Stream.Stream<Envelope<Counted> | Gap, unknown> }) =>
       Effect.fork(Stream.runCollect(subscription.stream))
@@ -63,9 +65,76 @@ const program = (durable: boolean) =>
     assert.deepStrictEqual(lateIds, range(after + 1, report.lastId))
   }).pipe(Effect.provide(EventLog.layerStoreMemory), Effect.scoped)
 
+/** Nothing is handled after the closing, nothing is left, and nobody waits for the handler that is gone. */
+const selfClosing = (concurrency: number) =>
+  Effect.gen(function*() {
+    const bus = yield* EventBus.make({ name: "explored", schema: Counted })
+    const scope = yield* Scope.make()
+    const late: Array<number> = []
+    let closed = false
+    yield* Scope.extend(
+      bus.handle({ name: "once", concurrency, capacity: 2 }, ({ id }) =>
+        Effect.gen(function*() {
+          if (closed) late.push(id)
+          if (id !== 2) return
+          yield* Scope.close(scope, Exit.void)
+          closed = true
+        })),
+      scope
+    )
+    yield* Effect.forEach(range(1, 6), (index) => bus.publish({ _tag: "Counted", by: 1, index }))
+    const report = yield* bus.drain("1 minute")
+    assert.deepStrictEqual([late, report.undelivered], [[], []])
+    assert.deepStrictEqual((yield* bus.stats).subscribers, [])
+  }).pipe(Effect.scoped)
+
+/** Each node adds one to what it has seen, only if nothing came between: no addition is lost, whoever was overtaken. */
+const deciding = Effect.gen(function*() {
+  const journal = yield* EventJournal.makeMemory()
+  const node = Effect.gen(function*() {
+    const bus = yield* EventBus.make({ name: "explored", schema: Counted, journal })
+    let sum = 0
+    let seen = 0
+    const subscription = yield* bus.log.subscribeAfter(0, { capacity: 2 })
+    const fold = Effect.map(subscription.poll(), (items) => {
+      for (const item of items) {
+        if (!isEnvelope(item)) continue
+        sum = item.event.index
+        seen = item.id
+      }
+    })
+    const add = (by: number): Effect.Effect<void, unknown> =>
+      Effect.zipRight(
+        Effect.zipRight(Effect.yieldNow(), fold),
+        Effect.suspend(() =>
+          Effect.catchTag(
+            Effect.asVoid(bus.publish({ _tag: "Counted", by, index: sum + 1 }, { ifLast: seen })),
+            "Overtaken",
+            () => add(by)
+          )
+        )
+      )
+    return add
+  })
+  const nodes = [yield* node, yield* node, yield* node]
+  yield* Effect.forEach(nodes, (add, by) => Effect.zipRight(add(by), add(by)), { concurrency: "unbounded" })
+  const rows = yield* journal.read({ after: 0, limit: 100 })
+  assert.deepStrictEqual(rows.map(({ payload }) => JSON.parse(payload).index), range(1, 6))
+}).pipe(Effect.scoped)
+
 const seeds = process.env.HOLDFAST_NIGHTLY === "1" ? 5000 : 75
 
 describe("EventBus under a seeded scheduler", () => {
-  it.explore("in memory", { seeds }, () => program(false), 120_000)
-  it.explore("with a store", { seeds }, () => program(true), 120_000)
+  it.explore("in memory", { seeds }, () => program("memory"), 120_000)
+  it.explore("with a store", { seeds }, () => program("store"), 120_000)
+  it.explore("over a journal", { seeds }, () => program("journal"), 120_000)
+  for (const concurrency of [1, 2]) {
+    it.explore(
+      `a handler that closes its own scope, concurrency ${concurrency}`,
+      { seeds },
+      () => selfClosing(concurrency),
+      120_000
+    )
+  }
+  it.explore("many nodes over one journal decide in turn", { seeds }, () => deciding, 120_000)
 })

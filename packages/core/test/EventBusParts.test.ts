@@ -7,6 +7,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import {
   Cause,
+  Clock,
   Effect,
   Exit,
   Fiber,
@@ -475,4 +476,111 @@ describe("the bus in an application", () => {
       }
       assert.strictEqual((yield* bus.stats).subscribers.length, 0)
     }))
+
+  it.effect("warns once when there are two of one tag at a time", () =>
+    Effect.gen(function*() {
+      const TwinEvent = Schema.TaggedStruct("Twin", {})
+      class Twins extends EventBus.Tag("test/Twins")<Twins, typeof TwinEvent.Type>() {}
+      const makeLayer = () => Twins.layer({ schema: TwinEvent })
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => lines.push(String(message)))
+      const build = (layers: ReadonlyArray<Layer.Layer<Twins, unknown>>) =>
+        Effect.forEach(layers, (layer) => Layer.build(layer)).pipe(
+          Effect.scoped,
+          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+        )
+      const one = makeLayer()
+      // one after the other, or one value provided twice in one build
+      yield* build([makeLayer()])
+      yield* build([makeLayer()])
+      yield* build([Layer.merge(one, one)])
+      assert.deepStrictEqual(lines, [])
+      yield* build([makeLayer(), makeLayer()])
+      yield* build([makeLayer(), makeLayer(), makeLayer()])
+      assert.strictEqual(lines.length, 1)
+      assert.include(lines[0], "test/Twins")
+      assert.include(lines[0], "made once")
+    }))
+
+  it.scoped("names what is wrong with an option", () =>
+    Effect.gen(function*() {
+      const Counted = Schema.TaggedStruct("Counted", {})
+      const refused = (options: Partial<EventBus.Options<typeof Counted.Type, typeof Counted.Encoded>>) =>
+        Effect.map(
+          Effect.flip(EventBus.make({ name: "refused", schema: Counted, ...options })),
+          (error) => error._tag === "InvalidOption" ? error.option : error._tag
+        )
+      for (const wrong of [Number.NaN, -1, 1.5]) {
+        assert.strictEqual(yield* refused({ maxDepth: wrong }), "EventBus.maxDepth")
+        assert.strictEqual(yield* refused({ deadLetters: wrong }), "EventBus.deadLetters")
+        assert.strictEqual(yield* refused({ log: { maxCount: wrong } }), "EventLog.maxCount")
+        assert.strictEqual(yield* refused({ log: { maxStored: wrong } }), "EventLog.maxStored")
+      }
+      for (const wrong of [Number.NaN, -1]) {
+        assert.strictEqual(yield* refused({ drainBudget: wrong }), "EventBus.drainBudget")
+        assert.strictEqual(yield* refused({ log: { maxBytes: wrong } }), "EventLog.maxBytes")
+        assert.strictEqual(yield* refused({ log: { maxAge: wrong } }), "EventLog.maxAge")
+      }
+    }))
+
+  it.scoped("keeps its ages by a clock that nobody sets", () =>
+    Effect.gen(function*() {
+      const Counted = Schema.TaggedStruct("Counted", {})
+      let wall = 1_700_000_000_000
+      let monotonic = 0n
+      const clock: Clock.Clock = {
+        ...Clock.make(),
+        unsafeCurrentTimeMillis: () => wall,
+        unsafeCurrentTimeNanos: () => monotonic,
+        currentTimeMillis: Effect.sync(() => wall),
+        currentTimeNanos: Effect.sync(() => monotonic)
+      }
+      yield* Effect.gen(function*() {
+        const bus = yield* EventBus.make({ name: "aged", schema: Counted, log: { maxAge: "10 seconds" } })
+        yield* bus.publish({ _tag: "Counted" })
+        wall += 3_600_000
+        assert.deepStrictEqual(yield* bus.log.bounds, { first: 1, last: 1 }, "set forward by an hour")
+        wall -= 7_200_000
+        monotonic += 11_000_000_000n
+        assert.deepStrictEqual(yield* bus.log.bounds, { first: 2, last: 1 }, "set back by an hour")
+      }).pipe(Effect.withClock(clock))
+    }))
+
+  it.scoped("gives gaps for unreadable rows to those whom they concern, and logs each once", () =>
+    Effect.gen(function*() {
+      const store = yield* EventLog.Store
+      const row = (id: number, topic: string, tag: string, payload: string) => ({
+        id,
+        at: 0,
+        topic,
+        tag,
+        payload,
+        meta: "{\"depth\":0}"
+      })
+      yield* store.append([
+        row(1, "room.hall", "Counted", "{\"_tag\":\"Counted\"}"),
+        row(2, "room.attic", "Forgotten", "{}"),
+        row(3, "room.hall", "Counted", "{\"_tag\":\"Counted\"}")
+      ])
+      const Counted = Schema.TaggedStruct("Counted", {})
+      const problems: Array<string> = []
+      const logger = Logger.make(({ message }) => problems.push(String(message)))
+      yield* Effect.gen(function*() {
+        for (const maxCount of [0, 10]) {
+          const bus = yield* EventBus.make({ name: "reader", schema: Counted, store, log: { maxCount } })
+          const read = (options: EventLog.ReadOptions<"Counted">) =>
+            Effect.map(bus.log.after(0, options), ({ cursor, done, items }) => [
+              items.map((item) => isEnvelope(item) ? item.id : [item.firstId, item.lastId]),
+              cursor,
+              done
+            ])
+          for (let again = 0; again < 3; again++) {
+            assert.deepStrictEqual(yield* read({ topics: ["room.hall"] }), [[1, 3], 3, true])
+            assert.deepStrictEqual(yield* read({ tags: ["Counted"] }), [[1, 3], 3, true])
+            assert.deepStrictEqual(yield* read({ topics: ["room.*"] }), [[1, [2, 2], 3], 3, true])
+          }
+          assert.strictEqual(problems.splice(0).length, 1)
+        }
+      }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+    }).pipe(Effect.provide(EventLog.layerStoreMemory)))
 })

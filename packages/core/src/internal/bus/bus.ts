@@ -50,7 +50,7 @@ interface Settings<A extends Event, I> {
 
 /**
  * A bus, put together from its parts: `Intake` makes drafts of events, `Admission` lets publishers wait for room, a `Writer`
- * or an `Outbox` makes what is accepted durable, `commit` gives it its id and deals it out, a `Mailbox` per subscriber
+ * or an `Outbox` makes what is accepted durable, `commit` gives it its id and offers it to subscribers, a `Mailbox` per subscriber
  * keeps it until it is taken, `EventHistory` afterwards.
  */
 export class Bus<A extends Event, I> implements Host<A> {
@@ -275,27 +275,29 @@ export class Bus<A extends Event, I> implements Host<A> {
     this.published++
     this.metrics.published.unsafeUpdate(1, Metrics.noTags)
     if (this.offering) this.unoffered.push(draft)
-    else this.offer(draft)
+    else {
+      this.offering = true
+      this.offer(draft)
+      while (this.unoffered.length > 0) this.offer(this.unoffered.shift()!)
+      this.offering = false
+    }
     return draft
   }
 
-  private offer(first: Draft<A>) {
-    this.offering = true
-    for (let draft: Draft<A> | undefined = first; draft !== undefined; draft = this.unoffered.shift()) {
-      const { event: { _tag: tag }, id, topic } = draft
-      const lists = this.index.lookup(topic, tag, this.found)
-      for (let i = 0; i < lists.length; i++) {
-        const list = lists[i]
-        for (let j = 0; j < list.length; j++) {
-          const mailbox = list[j]
-          if (mailbox.mark === id || (mailbox.tags !== undefined && !mailbox.tags.has(tag))) continue
-          mailbox.mark = id
-          mailbox.offer(draft)
-        }
+  private offer(draft: Draft<A>) {
+    const { id } = draft
+    const tag = draft.event._tag
+    const lists = this.index.lookup(draft.topic, tag, this.found)
+    for (let i = 0; i < lists.length; i++) {
+      const list = lists[i]
+      for (let j = 0; j < list.length; j++) {
+        const mailbox = list[j]
+        if (mailbox.mark === id || (mailbox.tags !== undefined && !mailbox.tags.has(tag))) continue
+        mailbox.mark = id
+        mailbox.offer(draft)
       }
-      if (this.leaving.length > 0) { for (const mailbox of this.leaving.splice(0)) this.leave(mailbox, id) }
     }
-    this.offering = false
+    if (this.leaving.length > 0) { for (const mailbox of this.leaving.splice(0)) this.leave(mailbox, id) }
   }
 
   /** It could not take event `id`. */

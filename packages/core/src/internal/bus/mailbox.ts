@@ -87,6 +87,8 @@ export class Mailbox<A> implements Subscription<A> {
   private backlog: Array<Item<A>> = []
   /** Woken when there is something to take, or never will be. */
   private readonly arrived = new Signal()
+  /** Whether somebody may wait for that: looked at for each event, where a call costs more than all the rest. */
+  private parked = false
   private readLock: Lock | undefined = undefined
 
   constructor(readonly host: Host<A>, readonly id: number, options: Options) {
@@ -108,13 +110,13 @@ export class Mailbox<A> implements Subscription<A> {
       this.host.queued++
       if (this.lossless && this.size === this.capacity) this.host.full++
     } else this.overflow(envelope)
-    this.arrived.wake()
+    if (this.parked) this.wake()
   }
 
   /** Ids that no subscriber can be given. They come in their place, and take no room. */
   offerGap(gap: Gap) {
     this.items.push(gap)
-    this.arrived.wake()
+    this.wake()
   }
 
   private overflow(envelope: Envelope<A>) {
@@ -277,10 +279,21 @@ export class Mailbox<A> implements Subscription<A> {
     }))
   }
 
+  private readonly isDue = () => {
+    if (this.ready || this.closed !== undefined) return true
+    this.parked = true
+    return false
+  }
+
+  private wake() {
+    this.parked = false
+    this.arrived.wake()
+  }
+
   /** Whoever is woken and finds nothing waits again, so an interrupted one takes nothing with it. */
   private park(max: number): Effect.Effect<NonEmptyReadonlyArray<Item<A>>, SubscriptionClosed> {
     return Effect.zipRight(
-      this.arrived.wait(() => this.ready || this.closed !== undefined),
+      this.arrived.wait(this.isDue),
       Effect.suspend(() => this.takeBatch(max))
     )
   }
@@ -289,7 +302,7 @@ export class Mailbox<A> implements Subscription<A> {
   start(backlog: Array<Item<A>>) {
     this.history = undefined
     this.backlog = this.backlog.concat(backlog)
-    this.arrived.wake()
+    this.wake()
   }
 
   /** What is queued can still be taken, unless `discard` says so. */
@@ -298,7 +311,7 @@ export class Mailbox<A> implements Subscription<A> {
     this.closed = { bus: this.host.name, subscriber: this.name, reason, lastId, cause }
     this.history = undefined
     if (this.lossless && this.size >= this.capacity) this.host.full--
-    this.arrived.wake()
+    this.wake()
     if (this.waiting.length > 0) this.host.onRoom(this)
   }
 

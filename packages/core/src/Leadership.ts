@@ -19,10 +19,10 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import type { InvalidOption } from "./InvalidOption.js"
@@ -137,10 +137,14 @@ const hold = <E, R>(
       if (seat.holder !== undefined) return Effect.succeed("busy" as const)
       const holder = seat.holder = { node, term: ++seat.term, revoked: false }
       return Effect.gen(function*() {
-        const child = yield* FiberRegistry.forkDaemon(restore(Effect.scoped(owned(holder.term))), {
-          name: `term ${holder.term}`,
-          kind: "service"
-        })
+        const scope = yield* Scope.make()
+        const child = yield* Scope.extend(
+          FiberRegistry.forkScoped(restore(Effect.scoped(owned(holder.term))), {
+            name: `term ${holder.term}`,
+            kind: "service"
+          }),
+          scope
+        )
         let failed = false
         const onEnd = () => {
           failed = true
@@ -149,7 +153,10 @@ const hold = <E, R>(
         child.addObserver(onEnd)
         const exit = yield* Effect.exit(restore(seat.changed.wait(() => failed || holder.revoked)))
         child.removeObserver(onEnd)
-        yield* Cleanup.run({ label: `leadership of ${name}, term ${holder.term}`, budget }, Fiber.interrupt(child))
+        yield* Cleanup.run(
+          { label: `leadership of ${name}, term ${holder.term}`, budget },
+          Scope.close(scope, Exit.void)
+        )
         seat.holder = undefined
         seat.changed.wake()
         yield* exit

@@ -38,7 +38,7 @@ describe("plain JavaScript in an exploration", () => {
       yield* Explore.check(
         Effect.promise(async () => {
           handle = setImmediate(() => {})
-          await null
+          await Promise.resolve()
         }),
         { seeds: 1, leaks: false }
       )
@@ -51,7 +51,7 @@ describe("plain JavaScript in an exploration", () => {
       const read = () => [Date.now(), new Date().getFullYear(), Math.random(), performance.now()]
       const program = Effect.promise(async () => {
         const before = read()
-        await null
+        await Promise.resolve()
         const after = read()
         await new Promise((resolve) => setTimeout(resolve, 3_600_000))
         return { before, after, late: Date.now() }
@@ -72,7 +72,7 @@ describe("plain JavaScript in an exploration", () => {
       let beats = 0
       const beat = Effect.forever(Effect.zipRight(Effect.sync(() => beats++), Effect.sleep("10 millis")))
       const bug = yield* found(Effect.promise(async () => {
-        await null
+        await Promise.resolve()
         Effect.runFork(beat)
       }))
       assert.strictEqual(bug.run.verdict, "leaked")
@@ -136,13 +136,13 @@ describe("plain JavaScript in an exploration", () => {
       const program = Effect.gen(function*() {
         let value = ""
         const first = Effect.promise(async () => {
-          await null
+          await Promise.resolve()
           value = "first"
         })
         const second = Effect.promise(async () => {
-          await null
-          await null
-          await null
+          await Promise.resolve()
+          await Promise.resolve()
+          await Promise.resolve()
           if (value === "") throw new Error("second before first")
         })
         yield* Effect.all([second, first], { concurrency: 2 })

@@ -4,7 +4,7 @@ import type * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as Explore from "@holdfast/testing/Explore"
-import { Effect, Exit, Random, Schedule, Scope } from "effect"
+import { Effect, Exit, Fiber, Random, Schedule, Scope } from "effect"
 import { sized } from "../../../scripts/sized.js"
 
 /** Everybody turns the knobs of one ticker at once, from outside and from its handlers, until its scope closes. */
@@ -92,7 +92,44 @@ const everybody = Effect.gen(function*() {
   assert.deepStrictEqual(saved, saved.slice().sort((left, right) => left - right))
 }).pipe(Effect.provide(FiberRegistry.layer))
 
+/** Who turns the knobs is interrupted, whenever that happens: the next one finds the ticker free. */
+const interrupted = Effect.gen(function*() {
+  const scope = yield* Scope.make()
+  const ticker = yield* Scope.extend(Ticker.make({ name: "world", interval: "10 millis" }), scope)
+  const knobs = [
+    ticker.pause,
+    ticker.resume,
+    ticker.setInterval("7 millis"),
+    ticker.setSchedule(Schedule.cron("* * * * * *", "UTC")),
+    ticker.setSchedule(Schedule.spaced("5 millis"))
+  ]
+  const impatient = (knob: Effect.Effect<void, unknown>) =>
+    Effect.gen(function*() {
+      for (let round = 0; round < 5; round++) {
+        const fiber = yield* Effect.fork(knob)
+        if (yield* Random.nextBoolean) yield* Effect.yieldNow()
+        yield* Fiber.interrupt(fiber)
+      }
+    })
+  yield* Effect.all(knobs.map(impatient), { concurrency: "unbounded" })
+  yield* ticker.pause
+  yield* ticker.setInterval("10 millis")
+  const { number } = yield* ticker.state
+  yield* ticker.resume
+  yield* Effect.sleep("35 millis")
+  assert.isAtLeast((yield* ticker.state).number, number + 3)
+  yield* Scope.close(scope, Exit.void)
+  const registry = yield* FiberRegistry.FiberRegistry
+  assert.deepStrictEqual(registry.unsafeCensus(), [])
+}).pipe(Effect.provide(FiberRegistry.layer))
+
 describe("Ticker, explored", () => {
+  it.effect(
+    "is free for the next one when who turns its knobs is interrupted",
+    () => Explore.check(interrupted, { seeds: sized(100, 3000), maxOperations: 200_000 }),
+    120_000
+  )
+
   it.effect(
     "keeps its promises in whatever order things happen",
     () => Explore.check(everybody, { seeds: sized(40, 1500), maxOperations: 200_000 }),

@@ -31,6 +31,7 @@ import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type * as Net from "node:net"
 import { handOver } from "./internal/server/request.js"
+import { discardUnread } from "./internal/server/response.js"
 import { markLongLived } from "./NodeRequest.js"
 
 const crlf = Buffer.from("\r\n")
@@ -99,6 +100,7 @@ export class NodeSseSink implements SessionSink.Sink {
     }
     response.writeHead(head.status, headers)
     response.flushHeaders()
+    discardUnread(response.req)
     if (socket !== null && response instanceof Http.ServerResponse) {
       // a stream that says little is not idle; who does not read is the hub's to judge
       socket.setTimeout(0)

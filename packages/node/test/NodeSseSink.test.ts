@@ -52,5 +52,6 @@ SseTransportConformance.suite({ name: "NodeSseSink on the platform's server", se
 SseTransportConformance.suite({
   name: "portable on the platform's server",
   serve: onPlatform(Layer.empty),
-  destroysStalled: false
+  destroysStalled: false,
+  discardsBody: false
 })

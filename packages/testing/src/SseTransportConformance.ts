@@ -40,7 +40,12 @@ export interface Options {
     app: HttpApp.Default<never, Scope.Scope>
   ) => Effect.Effect<{ readonly port: number }, unknown, Scope.Scope>
   /** Whether the socket of a reader that stalls is destroyed. The portable transport cannot. Default true. */
-  readonly destroysStalled?: boolean
+  readonly destroysStalled?: boolean | undefined
+  /**
+   * Whether a request's body that nobody reads is discarded once the stream has begun. The portable transport on the
+   * platform's server cannot. Default true.
+   */
+  readonly discardsBody?: boolean | undefined
 }
 
 interface Said {
@@ -544,6 +549,35 @@ export const suite = (options: Options): void => {
         yield* until("everything", () => one.length > 60 * big.length && one.texts.length === 60)
         assert.deepStrictEqual(one.texts.map((text) => Number.parseInt(text)), many(60))
       }), 20_000)
+
+    for (
+      const [what, version, headers, body] of [
+        ["over HTTP/1.0, as a proxy asks by default", "1.0", { connection: "close" }, ""],
+        [
+          "while a body that nobody reads fills its connection",
+          "1.1",
+          { "content-length": "300000" },
+          "x".repeat(300_000)
+        ]
+      ] as const
+    ) {
+      if (body !== "" && options.discardsBody === false) {
+        continue
+      }
+      it.scopedLive(`gives the slot back at once of a client that leaves ${what}`, () =>
+        Effect.gen(function*() {
+          const { open, publish, sessions } = yield* start({ heartbeat: "1 hour" })
+          const one = yield* open("?topic=a", headers, { version })
+          one.socket.write(body)
+          yield* publish("a", "hello")
+          yield* until("the event", () => one.texts.length === 1)
+          const left = performance.now()
+          one.socket.destroy()
+          yield* sessions(0)
+          // the time for a peer that only sends no more is 5 seconds
+          assert.isBelow(performance.now() - left, 4000)
+        }))
+    }
 
     it.scopedLive("says farewell to everybody when it drains", () =>
       Effect.gen(function*() {

@@ -226,7 +226,8 @@ export class Connections {
 
   private onHalfClose(connection: Connection): void {
     const open = Array.from(connection.exchanges)
-    if (open.some((exchange) => exchange.responded && exchange.response.chunkedEncoding)) {
+    // an event stream over HTTP/1.0 (a proxy's default) has no chunks, and whoever reads it never ends its side first
+    if (open.some((one) => one.responded && (one.response.chunkedEncoding || one.longLived))) {
       connection.socket.destroy()
     } else if (open.length > 0) {
       const timer = setTimeout(() => connection.socket.destroy(), this.settings.halfOpenTimeout)

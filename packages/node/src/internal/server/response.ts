@@ -77,6 +77,9 @@ export const respond = (
       case "Stream": {
         response.writeHead(answer.status, headers)
         response.flushHeaders()
+        if (exchange.longLived) {
+          discardUnread(exchange.request)
+        }
         return Effect.ensuring(streamed(exchange, write.stream), resumed(exchange))
       }
     }
@@ -152,6 +155,13 @@ const discarded = (exchange: Exchange): Effect.Effect<void> =>
     forget = exchange.whenClosed(done)
     request.resume()
   })
+
+/** A body that nobody reads stops the socket, and with it the news that the client has left. */
+export const discardUnread = (request: Http.IncomingMessage): void => {
+  if (bodyUnread(request) && request.listenerCount("readable") === 0 && request.listenerCount("data") === 0) {
+    request.resume()
+  }
+}
 
 const resumed = (exchange: Exchange) => Effect.sync(() => exchange.request.resume())
 

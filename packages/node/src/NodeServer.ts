@@ -28,6 +28,7 @@ import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
@@ -264,10 +265,19 @@ const handleWith = (
       exchange.fork = fork
       return run(Effect.withFiberRuntime<void>((fiber) => {
         registry.unsafeTrack(fiber, { name: nameOf(exchange.request), kind: "request" })
+        if (exchange.request.url === "*") {
+          return Effect.ignore(respond(new NodeRequest(exchange), serverWide))
+        }
         return Effect.provideService(handled, HttpServerRequest.HttpServerRequest, new NodeRequest(exchange))
       }))
     }
   })
+
+/** `OPTIONS *` asks about the server, not about a route (RFC 9110, 9.3.7). */
+const serverWide = HttpServerResponse.empty({
+  status: 204,
+  headers: { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" }
+})
 
 const metrics = (connections: Connections): ReadonlyArray<Metrics.Family> => [
   ...Metrics.gauges("http_server", "the HTTP server", {

@@ -23,6 +23,21 @@ export interface DrainOptions {
 }
 
 /**
+ * WebSockets that a handler runs by itself, through `HttpServerRequest.upgrade`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface WebSocketOptions {
+  /** Bytes of a message, 1009 beyond. Default 1 MiB. */
+  readonly maxMessageBytes?: number | undefined
+  /** Subprotocols in the order of preference. Without them the first that a client offers is taken, as the platform does. */
+  readonly protocols?: ReadonlyArray<string> | undefined
+  /** How long a peer may take to answer a close frame. Default 2 seconds. */
+  readonly closeTimeout?: Duration.DurationInput | undefined
+}
+
+/**
  * Every limit has a safe default, see `defaults`.
  *
  * @since 0.1.0
@@ -57,6 +72,8 @@ export interface Options {
   readonly lingerTimeout?: Duration.DurationInput | undefined
   /** How long a peer that shut its sending side down may wait for its answer. */
   readonly halfOpenTimeout?: Duration.DurationInput | undefined
+  /** For `HttpServerRequest.upgrade`; `WebSocketRoute` has options of its own. */
+  readonly webSocket?: WebSocketOptions | undefined
   /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
   readonly traced?: ((request: HttpServerRequest.HttpServerRequest) => boolean) | undefined
   readonly drain?: DrainOptions | undefined
@@ -80,6 +97,7 @@ export const defaults = {
   sendTimeout: Duration.seconds(30),
   lingerTimeout: Duration.seconds(1),
   halfOpenTimeout: Duration.seconds(5),
+  webSocket: { maxMessageBytes: 1024 * 1024, closeTimeout: Duration.seconds(2) },
   drain: {
     requests: Duration.millis(1500),
     interruption: Duration.millis(500),
@@ -125,6 +143,11 @@ export const settingsOf = (options: Options) => {
     sendTimeout: time("sendTimeout"),
     lingerTimeout: time("lingerTimeout"),
     halfOpenTimeout: time("halfOpenTimeout"),
+    webSocket: {
+      maxMessageBytes: options.webSocket?.maxMessageBytes ?? defaults.webSocket.maxMessageBytes,
+      protocols: options.webSocket?.protocols,
+      closeTimeout: Duration.toMillis(options.webSocket?.closeTimeout ?? defaults.webSocket.closeTimeout)
+    },
     drain: {
       requests: drain("requests"),
       interruption: drain("interruption"),

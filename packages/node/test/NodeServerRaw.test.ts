@@ -293,7 +293,7 @@ describe("NodeServer on raw sockets", () => {
         ["CONNECT other:443 HTTP/1.1\r\nhost: a\r\n\r\n", [405]],
         ["TRACE / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", [405]],
         ["BREW / HTTP/1.1\r\nhost: a\r\n\r\n", [400]],
-        ["OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", [404]],
+        ["OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", [204]],
         [`${head("GET /")}\u0000\u0001nonsense\r\n\r\n`, [200, 400]],
         [
           "POST /json HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -303,9 +303,9 @@ describe("NodeServer on raw sockets", () => {
         ["GET / HTTP/1.0\r\n\r\n", [200]],
         ["GET http://test/n/5 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n", [200]],
         [head("HEAD /", "connection: close"), [200]],
-        [head("GET /", "connection: upgrade", "upgrade: h2c"), [200]],
+        [head("GET /", "connection: upgrade, close", "upgrade: h2c"), [200]],
         [head("GET /die", "connection: close"), [500]],
-        [`${head("POST /json", ...json(2), "connection: upgrade", "upgrade: h2c")}{}`, [400]],
+        [`${head("POST /json", ...json(2), "connection: upgrade", "upgrade: h2c", "connection: close")}{}`, [200]],
         [head("GET /n/1") + head("GET /n/2", "connection: upgrade", "upgrade: h2c"), [200, 200]],
         [head("GET /die") + head("GET /nowhere", "connection: upgrade", "upgrade: websocket"), [500, 404]]
       ]

@@ -13,6 +13,7 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Settings } from "../../NodeServerOptions.js"
 import { Exchange } from "./exchange.js"
+import { IncomingRequest, isUpgradeIgnored, shortestSize } from "./incoming.js"
 import * as Refusal from "./refusal.js"
 import { NodeRequest } from "./request.js"
 import { respond } from "./response.js"
@@ -27,6 +28,8 @@ export interface Connection {
   released: boolean
   /** Nothing more can be parsed here. */
   broken: boolean
+  /** Bytes that had been read when nothing was in flight last. */
+  bytesBefore: number
   /** A request to upgrade, behind others that are not answered yet. */
   upgrade: Exchange | undefined
   /** The answer to what could not be parsed, after those to the requests before it. */
@@ -54,6 +57,7 @@ export class Connections {
     private readonly runFork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<unknown, unknown>
   ) {
     this.server = Http.createServer({
+      IncomingMessage: IncomingRequest,
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
       noDelay: true,
@@ -118,6 +122,7 @@ export class Connections {
       overload: this.sockets.size >= this.settings.maxConnections,
       released: false,
       broken: false,
+      bytesBefore: 0,
       upgrade: undefined,
       refusal: undefined
     }
@@ -150,7 +155,14 @@ export class Connections {
         this.abort(exchange)
       }
     })
-    this.enter(exchange, this.sockets.get(request.socket)!, options.refusal)
+    const connection = this.sockets.get(request.socket)!
+    if (isUpgradeIgnored(request)) {
+      exchange.mayHaveLostMore = () => mayHaveLostMore(request, connection)
+      if (!Refusal.declaresBody(request) && exchange.mayHaveLostMore()) {
+        response.shouldKeepAlive = false
+      }
+    }
+    this.enter(exchange, connection, options.refusal)
   }
 
   private onUpgrade(request: Http.IncomingMessage, socket: Net.Socket, head: Buffer): void {
@@ -167,16 +179,40 @@ export class Connections {
         return response
       },
       this.settings,
-      head
+      this.readEarly(socket, head, () => exchange)
     )
     exchange.last = true
     const connection = this.sockets.get(socket)!
-    if (Refusal.declaresBody(request)) {
-      this.enter(exchange, connection, Refusal.upgradeWithBody)
-    } else if (connection.exchanges.size === 0) {
+    if (connection.exchanges.size === 0) {
       this.enter(exchange, connection)
     } else {
       connection.upgrade = exchange
+    }
+  }
+
+  /**
+   * Reads what comes before an upgrade is answered: else nobody would notice that the client leaves. It returns what gives
+   * the bytes away, and stops reading.
+   */
+  private readEarly(socket: Net.Socket, head: Buffer, exchange: () => Exchange): () => Buffer {
+    const limit = this.settings.maxHeaderBytes
+    const early = [head]
+    let size = head.length
+    const onData = (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= limit) {
+        early.push(chunk)
+      } else if (!exchange().closed && !exchange().responded) {
+        this.counters.refused++
+        Refusal.refuseSocket(socket, Refusal.tooEarly(limit), this.settings.lingerTimeout)
+        this.abort(exchange())
+      }
+    }
+    socket.on("data", onData)
+    return () => {
+      // The next reader begins in this very turn: nothing is lost in between.
+      socket.off("data", onData)
+      return Buffer.concat(early)
     }
   }
 
@@ -274,7 +310,9 @@ export class Connections {
         this.counters.aborted++
       }
       exchange.close()
-      exchange.fiber?.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+      if (!exchange.hasSocket) {
+        exchange.fiber?.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId)
+      }
     }
   }
 
@@ -289,6 +327,7 @@ export class Connections {
       // Its closing handshake has begun.
       connection.released = true
     } else if (connection.exchanges.size === 0) {
+      connection.bytesBefore = connection.socket.bytesRead
       const { upgrade } = connection
       if (upgrade !== undefined) {
         connection.upgrade = undefined
@@ -301,6 +340,13 @@ export class Connections {
     }
     this.changed()
   }
+}
+
+const mayHaveLostMore = (request: Http.IncomingMessage, connection: Connection): boolean => {
+  const size = shortestSize(request)
+  // With others in flight nobody knows whose bytes they are.
+  return size === undefined || connection.exchanges.size > 1 ||
+    request.socket.bytesRead - connection.bytesBefore > size
 }
 
 const refuse = (exchange: Exchange, problem: HttpErrors.HttpError): Effect.Effect<void> => {

@@ -14,6 +14,18 @@ import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
 import type * as WebSocket from "./webSocket.js"
 
+interface Limits {
+  /** Milliseconds. */
+  readonly bodyTimeout: number
+  /** Milliseconds. */
+  readonly lingerTimeout: number
+  readonly webSocket: {
+    readonly maxMessageBytes: number
+    readonly protocols: ReadonlyArray<string> | undefined
+    readonly closeTimeout: number
+  }
+}
+
 /**
  * One request and its response, whatever became of them.
  */
@@ -38,6 +50,10 @@ export class Exchange {
   expectsContinue = false
   /** The response must be the last one of its connection. */
   last = false
+  /** The handler runs a socket of its own, and hears from it when the connection goes: it is not interrupted. */
+  hasSocket = false
+  /** Did the parser forget what came behind this request? Set where it may have. */
+  mayHaveLostMore: (() => boolean) | undefined
   /** The wall clock at the start, milliseconds. */
   readonly startedAt = Date.now()
   private bodyFailure: HttpErrors.HttpError | undefined
@@ -50,10 +66,9 @@ export class Exchange {
   constructor(
     readonly request: Http.IncomingMessage,
     private readonly evaluateResponse: () => Http.ServerResponse,
-    /** Milliseconds. */
-    readonly limits: { readonly bodyTimeout: number; readonly lingerTimeout: number },
-    /** The first bytes after a request to upgrade the connection, undefined for any other request. */
-    readonly upgradeHead?: Buffer
+    readonly limits: Limits,
+    /** Takes the first bytes after a request to upgrade the connection, undefined for any other request. */
+    private readonly takeEarly?: () => Buffer
   ) {}
 
   get response(): Http.ServerResponse {
@@ -62,10 +77,11 @@ export class Exchange {
 
   /** What a WebSocket is made from, where the request asked for one. */
   get upgradable(): WebSocket.Upgrade | undefined {
-    return this.upgradeHead === undefined || this.upgraded ? undefined : {
+    const { takeEarly } = this
+    return takeEarly === undefined || this.upgraded ? undefined : {
       request: this.request,
       socket: this.request.socket,
-      head: this.upgradeHead,
+      takeEarly,
       onUpgraded: () => {
         this.upgraded = true
         this.longLived = true

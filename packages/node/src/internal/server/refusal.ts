@@ -33,10 +33,18 @@ export const noProxy = HttpErrors.make("MethodNotAllowed", "this server is not a
  */
 export const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError | undefined => {
   const url = request.url ?? ""
-  if (request.headers.host === undefined && request.httpVersionMinor > 0) {
+  const { host } = request.headers
+  if (host === undefined && request.httpVersionMinor > 0) {
     return HttpErrors.make("BadRequest", "the request has no host header", { field: "host", expected: "a host" })
   }
-  if (!url.startsWith("/") && url !== "*" && !/^https?:\/\/[^/]/i.test(url)) {
+  // RFC 9112, 3.2: a proxy in front may have decided by the other one.
+  if (host !== undefined && (!validHost.test(host) || hasTwoHosts(request.rawHeaders))) {
+    return HttpErrors.make("BadRequest", "the host header is not one valid host", {
+      field: "host",
+      expected: "one host"
+    })
+  }
+  if (url === "*" ? request.method !== "OPTIONS" : !url.startsWith("/") && !/^https?:\/\/[^/?#]/i.test(url)) {
     return HttpErrors.make("BadRequest", "the request target is not a path", { expected: "a path" })
   }
   if (url.includes("%")) {
@@ -47,6 +55,20 @@ export const malformed = (request: Http.IncomingMessage): HttpErrors.HttpError |
     }
   }
   return undefined
+}
+
+/** RFC 3986, 3.2.2 and 3.2.3, without what a name cannot be made of. */
+const validHost = /^(?:\[[\da-f:.]+\]|(?:[\w\-.~!$&'()*+,;=]|%[\da-f]{2})*)(?::\d*)?$/i
+
+const hasTwoHosts = (rawHeaders: ReadonlyArray<string>): boolean => {
+  let hosts = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]
+    if (name.length === 4 && name.toLowerCase() === "host") {
+      hosts++
+    }
+  }
+  return hosts > 1
 }
 
 /**
@@ -92,8 +114,7 @@ export const declaresBody = (request: Http.IncomingMessage): boolean =>
   Number(request.headers["content-length"] ?? 0) > 0 || request.headers["transfer-encoding"] !== undefined
 
 /**
- * Node gives the connection away with the header of such a request, and its body would never be read.
+ * Who asks for a WebSocket waits for the answer before it sends more (RFC 6455, 4.1).
  */
-export const upgradeWithBody = HttpErrors.make("BadRequest", "a request to upgrade cannot have a body", {
-  field: "upgrade"
-})
+export const tooEarly = (limit: number): HttpErrors.HttpError =>
+  HttpErrors.make("BadRequest", `more than ${limit} bytes came before the upgrade was answered`, { field: "upgrade" })

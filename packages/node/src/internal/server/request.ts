@@ -31,8 +31,8 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
 
   constructor(
     readonly exchange: Exchange,
-    readonly url: string = exchange.request.url!,
-    private readonly headersOverride?: Headers.Headers,
+    readonly url: string = pathOf(exchange.request.url!),
+    private readonly headersOverride: Headers.Headers | undefined = headersOf(exchange.request),
     private readonly remoteAddressOverride?: string
   ) {
     super()
@@ -103,7 +103,13 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
     const upgrade = this.exchange.upgradable
     return upgrade === undefined
       ? Effect.fail(this.failed("Transport")(noHandshake))
-      : WebSocket.toSocket(upgrade, { maxMessageBytes: 1024 * 1024, protocols: [], closeTimeout: 2000 })
+      : WebSocket.toSocket({
+        ...upgrade,
+        onUpgraded: () => {
+          upgrade.onUpgraded()
+          this.exchange.hasSocket = true
+        }
+      }, this.exchange.limits.webSocket)
   }
 
   [WebSocketTransport.accept](
@@ -187,6 +193,23 @@ const noBoundary = new Multipart.MultipartError({
   reason: "Parse",
   cause: new Error("the content type is not multipart, or names no boundary")
 })
+
+const authority = /^https?:\/\/([^/?#]*)/i
+
+/** The absolute form is for proxies, and a server takes it, too (RFC 9112, 3.2.2). */
+const pathOf = (url: string): string => {
+  if (url.startsWith("/") || url === "*") {
+    return url
+  }
+  const path = url.replace(authority, "")
+  return path.startsWith("/") ? path : `/${path}`
+}
+
+/** The host of an absolute form takes the place of the header's. */
+const headersOf = (request: Http.IncomingMessage): Headers.Headers | undefined => {
+  const host = request.url!.startsWith("/") ? undefined : authority.exec(request.url!)?.[1]
+  return host === undefined ? undefined : { ...request.headers, host } as unknown as Headers.Headers
+}
 
 const noHandshake = HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
 

@@ -45,7 +45,10 @@ export const respond = (
     const body = exchange.cut && answer.body._tag === "Empty" && answer.status >= 500 ? cutBody : answer.body
     const headers = headersOf(answer, body)
     const unread = bodyUnread(exchange.request)
-    if (exchange.last || exchange.expectsContinue || (unread && answer.status >= 400)) {
+    if (
+      exchange.last || exchange.expectsContinue || exchange.mayHaveLostMore?.() === true ||
+      (unread && answer.status >= 400)
+    ) {
       headers["connection"] = "close"
     }
     if (String(headers["content-type"] ?? "").startsWith("text/event-stream")) {

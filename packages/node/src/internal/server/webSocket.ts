@@ -19,7 +19,8 @@ import * as Ws from "ws"
 export interface Upgrade {
   readonly request: Http.IncomingMessage
   readonly socket: Net.Socket
-  readonly head: Buffer
+  /** Takes the bytes that came before the upgrade. Whoever calls it reads on in the same turn. */
+  readonly takeEarly: () => Buffer
   /** Called when the connection is no longer HTTP. */
   readonly onUpgraded: () => void
 }
@@ -112,7 +113,7 @@ export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions
  */
 export const toSocket = (
   upgrade: Upgrade,
-  options: WebSocketTransport.AcceptOptions
+  options: Parameters<typeof handshake>[1]
 ): Effect.Effect<Socket.Socket> =>
   Socket.fromWebSocket(
     Effect.acquireRelease(
@@ -132,8 +133,11 @@ export const toSocket = (
   )
 
 const handshake = (
-  { head, onUpgraded, request, socket }: Upgrade,
-  { closeTimeout, maxMessageBytes, protocols }: WebSocketTransport.AcceptOptions
+  { onUpgraded, request, socket, takeEarly }: Upgrade,
+  { closeTimeout, maxMessageBytes, protocols }: Omit<WebSocketTransport.AcceptOptions, "protocols"> & {
+    /** Undefined takes the first that is offered, as the platform does. */
+    readonly protocols: ReadonlyArray<string> | undefined
+  }
 ): Ws.WebSocket | undefined => {
   let upgraded: Ws.WebSocket | undefined
   const server = new Ws.WebSocketServer({
@@ -141,10 +145,11 @@ const handshake = (
     clientTracking: false,
     maxPayload: maxMessageBytes,
     closeTimeout,
-    handleProtocols: (offered) => protocols.find((protocol) => offered.has(protocol)) ?? false
+    handleProtocols: (offered) =>
+      (protocols === undefined ? offered.values().next().value : protocols.find((one) => offered.has(one))) ?? false
   } as Ws.ServerOptions)
   server.on("wsClientError", () => {})
-  server.handleUpgrade(request, socket, head, (ws) => {
+  server.handleUpgrade(request, socket, takeEarly(), (ws) => {
     upgraded = ws
   })
   if (upgraded !== undefined) {

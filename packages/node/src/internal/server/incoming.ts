@@ -1,0 +1,59 @@
+/**
+ * Node's request, with one difference: an `Upgrade` that this server does not speak is ignored (RFC 9110, 7.8), and the
+ * request read to its end like any other. Node itself gives the connection away for whatever a client asks for, with a body
+ * that nobody reads: every POST of Java's default client and of `curl --http2` asks for `h2c`.
+ */
+import * as Http from "node:http"
+import { declaresBody } from "./refusal.js"
+
+/** What node's parser sets and asks. */
+interface Upgradable {
+  upgrade: boolean
+  isUpgradeIgnored: boolean
+}
+
+export class IncomingRequest extends Http.IncomingMessage {}
+
+const asked = Symbol("asked")
+
+// An accessor on the prototype: node's constructor assigns the property before fields of a subclass exist.
+Object.defineProperties(IncomingRequest.prototype, {
+  upgrade: {
+    get(this: IncomingRequest & { [asked]?: boolean }): boolean {
+      return this[asked] === true && (this.method === "CONNECT" || isWebSocket(this))
+    },
+    set(this: IncomingRequest & { [asked]?: boolean }, value: boolean | null) {
+      this[asked] = value === true
+    }
+  },
+  isUpgradeIgnored: {
+    get(this: IncomingRequest & { [asked]?: boolean }): boolean {
+      return this[asked] === true && !(this as unknown as Upgradable).upgrade
+    }
+  }
+})
+
+const isWebSocket = (request: Http.IncomingMessage): boolean =>
+  request.method === "GET" && request.httpVersionMinor === 1 && !declaresBody(request) &&
+  /(?:^|,)\s*websocket\s*(?:,|$)/i.test(request.headers.upgrade ?? "")
+
+/** It asked for an upgrade, and is answered without. */
+export const isUpgradeIgnored = (request: Http.IncomingMessage): boolean =>
+  (request as unknown as Upgradable).isUpgradeIgnored
+
+/**
+ * The bytes of a request as the shortest way to write it; undefined where only the parser knows. Node's parser stops after a
+ * message that asks for an upgrade and forgets what came with it in one piece, so whoever sent more than this has lost the
+ * rest, and has to be told so by the end of the connection.
+ */
+export const shortestSize = (request: Http.IncomingMessage): number | undefined => {
+  if (request.headers["transfer-encoding"] !== undefined) {
+    return undefined
+  }
+  const { method = "", rawHeaders, url = "" } = request
+  let size = method.length + url.length + " ".length + " HTTP/1.1\r\n\r\n".length
+  for (const text of rawHeaders) {
+    size += text.length + 2
+  }
+  return size + Number(request.headers["content-length"] ?? 0)
+}

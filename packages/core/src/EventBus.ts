@@ -21,7 +21,7 @@
  *   every subscription and reports what was left. With a `Lifecycle` it runs by itself, in `stopping-sources`.
  *
  * **Limits**
- * - Delivery ends at the taking: what a subscriber does with a batch is its own affair. A handler counts as done when its
+ * - Delivery ends at the taking: what a subscriber does with a batch is not the concern of the bus. A handler counts as done when its
  *   function has ended.
  * - A publisher that is not a handler and waits for a subscriber that it serves itself waits for ever, or until the limit
  *   of the policy: publish from the loop of a `suspend` subscriber through a handler instead.

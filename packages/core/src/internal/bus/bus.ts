@@ -231,7 +231,7 @@ export class Bus<A extends Event, I> implements Host<A> {
       else if (patient) this.admission.admit(request)
       else this.accept(request)
     })
-    // around the wait: one that `async` answers is lost on a fiber that is interrupted between registering and waiting
+    // around the wait: one that `async` returns is lost on a fiber that is interrupted between registering and waiting
     return Effect.onInterrupt(accepted, () =>
       Effect.sync(() => {
         if (request !== undefined) this.withdraw(request)

@@ -40,7 +40,7 @@ export interface Host<A> {
 export interface History<A> {
   /** Events that are neither taken nor queued. */
   readonly pending: () => number
-  /** The next items; an empty answer means that the mailbox is live now, or that there was nothing of interest. */
+  /** The next items; an empty one means that the mailbox is live now, or that there was nothing of interest. */
   readonly read: (max: number) => Effect.Effect<ReadonlyArray<Item<A>>, unknown>
 }
 

@@ -219,6 +219,8 @@ class Bot {
     if (data === undefined) return
     const name = /^event: ?(.*)$/m.exec(block)?.[1]
     if (name === "gap") return problem("a gap in a stream")
+    // Where the stream begins: nothing has happened yet.
+    if (name === "position") return
     const id = Number(/^id: ?(.*)$/m.exec(block)?.[1])
     events += 1
     if (Number.isInteger(id)) {

@@ -132,6 +132,11 @@ const onEvent = ({ data, id, name }) => {
     log.add({ tone: "notice", text: "The world is going to sleep for a moment. You will be back by yourself." })
     return remember()
   }
+  if (name === "position") {
+    // Where the stream begins: nothing has happened yet.
+    lastEventId = id
+    return
+  }
   if (name === "gap") {
     log.add({ tone: "notice", text: "You were away for longer than the world remembers. Some of it is lost." })
     return

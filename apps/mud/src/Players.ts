@@ -16,6 +16,7 @@ import { rule } from "./domain/Names.js"
 import * as Refusals from "./domain/Refusal.js"
 import type { Reply, RoomMap } from "./domain/Reply.js"
 import * as Thread from "./domain/Thread.js"
+import * as View from "./domain/View.js"
 import * as World from "./domain/World.js"
 import type { RoomView } from "./domain/WorldEvent.js"
 import { Game, type Unavailable } from "./Game.js"
@@ -158,7 +159,7 @@ const make = (settings: Settings) =>
           token: yield* tokens.issue(claim),
           after: world.lastId,
           welcome: data.realm.welcome,
-          view: World.view(data, world, player),
+          view: View.view(data, world, player),
           carrying: World.holdings(data, world, player.id).map((id) => ({ id, name: data.things[id].name })),
           ...(step === undefined ? {} : { hint: step.hint })
         }

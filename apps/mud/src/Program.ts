@@ -20,6 +20,8 @@ Settings.run((settings) =>
   NodeMain.runMain(main(settings), {
     name: "mud",
     gracefulShutdownTimeout: settings.shutdownTimeout,
+    // Whoever reads JSON reads it to the end.
+    report: settings.log === "json" ? "json" : "pretty",
     // Logging replaces the default logger by itself.
     disablePrettyLogger: true
   })

@@ -16,7 +16,7 @@ afterAll(() => {
 })
 
 const names = (frames: ReadonlyArray<{ readonly event: string }>) =>
-  frames.map(({ event }) => event).filter((event) => !["Ticked", "message"].includes(event))
+  frames.map(({ event }) => event).filter((event) => !["Ticked", "message", "position"].includes(event))
 
 describe("a running server", () => {
   let server: Server

@@ -11,6 +11,7 @@ import type * as Consequence from "../src/domain/Consequence.js"
 import * as Decide from "../src/domain/Decide.js"
 import * as Joining from "../src/domain/Joining.js"
 import * as Thread from "../src/domain/Thread.js"
+import * as View from "../src/domain/View.js"
 import * as World from "../src/domain/World.js"
 import { topicOf, WorldEvent } from "../src/domain/WorldEvent.js"
 
@@ -183,7 +184,7 @@ describe("the rules of the world", () => {
         game.join(`Pl${"abcdefghij"[index % 10]}${"abc"[Math.floor(index / 10)]}`)
       }
       game.join("Ada")
-      const view = World.view(game.data, game.world(), World.playerById(game.world(), "ada")!)
+      const view = View.view(game.data, game.world(), World.playerById(game.world(), "ada")!)
       assert.isAtMost(view.people.filter(({ kind }) => kind === "player").length, 8)
       assert.strictEqual(view.others, 22)
       for (const id of ["ada", "plaa", "plba"]) for (const line of ["n", "n", "n", "n", "w"]) game.type(id, line)
@@ -223,7 +224,7 @@ describe("the rules of the world", () => {
       game.join("Ada")
       game.join("Bo")
       for (const id of ["ada", "bo"]) for (const line of ["n", "n", "n", "n", "e", "d"]) game.type(id, line)
-      const seen = () => World.view(game.data, game.world(), World.playerById(game.world(), "bo")!)
+      const seen = () => View.view(game.data, game.world(), World.playerById(game.world(), "bo")!)
       assert.include(seen(), { dark: true, name: "Darkness" })
       for (const line of ["u", "w", "s", "s", "s", "w", "take lantern", "use lantern", "e", "n", "n", "n", "e", "d"]) {
         assert.notProperty(game.type("ada", line), "_tag", line)

@@ -7,7 +7,8 @@ import { Either } from "effect"
 import type { Direction, WorldData } from "../data/WorldData.js"
 import type { Refusal } from "./Refusal.js"
 import type { Reply } from "./Reply.js"
-import { evolve, people, playerById, sharedView, view, type World } from "./World.js"
+import { sharedView, view } from "./View.js"
+import { evolve, people, playerById, type World } from "./World.js"
 import type { Actor, WorldEvent } from "./WorldEvent.js"
 
 /**

@@ -23,6 +23,7 @@ import {
 } from "./Refusal.js"
 import type { RoomMap } from "./Reply.js"
 import * as Thread from "./Thread.js"
+import { view } from "./View.js"
 import { clean, find, fold, type Named, suggest } from "./Words.js"
 import {
   actorOf,
@@ -37,7 +38,6 @@ import {
   people,
   type Player,
   playerById,
-  view,
   weatherOf,
   type World
 } from "./World.js"

@@ -9,29 +9,17 @@
  */
 import { HashMap, Option, Schema } from "effect"
 import {
-  clockOf,
-  type Direction,
   exitsOf,
   type Feature,
   minuteOfDay,
-  type Phase,
   phaseAt,
   type Thing,
   type When,
   type WorldData
 } from "../data/WorldData.js"
 import { forms } from "./Names.js"
-import { clean, fold } from "./Words.js"
-import {
-  type Actor,
-  namedPeople,
-  playerTopic,
-  roomTopic,
-  type RoomView,
-  SleepReason,
-  type WorldEvent,
-  worldTopic
-} from "./WorldEvent.js"
+import { fold } from "./Words.js"
+import { type Actor, playerTopic, roomTopic, SleepReason, type WorldEvent, worldTopic } from "./WorldEvent.js"
 
 /**
  * A part of a topic that a player may read: events with `after < id <= upTo`.
@@ -560,76 +548,3 @@ export const knownExits = (data: WorldData, world: World, room: string, who: str
  */
 export const weatherOf = (data: WorldData, world: World): string =>
   Object.hasOwn(data.realm.weather, world.weather) ? world.weather : data.realm.firstWeather
-
-/** The phrases of a description that name a feature, each as it stands there. */
-const mentioned = (room: WorldData["rooms"][string], description: string): ReadonlyArray<string> => {
-  const text = clean(description)
-  const small = text.toLowerCase()
-  return Object.values(room.features).flatMap(({ aliases, name }) => {
-    const found = [name, ...aliases].map((phrase) => ({ phrase, at: small.search(wholeWord(phrase)) }))
-      .filter(({ at }) => at >= 0)
-      .sort((a, b) => b.phrase.length - a.phrase.length)[0]
-    return found === undefined ? [] : [text.slice(found.at, found.at + found.phrase.length)]
-  })
-}
-
-const wholeWord = (phrase: string) =>
-  new RegExp(`(?<![\\p{L}\\p{N}])${phrase.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?![\\p{L}\\p{N}])`, "u")
-
-/** Who is named: the characters, and the players who came last. */
-const named = (all: ReadonlyArray<Actor>, limit: number): ReadonlyArray<Actor> => {
-  const players = all.filter(({ kind }) => kind === "player")
-  return limit === 0 ? [] : [...players.slice(-limit), ...all.filter(({ kind }) => kind === "character")]
-}
-
-/** A room as somebody sees it who is not counted among those in it. */
-const roomView = (data: WorldData, world: World, room: string, who: string, limit: number): RoomView => {
-  const here = data.rooms[room]
-  const lit = isLit(data, world, room)
-  const phase: Phase = phaseAt(data.realm, world.minute)
-  const weather = weatherOf(data, world)
-  const sky = here.indoors ? "" : `${data.realm.phases[phase].outdoors} ${data.realm.weather[weather].outdoors}`
-  const all = lit ? people(data, world, room).filter(({ id }) => id !== who) : []
-  const shown = named(all, limit)
-  const description = describe(data, world, here, who)
-  return {
-    id: room,
-    name: lit ? here.name : "Darkness",
-    description: lit
-      ? [description, sky].filter((text) => text !== "").join(" ")
-      : "It is too dark to see anything. You can only feel where the ways out are.",
-    dark: !lit,
-    indoors: here.indoors,
-    exits: knownExits(data, world, room, who).map(({ direction, to }): {
-      direction: Direction
-      name: string
-    } => ({ direction, name: lit ? data.rooms[to].name : "somewhere" })),
-    things: lit ? lying(data, world, room).map((id) => ({ id, name: data.things[id].name })) : [],
-    people: shown,
-    ...(shown.length < all.length ? { others: all.length - shown.length } : {}),
-    ...(lit ? { features: mentioned(here, description) } : {}),
-    clock: clockOf(world.minute),
-    phase,
-    weather
-  }
-}
-
-/**
- * What a player sees around it. Of a crowd it names the last {@link namedPeople} who came, and counts the others.
- *
- * @since 0.1.0
- * @category questions
- */
-export const view = (data: WorldData, world: World, player: Player): RoomView =>
-  roomView(data, world, player.room, player.id, namedPeople)
-
-/**
- * What everybody sees of a room, whoever they are. Nobody is named, except where it may have been dark until now.
- *
- * @since 0.1.0
- * @category questions
- */
-export const sharedView = (data: WorldData, world: World, room: string): RoomView => {
-  const { others, ...shared } = roomView(data, world, room, "", data.rooms[room].dark ? namedPeople : 0)
-  return { ...shared, ...(data.rooms[room].dark && others !== undefined ? { others } : {}) }
-}

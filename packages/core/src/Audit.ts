@@ -29,6 +29,7 @@ import { Clock, Context, Data, Duration, Effect, Fiber, Layer, Option, PubSub, S
 import type { Scope } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import * as Probes from "./Probes.js"
 import * as Supervision from "./Supervision.js"
@@ -210,7 +211,20 @@ export const make = (options: Options = {}): Effect.Effect<Context.Tag.Service<A
     const lagProbe = yield* Effect.serviceOption(Probes.LagProbe)
     const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
     const pubsub = yield* Effect.acquireRelease(PubSub.sliding<Finding>(256), PubSub.shutdown)
-    const orphanAfter = Duration.toMillis(options.orphanAfter ?? defaults.orphanAfter)
+    const orphanAfter = InvalidOption.unsafeDuration(
+      "Audit.orphanAfter",
+      options.orphanAfter ?? defaults.orphanAfter,
+      { zero: true, infinite: true }
+    )
+    for (const [kind, age] of Object.entries(options.maxAge ?? {})) {
+      InvalidOption.unsafeDuration(`Audit.maxAge.${kind}`, age, { infinite: true })
+    }
+    InvalidOption.unsafeNumber("Audit.growth.factor", options.growth?.factor ?? defaults.growth.factor)
+    InvalidOption.unsafeNumber("Audit.growth.slack", options.growth?.slack ?? defaults.growth.slack)
+    InvalidOption.unsafeDuration("Audit.cleanUpBudget", options.cleanUpBudget ?? defaults.cleanUpBudget, {
+      zero: true,
+      infinite: true
+    })
     const policy = options.policy ?? defaults.policy
     const firstSeen = new WeakMap<Fiber.RuntimeFiber<unknown, unknown>, number>()
     let handled = new Set<string>()

@@ -56,6 +56,7 @@ import { spanOf } from "./internal/fibers/fiberState.js"
 import type { Waiting } from "./internal/lifecycle/record.js"
 import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
 import * as Scopes from "./internal/scopes.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as Report from "./ShutdownReport.js"
 
 /**
@@ -108,7 +109,7 @@ export interface HookOptions {
   /** Names the hook in the report. */
   readonly label: string
   /** The longest that the phase waits for it. Default: as long as the phase has. */
-  readonly budget?: Duration.DurationInput
+  readonly budget?: Duration.DurationInput | undefined
 }
 
 /**
@@ -117,9 +118,9 @@ export interface HookOptions {
  */
 export interface Options {
   /** Names the service in the report. Default `"service"`. */
-  readonly name?: string
-  /** The whole shutdown ends within it. Default 5 seconds. */
-  readonly gracefulShutdownTimeout?: Duration.DurationInput
+  readonly name?: string | undefined
+  /** The whole shutdown ends within it; infinity is no limit. Default 5 seconds. */
+  readonly gracefulShutdownTimeout?: Duration.DurationInput | undefined
   /**
    * How long readiness is down while work is still admitted, before draining begins: the time that a load balancer needs to
    * notice. It comes before `gracefulShutdownTimeout` and is not part of it. A shutdown that begins with a crash or a
@@ -127,11 +128,11 @@ export interface Options {
    */
   readonly readinessDelay?: Duration.DurationInput | undefined
   /** How the time is shared between the phases. Only the proportions matter. */
-  readonly weights?: Partial<Readonly<Record<HookPhase, number>>>
+  readonly weights?: Partial<Readonly<Record<HookPhase, number>>> | undefined
   /** Completed items that the report lists per phase; the others are counted. Default 100. */
-  readonly listed?: number
+  readonly listed?: number | undefined
   /** Whether the report is logged at the end. Default true. */
-  readonly log?: boolean
+  readonly log?: boolean | undefined
 }
 
 /**
@@ -292,9 +293,21 @@ class Machine implements Service {
     readonly finished: Deferred.Deferred<ShutdownReport>,
     readonly hookScope: Scope.CloseableScope
   ) {
-    this.timeout = Duration.toMillis(options.gracefulShutdownTimeout ?? defaults.gracefulShutdownTimeout)
-    this.readinessDelay = Duration.toMillis(options.readinessDelay ?? defaults.readinessDelay)
+    this.timeout = InvalidOption.unsafeDuration(
+      "Lifecycle.gracefulShutdownTimeout",
+      options.gracefulShutdownTimeout ?? defaults.gracefulShutdownTimeout,
+      { zero: true, infinite: true }
+    )
+    this.readinessDelay = InvalidOption.unsafeDuration(
+      "Lifecycle.readinessDelay",
+      options.readinessDelay ?? defaults.readinessDelay,
+      { zero: true }
+    )
     this.weights = { ...defaults.weights, ...options.weights }
+    for (const phase of order) {
+      InvalidOption.unsafeNumber(`Lifecycle.weights.${phase}`, this.weights[phase], { max: Number.MAX_VALUE })
+    }
+    InvalidOption.unsafeWhole("Lifecycle.listed", options.listed ?? defaults.listed, { infinite: true })
     this.record = new ShutdownRecord(
       options.name ?? defaults.name,
       this.timeout,
@@ -320,7 +333,9 @@ class Machine implements Service {
       const runtime = yield* Effect.runtime<Effect.Effect.Context<typeof run>>()
       const hook: Hook = {
         label: options.label,
-        budget: options.budget === undefined ? undefined : Duration.toMillis(options.budget),
+        budget: options.budget === undefined
+          ? undefined
+          : InvalidOption.unsafeDuration("Lifecycle.onPhase.budget", options.budget, { zero: true, infinite: true }),
         owner: yield* FiberRef.get(FiberRegistry.currentOwner),
         run: Effect.zipRight(Effect.setFiberRefs(runtime.fiberRefs), Effect.provide(run, runtime.context))
       }
@@ -494,7 +509,8 @@ class Machine implements Service {
     const behind = order.slice(order.indexOf(phase))
     const sum = behind.reduce((total, one) => total + this.weights[one], 0)
     const left = Math.max(0, this.deadline - this.timer.unsafeNow())
-    return sum <= 0 ? left : left * this.weights[phase] / sum
+    // Infinity has shares of infinity.
+    return sum <= 0 || left === Number.POSITIVE_INFINITY ? left : left * this.weights[phase] / sum
   }
 
   private begin(phase: HookPhase): Effect.Effect<void> {
@@ -566,7 +582,7 @@ class Machine implements Service {
     fiber: Fiber.RuntimeFiber<unknown, unknown>,
     options: Pick<Waiting, "kind" | "label" | "owner"> & {
       readonly budget?: number | undefined
-      readonly supervisor?: boolean
+      readonly supervisor?: boolean | undefined
     }
   ): Waiting {
     const item: Waiting = {

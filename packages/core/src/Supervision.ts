@@ -10,6 +10,7 @@
  *   when the supervisor is interrupted or its scope closes.
  * - A child that crashes is reported at `Error` level and to `FiberRegistry.crashes`, with its `Cause`, its owner path and what
  *   the supervisor decided.
+ * - Restarts are counted, and back-offs reset, on a monotonic clock that `TestClock` moves: setting the machine's clock does not count.
  * - More than `intensity` restarts within `period` end the supervisor with all its children: `awaitEscalation` fails, and
  *   a supervisor above (see `child`) sees a crash.
  *
@@ -17,6 +18,7 @@
  * - An interrupt from outside counts as OTP's `shutdown`: a permanent child is started again, a transient one is not.
  * - OTP ends a supervisor that gave up with reason `shutdown`; here it fails with `Escalated`, so that a transient
  *   supervisor is restarted by its parent, too.
+ * - Options that make no sense (`intensity: NaN`, a negative period) are a defect of the constructor: `InvalidOption`.
  * - There is no start phase: `start` is the child's whole life, and a child that fails at once counts as a restart.
  * - A fiber cannot be killed. `brutal_kill` interrupts and does not wait; a child that refuses to stop is left when its
  *   budget is over, named in the `CleanupMonitor` and still in the census. Its successor may run beside it.
@@ -29,7 +31,6 @@ import {
   Cause,
   Clock,
   Deferred,
-  Duration,
   Effect,
   Exit,
   FiberId,
@@ -44,6 +45,7 @@ import {
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import * as InvalidOption from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import { ChildExists, ChildNotFound, ChildRunning, defaults, Escalated, SupervisorStopped } from "./SupervisorSpec.js"
 import type { ChildInfo, ChildSpec, Options, Supervisor } from "./SupervisorSpec.js"
@@ -169,6 +171,21 @@ export const layer = <R = never>(options: Options<R>): Layer.Layer<never, never,
       }
     ))) as Layer.Layer<never, never, Exclude<R, Scope.Scope>>
 
+/** Restarts are counted on a clock that nobody sets, and that a test moves. */
+const monotonicMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1000n) / 1000)
+
+const checkChild = ({ shutdown }: Pick<ChildSpec, "shutdown">) => {
+  if (shutdown === undefined || shutdown === "infinity" || shutdown === "brutal_kill") return
+  InvalidOption.unsafeDuration("Supervision.shutdown", shutdown, { zero: true, infinite: true })
+}
+
+/** Refuses nonsense before anything is started; returns the period in milliseconds. */
+const checkOptions = <R>({ children, intensity, period }: Options<R>): number => {
+  if (intensity !== undefined) InvalidOption.unsafeWhole("Supervision.intensity", intensity, { infinite: true })
+  for (const child of children ?? []) checkChild(child)
+  return InvalidOption.unsafeDuration("Supervision.period", period ?? defaults.period, { infinite: true })
+}
+
 interface Child<R> {
   readonly spec: ChildSpec<R>
   status: ChildInfo["status"]
@@ -176,6 +193,8 @@ interface Child<R> {
   generation: number
   starts: number
   startedAt: number | undefined
+  /** The same moment on the monotonic clock. */
+  runsSince: number
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
   scope: Scope.CloseableScope | undefined
   lastFailure: Cause.Cause<unknown> | undefined
@@ -200,7 +219,7 @@ const unsafeManager = <R>(options: Options<R>) =>
       stop = "reverse",
       strategy = defaults.strategy
     } = options
-    const periodMillis = Duration.toMillis(options.period ?? defaults.period)
+    const periodMillis = checkOptions(options)
     const context = yield* Effect.context<R>()
     const registry = yield* FiberRegistry.FiberRegistry
     const mailbox = yield* Queue.unbounded<Message<R>>()
@@ -221,6 +240,7 @@ const unsafeManager = <R>(options: Options<R>) =>
         generation: 0,
         starts: 0,
         startedAt: undefined,
+        runsSince: 0,
         fiber: undefined,
         scope: undefined,
         lastFailure: undefined,
@@ -242,6 +262,7 @@ const unsafeManager = <R>(options: Options<R>) =>
         const generation = ++child.generation
         const scope = yield* Scope.make()
         child.startedAt = yield* Clock.currentTimeMillis
+        child.runsSince = yield* monotonicMillis
         child.scope = scope
         child.status = "running"
         child.starts++
@@ -349,7 +370,7 @@ const unsafeManager = <R>(options: Options<R>) =>
           return settles(child) ? { _tag: "Done" } : undefined
         }
 
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* monotonicMillis
         restarts = [...restarts.filter((at) => now <= at + periodMillis), now]
         if (restarts.length > intensity) return yield* giveUp(child, cause, "intensity", say)
         const delay = yield* delayOf(child, now, cause)
@@ -388,7 +409,7 @@ const unsafeManager = <R>(options: Options<R>) =>
     const delayOf = (child: Child<R>, now: number, cause: Cause.Cause<unknown>) =>
       Effect.gen(function*() {
         if (backoff === undefined) return Option.some(0)
-        if (child.startedAt !== undefined && now - child.startedAt > periodMillis) child.backoff = backoff.initial
+        if (child.startedAt !== undefined && now - child.runsSince > periodMillis) child.backoff = backoff.initial
         const [state, , decision] = yield* backoff.step(now, cause, child.backoff)
         child.backoff = state
         return ScheduleDecision.isDone(decision)
@@ -487,12 +508,15 @@ const unsafeManager = <R>(options: Options<R>) =>
         return owner
       },
       startChild: (spec) =>
-        ask(Effect.suspend(() => {
-          const present = find(spec.name)
-          return present === undefined
-            ? start(add(spec))
-            : Effect.fail(new ChildExists({ child: spec.name, status: present.status }))
-        })),
+        Effect.suspend(() => {
+          checkChild(spec)
+          return ask(Effect.suspend(() => {
+            const present = find(spec.name)
+            return present === undefined
+              ? start(add(spec))
+              : Effect.fail(new ChildExists({ child: spec.name, status: present.status }))
+          }))
+        }),
       stopChild: (name) => ask(Effect.flatMap(known(name), (child) => haltAll([child]))),
       restartChild: (name) => ask(Effect.flatMap(idle(name), start)),
       deleteChild: (name) => ask(Effect.map(idle(name), forget)),

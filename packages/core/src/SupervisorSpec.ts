@@ -39,13 +39,13 @@ export interface ChildSpec<R = never> {
   /** Unique among the children of one supervisor. */
   readonly name: string
   /** Default `"permanent"`. */
-  readonly restart?: Restart
+  readonly restart?: Restart | undefined
   /** Default 5 seconds, for kind `"supervisor"` `"infinity"`. */
-  readonly shutdown?: Shutdown
+  readonly shutdown?: Shutdown | undefined
   /** Default `"service"`. */
-  readonly kind?: FiberKind
+  readonly kind?: FiberKind | undefined
   /** Its own end counts for `autoShutdown`. Not for permanent children: they never end for good. Default false. */
-  readonly significant?: boolean
+  readonly significant?: boolean | undefined
   /** The life of the child. A `Scope` that it requires is its own and closes with it. */
   readonly start: Effect.Effect<unknown, unknown, R>
 }
@@ -57,24 +57,24 @@ export interface ChildSpec<R = never> {
 export interface Options<R = never> {
   readonly name: string
   /** Default `"one_for_one"`. */
-  readonly strategy?: Strategy
+  readonly strategy?: Strategy | undefined
   /** How many restarts are borne within `period`. Default 1. */
-  readonly intensity?: number
+  readonly intensity?: number | undefined
   /** Default 5 seconds. */
-  readonly period?: Duration.DurationInput
+  readonly period?: Duration.DurationInput | undefined
   /**
    * How long to wait before a restart, per child, from the start again once the child has lived for longer than `period`.
    * When the schedule ends, the supervisor escalates. Default: restart at once.
    */
-  readonly backoff?: Schedule.Schedule<unknown, Cause.Cause<unknown>>
+  readonly backoff?: Schedule.Schedule<unknown, Cause.Cause<unknown>> | undefined
   /** Stop in reverse order of start, one by one, or all at once. Default `"reverse"`. */
-  readonly stop?: "reverse" | "together"
+  readonly stop?: "reverse" | "together" | undefined
   /** Whether the end of significant children ends the supervisor. Default `"never"`. */
-  readonly autoShutdown?: "never" | "any_significant" | "all_significant"
+  readonly autoShutdown?: "never" | "any_significant" | "all_significant" | undefined
   /** Runs after the supervisor gave up and its children are stopped, uninterruptibly. */
-  readonly onEscalation?: (escalated: Escalated) => Effect.Effect<void, never, R>
+  readonly onEscalation?: ((escalated: Escalated) => Effect.Effect<void, never, R>) | undefined
   /** Started in this order. */
-  readonly children?: ReadonlyArray<ChildSpec<R>>
+  readonly children?: ReadonlyArray<ChildSpec<R>> | undefined
 }
 
 /**

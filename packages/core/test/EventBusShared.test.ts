@@ -1,0 +1,106 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Envelope, Gap } from "@holdfast/core/Envelope"
+import { isEnvelope } from "@holdfast/core/Envelope"
+import * as EventBus from "@holdfast/core/EventBus"
+import * as EventJournal from "@holdfast/core/EventJournal"
+import { Deferred, Effect, Fiber, Logger, Schema } from "effect"
+
+const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+const said = (text: string) => ({ _tag: "Said" as const, text })
+const ids = (items: ReadonlyArray<Envelope<unknown> | Gap>) =>
+  items.map((item) => isEnvelope(item) ? item.id : [item.firstId, item.lastId, item.count])
+const quiet = Logger.remove(Logger.defaultLogger)
+
+const open = (journal: EventJournal.EventJournal["Type"]) => EventBus.make({ name: "shared", schema: Said, journal })
+
+const fail = (operation: "append" | "follow", reason: EventJournal.JournalError["reason"]) =>
+  new EventJournal.JournalError({ operation, reason, details: "as the test wants it" })
+
+describe("a bus over a journal that fails", () => {
+  for (const stored of [true, false]) {
+    it.scoped(`settles by its attempt what nobody knew, ${stored ? "stored" : "not stored"}`, () =>
+      Effect.gen(function*() {
+        const journal = yield* EventJournal.makeMemory()
+        let silent = true
+        const bus = yield* open({
+          ...journal,
+          append: (rows, options) =>
+            silent
+              ? Effect.zipRight(stored ? journal.append(rows, options) : Effect.void, fail("append", "Unsure"))
+              : journal.append(rows, options)
+        })
+        const subscription = yield* bus.subscribe()
+        const events = [said("one"), said("two")]
+        const unsure = yield* Effect.flip(bus.publishAll(events))
+        assert.strictEqual(unsure._tag, "Unconfirmed")
+        const { attempt, count } = unsure as EventBus.Unconfirmed
+        assert.strictEqual(count, 2)
+        silent = false
+        const envelopes = yield* bus.publishAll(events, { attempt })
+        assert.deepStrictEqual(envelopes.map(({ event, id }) => [id, event.text]), [[1, "one"], [2, "two"]])
+        yield* bus.publish(said("three"))
+        assert.deepStrictEqual(yield* journal.bounds, { first: 1, last: 3 })
+        const seen: Array<unknown> = []
+        while (seen.length < 3) seen.push(...ids(yield* subscription.takeBatch()))
+        assert.deepStrictEqual(seen, [1, 2, 3])
+        assert.deepStrictEqual((yield* bus.stats).journal, {
+          state: "connected",
+          pending: 0,
+          unconfirmed: 1,
+          holes: 0
+        })
+        assert.strictEqual((yield* bus.drain("1 second")).unconfirmed, 1)
+      }))
+  }
+
+  it.scoped("says what the journal lost, and what it cannot read, to those whom it concerns", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      const row = (topic: string, payload: string) => ({ at: 0, topic, tag: "Said", payload, meta: "{\"depth\":0}" })
+      const bus = yield* open({
+        ...journal,
+        follow: (after, onRows) =>
+          journal.follow(
+            after,
+            (rows) =>
+              onRows(rows.flatMap((row): ReadonlyArray<EventJournal.Row | EventJournal.Lost> =>
+                EventJournal.isLost(row) || row.id < 2 || row.id > 3
+                  ? [row]
+                  : row.id === 2
+                  ? [{ _tag: "Lost", firstId: 2, lastId: 3 }]
+                  : []
+              ))
+          )
+      })
+      const all = yield* bus.subscribe()
+      const hall = yield* bus.subscribe({ topics: ["hall"] })
+      yield* journal.append(
+        [row("hall", JSON.stringify(said("x"))), row("hall", "lost"), row("hall", "lost"), row("attic", "nonsense")],
+        { attempt: "elsewhere" }
+      )
+      yield* bus.publish(said("last"), { topic: "hall" })
+      const seen: Array<unknown> = []
+      while (seen.length < 4) seen.push(...ids(yield* all.takeBatch()))
+      assert.deepStrictEqual(seen, [1, [2, 3, 2], [4, 4, 1], 5])
+      assert.deepStrictEqual(ids(yield* hall.poll()), [1, [2, 3, 2], 5])
+      assert.strictEqual((yield* bus.stats).journal?.holes, 2)
+      const page = yield* bus.log.after(3, { topics: ["hall"] })
+      assert.deepStrictEqual(ids(page.items), [5])
+    }).pipe(Effect.provide(quiet)))
+
+  it.scoped("ends when the journal has lost what it had acknowledged", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      const diverged = yield* Deferred.make<never, EventJournal.JournalError>()
+      const bus = yield* open({
+        ...journal,
+        follow: (after, onRows) => Effect.raceFirst(journal.follow(after, onRows), Deferred.await(diverged))
+      })
+      const subscription = yield* bus.subscribe()
+      const taking = yield* Effect.fork(Effect.flip(subscription.takeBatch()))
+      yield* Effect.yieldNow()
+      yield* Deferred.fail(diverged, fail("follow", "Diverged"))
+      assert.strictEqual((yield* Fiber.join(taking)).reason, "diverged")
+      assert.strictEqual((yield* Effect.flip(bus.publish(said("x"))))._tag, "BusClosed")
+    }).pipe(Effect.provide(quiet)))
+})

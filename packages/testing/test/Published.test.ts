@@ -2,8 +2,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Option } from "effect"
+import { readFileSync, writeFileSync } from "node:fs"
 import { sized } from "../../../scripts/sized.js"
 import { published } from "./fixtures/published.js"
+import * as Table from "./support/table.js"
 
 const firstSeeds = [1, 1_001, 20_001, 300_001, 4_000_001]
 const clean = sized(200, 2_000)
@@ -14,6 +16,21 @@ describe("the gallery of published bugs", () => {
     assert.strictEqual(new Set(published.map(({ name }) => name)).size, published.length)
     for (const { source } of published) assert.match(source, /^https:\/\/github\.com\/.+\/(?:issues|pull)\/\d+$/)
   })
+
+  it.live("is in the documents as it is here", () =>
+    Effect.gen(function*() {
+      const file = new URL("../../../docs/testing.md", import.meta.url)
+      const before = readFileSync(file, "utf8")
+      const from = before.indexOf(Table.begin)
+      const to = before.indexOf(Table.end)
+      assert.isTrue(from >= 0 && to > from, "docs/testing.md has no place for the gallery")
+      if (process.env.HOLDFAST_WRITE === "1") {
+        const after = before.slice(0, from) + (yield* Table.table(published)) + before.slice(to + Table.end.length)
+        writeFileSync(file, after)
+      }
+      const shown = readFileSync(file, "utf8")
+      for (const bug of published) assert.include(shown, Table.row(bug), "run this test with HOLDFAST_WRITE=1")
+    }), 120_000)
 
   for (const { buggy, lives, mended, name, within } of published) {
     const mark = lives === true ? " (in the installed effect: when it is not found, a release has mended it)" : ""

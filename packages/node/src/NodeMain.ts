@@ -37,6 +37,8 @@
  *   begins with `EarlySignals`.
  * - After an uncaught exception the state of the program is unknown; the shutdown is the best that can be tried.
  * - The process ends by `process.exit`: what other code has only buffered is lost, except stdout, which gets 200 ms.
+ * - A thread that Node.js does not know of (a native module's blocking read, a worker blocked outside of JavaScript) can still
+ *   hold the exit.
  * - `SIGKILL`, an exhausted heap and code that calls `process.exit` itself end the process without any of this.
  *
  * @since 0.1.0

@@ -51,6 +51,8 @@ export interface Attempt {
   readonly cause: Cause.Cause<unknown> | undefined
   /** The fiber that ran it, as in log lines. */
   readonly fiberId: string
+  /** The fiber that it waited for when it was abandoned, where Effect knows it. */
+  readonly waitedFor: string | undefined
 }
 
 /**

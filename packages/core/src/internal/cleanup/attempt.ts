@@ -14,6 +14,7 @@ import type { Timer } from "../../CleanupClock.js"
 import type { Attempt, Monitor, Subject } from "../../CleanupMonitor.js"
 import type { OwnerPath } from "../../FiberCensus.js"
 import * as FiberRegistry from "../../FiberRegistry.js"
+import { waitingFor } from "../fibers/fiberState.js"
 import { Allowance } from "./allowance.js"
 
 /** What is tried. */
@@ -144,7 +145,8 @@ export class Running {
       elapsedMillis: timer.unsafeNow() - this.startedAt,
       result,
       cause,
-      fiberId: `#${fiber.id().id}`
+      fiberId: `#${fiber.id().id}`,
+      waitedFor: result === "abandoned" ? waitingFor(fiber) : undefined
     }
     return this
   }

@@ -31,8 +31,10 @@ export interface PhaseState {
   budget: number
   endedAt: number | undefined
   readonly items: Array<Waiting>
-  /** Finalizers, as their own module reports them; with the path of the child that one waited for. */
-  readonly finalizers: Array<{ readonly item: Report.Item; readonly child: string | undefined }>
+  /** Finalizers, as their own module reports them; with the child or the fiber that one waited for. */
+  readonly finalizers: Array<
+    { readonly item: Report.Item; readonly child: string | undefined; readonly fiber: string | undefined }
+  >
   /** What went wrong beside all fibers. */
   readonly extra: Array<Report.Item>
   completedFinalizers: number
@@ -91,6 +93,8 @@ export class ShutdownRecord {
     const { subject } = outcome
     state.finalizers.push({
       child: subject._tag === "Child" ? subject.path.join("/") : undefined,
+      // What a scope does for a fiber that was forked into it.
+      fiber: subject._tag === "Unnamed" ? outcome.attempts[0].waitedFor : undefined,
       item: new Report.Item({
         kind: "finalizer",
         label: outcome.label,
@@ -108,9 +112,17 @@ export class ShutdownRecord {
     const now = this.timer.unsafeNow()
     const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
     // One that waits for finalizers inside of it stands for them: they have names of their own.
+    const refusing = this.refusing()
+    const scopes = new Set(
+      this.states.flatMap(({ items }) => items.flatMap(({ fiber, kind }) => kind === "scope" ? [fiber] : []))
+    )
     const census = entries.filter((entry) => {
+      if (scopes.has(entry.fiber)) return false
       const running = entry.kind === "cleanup" ? attemptOf(entry.fiber) : undefined
-      return running === undefined || (running.task.subject._tag !== "Scope" && !running.isWaiting)
+      if (running === undefined) return true
+      const { subject } = running.task
+      if (subject._tag === "Unnamed" && refusing.has(entry.waitingFor ?? "")) return false
+      return subject._tag !== "Scope" && !running.isWaiting
     })
     const unfinished = this.unfinished(census)
     const detached = this.registry.unsafeUntracked().filter((entry) =>
@@ -160,6 +172,19 @@ export class ShutdownRecord {
     })
   }
 
+  /** The ids of the fibers that were told to stop, and did not. */
+  private refusing(): ReadonlySet<string> {
+    return new Set(
+      this.states.flatMap((state) =>
+        // A supervisor that waits for a child which refuses is interrupted, and lives as well.
+        state.items.filter(({ kind, status }) =>
+          kind === "fiber" && (status === "abandoned" || status === "interrupted")
+        )
+          .map((item) => `#${item.fiber.id().id}`)
+      )
+    )
+  }
+
   private abandonedFibers(): ReadonlySet<string> {
     return new Set(
       this.states.flatMap((state) =>
@@ -172,9 +197,10 @@ export class ShutdownRecord {
 
   private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
     const abandoned = this.abandonedFibers()
-    // It is the child that is named, not the finalizer that waited for it.
-    const finalizers = state.finalizers.flatMap(({ child, item }) =>
-      child !== undefined && abandoned.has(child) ? [] : [item]
+    const refusing = this.refusing()
+    // It is the fiber that is named, not the finalizer that waited for it.
+    const finalizers = state.finalizers.flatMap(({ child, fiber, item }) =>
+      abandoned.has(child ?? "") || refusing.has(fiber ?? "") ? [] : [item]
     )
     const extra = [...finalizers, ...state.extra]
     const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]

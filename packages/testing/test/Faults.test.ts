@@ -242,7 +242,7 @@ describe("a bus and clients that misbehave", () => {
       assert.deepStrictEqual(yield* reasons({ "client.leaves": 1 }), ["client-left"])
       assert.deepStrictEqual(yield* reasons({ "client.stalls": 1 }), ["slow"])
       assert.deepStrictEqual(yield* reasons({}), [])
-    }))
+    }), 60_000)
 })
 
 describe("Link", () => {

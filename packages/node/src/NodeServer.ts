@@ -30,6 +30,7 @@ import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
@@ -159,8 +160,9 @@ export class NodeServer extends Context.Tag("@holdfast/node/NodeServer")<NodeSer
  * @since 0.1.0
  * @category layers
  */
-export const layerServer = (options: Options = {}): Layer.Layer<HttpServer.HttpServer | NodeServer, ListenError> =>
-  Layer.scopedContext(make(options))
+export const layerServer = (
+  options: Options = {}
+): Layer.Layer<HttpServer.HttpServer | NodeServer, ListenError | InvalidOption> => Layer.scopedContext(make(options))
 
 /**
  * `layerServer` with what the platform's file responses, etags and multipart bodies need.
@@ -172,7 +174,7 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<
   HttpServer.HttpServer | NodeServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
-  ListenError
+  ListenError | InvalidOption
 > => Layer.mergeAll(layerServer(options), layerContext)
 
 /**
@@ -183,7 +185,7 @@ export const layerConfig = (
   options: Config.Config.Wrap<Options>
 ): Layer.Layer<
   HttpServer.HttpServer | NodeServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
-  ListenError | ConfigError.ConfigError
+  ListenError | InvalidOption | ConfigError.ConfigError
 > => Layer.mergeAll(Layer.scopedContext(Effect.flatMap(Config.unwrap(options), make)), layerContext)
 
 const layerContext = Layer.mergeAll(NodeHttpPlatform.layer, Etag.layerWeak, NodeContext.layer)
@@ -194,9 +196,9 @@ const layerContext = Layer.mergeAll(NodeHttpPlatform.layer, Etag.layerWeak, Node
  */
 export const make = (
   options: Options = {}
-): Effect.Effect<Context.Context<HttpServer.HttpServer | NodeServer>, ListenError, Scope.Scope> =>
+): Effect.Effect<Context.Context<HttpServer.HttpServer | NodeServer>, ListenError | InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
-    const settings = settingsOf(options)
+    const settings = yield* check(() => settingsOf(options))
     const connections = new Connections(settings, Runtime.runFork(yield* Effect.runtime<never>()))
     // Cached: later calls join the first.
     const drain = yield* Effect.cached(

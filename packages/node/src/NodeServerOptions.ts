@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import { unsafeCheck, unsafeDuration, unsafeWhole } from "@holdfast/core/InvalidOption"
 import * as Duration from "effect/Duration"
 
 /**
@@ -109,6 +110,10 @@ export const defaults = {
 const shortLived = (request: HttpServerRequest.HttpServerRequest): boolean =>
   request.headers["upgrade"] === undefined && !(request.headers["accept"] ?? "").includes("text/event-stream")
 
+/** Node's timers fire at once beyond 2^31 - 1 milliseconds, which is 24 days. */
+const timer = (option: string, value: Duration.DurationInput, zero = false): number =>
+  Math.min(unsafeDuration(option, value, { zero, infinite: true }), 2 ** 31 - 1)
+
 /**
  * The options with their defaults, times in milliseconds.
  *
@@ -118,25 +123,33 @@ const shortLived = (request: HttpServerRequest.HttpServerRequest): boolean =>
 export type Settings = ReturnType<typeof settingsOf>
 
 /**
- * Fills in the defaults.
+ * Fills in the defaults. Throws `InvalidOption`.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const settingsOf = (options: Options) => {
   const time = (name: keyof typeof defaults & keyof Options) =>
-    Duration.toMillis((options[name] ?? defaults[name]) as Duration.DurationInput)
-  const drain = (name: keyof DrainOptions) => Duration.toMillis(options.drain?.[name] ?? defaults.drain[name])
+    timer(`NodeServer.${name}`, (options[name] ?? defaults[name]) as Duration.DurationInput)
+  const drain = (name: keyof DrainOptions) =>
+    timer(`NodeServer.drain.${name}`, options.drain?.[name] ?? defaults.drain[name], true)
+  const count = (name: "maxConnections" | "maxPipelined" | "maxHeaderBytes" | "maxBodyBytes") =>
+    unsafeWhole(`NodeServer.${name}`, options[name] ?? defaults[name], { min: name === "maxBodyBytes" ? 0 : 1 })
   return {
     port: options.port ?? defaults.port,
     host: options.host ?? defaults.host,
     path: options.path,
     traced: options.traced ?? shortLived,
-    maxConnections: options.maxConnections ?? defaults.maxConnections,
-    maxPipelined: options.maxPipelined ?? defaults.maxPipelined,
-    maxHeaderBytes: options.maxHeaderBytes ?? defaults.maxHeaderBytes,
-    maxBodyBytes: options.maxBodyBytes ?? defaults.maxBodyBytes,
-    headersTimeout: time("headersTimeout"),
+    maxConnections: count("maxConnections"),
+    maxPipelined: count("maxPipelined"),
+    maxHeaderBytes: count("maxHeaderBytes"),
+    maxBodyBytes: count("maxBodyBytes"),
+    headersTimeout: unsafeCheck(
+      "NodeServer.headersTimeout",
+      time("headersTimeout"),
+      (millis) => millis <= time("requestTimeout"),
+      "milliseconds, no more than requestTimeout"
+    ),
     requestTimeout: time("requestTimeout"),
     bodyTimeout: time("bodyTimeout"),
     keepAliveTimeout: time("keepAliveTimeout"),
@@ -144,9 +157,16 @@ export const settingsOf = (options: Options) => {
     lingerTimeout: time("lingerTimeout"),
     halfOpenTimeout: time("halfOpenTimeout"),
     webSocket: {
-      maxMessageBytes: options.webSocket?.maxMessageBytes ?? defaults.webSocket.maxMessageBytes,
+      maxMessageBytes: unsafeWhole(
+        "NodeServer.webSocket.maxMessageBytes",
+        options.webSocket?.maxMessageBytes ?? defaults.webSocket.maxMessageBytes,
+        { min: 1 }
+      ),
       protocols: options.webSocket?.protocols,
-      closeTimeout: Duration.toMillis(options.webSocket?.closeTimeout ?? defaults.webSocket.closeTimeout)
+      closeTimeout: timer(
+        "NodeServer.webSocket.closeTimeout",
+        options.webSocket?.closeTimeout ?? defaults.webSocket.closeTimeout
+      )
     },
     drain: {
       requests: drain("requests"),

@@ -36,6 +36,10 @@ const get = (url: string, init?: RequestInit) =>
     }
   })
 
+/** Why it does not listen. */
+const listening = (options: NodeServer.Options) =>
+  Effect.flip(Effect.catchTag(Layer.build(NodeServer.layerServer(options)), "InvalidOption", Effect.die))
+
 const echo = HttpRouter.empty.pipe(
   HttpRouter.get("/", HttpServerResponse.text("hello")),
   HttpRouter.post("/echo", Effect.flatMap(HttpErrors.bodyJson(Schema.Unknown), HttpServerResponse.json)),
@@ -70,17 +74,42 @@ describe("NodeServer", () => {
   it.scopedLive("a port in use is a typed error that says what to do", () =>
     Effect.gen(function*() {
       const { port } = yield* serve(echo)
-      const error = yield* Effect.flip(Layer.build(NodeServer.layerServer({ port })))
+      const error = yield* listening({ port })
       assert.strictEqual(error.reason, "PortInUse")
       assert.include(error.message, `127.0.0.1:${port}: the port is in use`)
       assert.strictEqual(
-        (yield* Effect.flip(Layer.build(NodeServer.layerServer({ port: 70_000 })))).reason,
+        (yield* listening({ port: 70_000 })).reason,
         "InvalidOptions"
       )
       assert.strictEqual(
-        (yield* Effect.flip(Layer.build(NodeServer.layerServer({ port: 0, host: "192.0.2.1" })))).reason,
+        (yield* listening({ port: 0, host: "192.0.2.1" })).reason,
         "AddressUnavailable"
       )
+    }))
+
+  it.scopedLive("refuses options that make no sense, by name", () =>
+    Effect.gen(function*() {
+      const cases: ReadonlyArray<readonly [NodeServer.Options, string]> = [
+        [{ maxConnections: NaN }, "maxConnections"],
+        [{ maxConnections: 0 }, "maxConnections"],
+        [{ maxPipelined: 0.5 }, "maxPipelined"],
+        [{ maxHeaderBytes: -1 }, "maxHeaderBytes"],
+        [{ maxBodyBytes: -1 }, "maxBodyBytes"],
+        [{ headersTimeout: NaN }, "headersTimeout"],
+        [{ requestTimeout: -5, headersTimeout: 1 }, "requestTimeout"],
+        [{ headersTimeout: "31 seconds" }, "headersTimeout"],
+        [{ bodyTimeout: 0 }, "bodyTimeout"],
+        [{ sendTimeout: "-1 seconds" as never }, "sendTimeout"],
+        [{ drain: { requests: NaN } }, "drain.requests"],
+        [{ webSocket: { maxMessageBytes: 0 } }, "webSocket.maxMessageBytes"]
+      ]
+      for (const [options, option] of cases) {
+        const error = yield* Effect.flip(Layer.build(NodeServer.layerServer({ port: 0, ...options })))
+        assert.deepInclude(error, { _tag: "InvalidOption", option: `NodeServer.${option}` })
+      }
+      // Beyond what node's timers hold is no limit, and not "at once".
+      const { url } = yield* serve(echo, { bodyTimeout: "30 days", sendTimeout: Infinity, requestTimeout: "30 days" })
+      assert.strictEqual((yield* get(`${url}/`)).body, "hello")
     }))
 
   it.scopedLive("a client that leaves in the middle of a stream is no crash", () =>

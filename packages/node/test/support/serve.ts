@@ -1,6 +1,7 @@
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import type * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import { Context, Effect, Layer, Logger, LogLevel } from "effect"
 import type { Scope } from "effect"
@@ -11,7 +12,7 @@ export const serve = <E>(
   options: NodeServer.Options = {}
 ): Effect.Effect<
   { readonly server: Context.Tag.Service<NodeServer.NodeServer>; readonly port: number; readonly url: string },
-  NodeServer.ListenError,
+  NodeServer.ListenError | InvalidOption.InvalidOption,
   Scope.Scope
 > =>
   Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /**
  * What effect 3.22 keeps private of a scope: its state, its map of finalizers, and the methods that all scopes share. It is used
- * here and nowhere else; `CleanupScopes.test.ts` fails when a release moves it.
+ * here and nowhere else; the tests `CleanupTree` and `LifecycleStart` fail when a release moves it.
  */
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"

@@ -32,6 +32,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
+import { once } from "@holdfast/core/Lock"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
 import * as Config from "effect/Config"
@@ -200,8 +201,8 @@ export const make = (
   Effect.gen(function*() {
     const settings = yield* check(() => settingsOf(options))
     const connections = new Connections(settings, Runtime.runFork(yield* Effect.runtime<never>()))
-    // Cached: later calls join the first.
-    const drain = yield* Effect.cached(
+    // Later calls join the first.
+    const drain = once(
       Effect.uninterruptible(Effect.tap(Drain.drain(connections, settings), logDrain))
     )
     yield* Effect.addFinalizer(() => drain)

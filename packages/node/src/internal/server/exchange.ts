@@ -6,6 +6,7 @@
  *   reads its 413 or 408.
  * - `100 Continue` is sent when the body is first wanted, so that a refusal costs no upload.
  */
+import { once } from "@holdfast/core/Lock"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -141,8 +142,8 @@ export class Exchange {
 
   /** The whole body, read once. */
   bytes(limit: number): Effect.Effect<Uint8Array, HttpErrors.HttpError> {
-    return this.cachedBytes ??= Effect.runSync(
-      Effect.cached(Effect.map(Stream.runCollect(this.chunks(limit)), (chunks) => Buffer.concat([...chunks])))
+    return this.cachedBytes ??= once(
+      Effect.map(Stream.runCollect(this.chunks(limit)), (chunks) => Buffer.concat([...chunks]))
     )
   }
 

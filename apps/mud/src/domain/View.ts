@@ -4,24 +4,36 @@
  * @since 0.1.0
  */
 import { clockOf, type Direction, type Phase, phaseAt, type WorldData } from "../data/WorldData.js"
-import { clean } from "./Words.js"
 import { describe, isLit, knownExits, lying, people, type Player, weatherOf, type World } from "./World.js"
 import { type Actor, namedPeople, type RoomView } from "./WorldEvent.js"
 
-/** The phrases of a description that name a feature, each as it stands there. */
-const mentioned = (room: WorldData["rooms"][string], description: string): ReadonlyArray<string> => {
-  const text = clean(description)
-  const small = text.toLowerCase()
-  return Object.values(room.features).flatMap(({ aliases, name }) => {
-    const found = [name, ...aliases].map((phrase) => ({ phrase, at: small.search(wholeWord(phrase)) }))
-      .filter(({ at }) => at >= 0)
-      .sort((a, b) => b.phrase.length - a.phrase.length)[0]
-    return found === undefined ? [] : [text.slice(found.at, found.at + found.phrase.length)]
-  })
+type Room = WorldData["rooms"][string]
+
+/** What each feature of a room may be called in its description, the longest first. Made once for each room. */
+const patterns = new WeakMap<Room, ReadonlyArray<ReadonlyArray<RegExp>>>()
+
+const patternsOf = (room: Room): ReadonlyArray<ReadonlyArray<RegExp>> => {
+  const known = patterns.get(room)
+  if (known !== undefined) return known
+  const made = Object.values(room.features).map(({ aliases, name }) =>
+    [name, ...aliases].sort((a, b) => b.length - a.length).map(wholeWord)
+  )
+  patterns.set(room, made)
+  return made
 }
 
 const wholeWord = (phrase: string) =>
-  new RegExp(`(?<![\\p{L}\\p{N}])${phrase.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?![\\p{L}\\p{N}])`, "u")
+  new RegExp(`(?<![\\p{L}\\p{N}])${phrase.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?![\\p{L}\\p{N}])`, "iu")
+
+/** The phrases of a description that name a feature, each as it stands there. */
+const mentioned = (room: Room, description: string): ReadonlyArray<string> =>
+  patternsOf(room).flatMap((names) => {
+    for (const name of names) {
+      const found = name.exec(description)
+      if (found !== null) return [found[0]]
+    }
+    return []
+  })
 
 /** Who is named: the characters, and the players who came last. */
 const named = (all: ReadonlyArray<Actor>, limit: number): ReadonlyArray<Actor> => {

@@ -9,6 +9,7 @@
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import { Context, Effect, Either, Layer, Option } from "effect"
+import type { WorldData } from "./data/WorldData.js"
 import type { Command } from "./domain/Command.js"
 import * as Decide from "./domain/Decide.js"
 import * as Joining from "./domain/Joining.js"
@@ -132,6 +133,17 @@ const makeAdmission = (settings: Pick<Settings, "maxPlayers" | "perAddress">, pr
   }
 }
 
+const limited = (limiter: Limits.Limiter, key: string, field: string) =>
+  Effect.flatMap(limiter.take(key), (millis) => millis > 0 ? Effect.fail(tooFast(field, millis)) : Effect.void)
+
+/** What everybody may know before joining. */
+const doorOf = (data: WorldData, world: World.World, settings: Settings) => ({
+  title: data.realm.title,
+  awake: World.awake(world).length,
+  places: settings.maxPlayers,
+  nameRule: rule
+})
+
 const make = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
@@ -142,9 +154,6 @@ const make = (settings: Settings) =>
     const presence = Presence.make(settings)
     const admission = makeAdmission(settings, presence)
     const refusedJoins = Storm.make("1 minute")
-
-    const limited = (limiter: Limits.Limiter, key: string, field: string) =>
-      Effect.flatMap(limiter.take(key), (millis) => millis > 0 ? Effect.fail(tooFast(field, millis)) : Effect.void)
 
     const welcome = (claim: Claim, address: string) =>
       Effect.gen(function*() {
@@ -249,12 +258,7 @@ const make = (settings: Settings) =>
           presence.connected(player.id, yield* Monotonic.now)
           presence.comesFrom(player.id, address)
         }),
-      door: Effect.map(game.now, ({ data, world }) => ({
-        title: data.realm.title,
-        awake: World.awake(world).length,
-        places: settings.maxPlayers,
-        nameRule: rule
-      })),
+      door: Effect.map(game.now, ({ data, world }) => doorOf(data, world, settings)),
       sweep: (connected) =>
         Effect.gen(function*() {
           const { world } = yield* game.now

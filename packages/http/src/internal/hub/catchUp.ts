@@ -12,13 +12,14 @@ import type { History } from "../../HubSource.js"
 import { isGap } from "../../HubSource.js"
 import type { Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
-import type { Envelope } from "../../SseFormat.js"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { FanOut } from "./fanOut.js"
+import { late, orFarewell, pageSize } from "./late.js"
 import type { LiveSession } from "./sessionTable.js"
 
-const pageSize = 256
 const pageBytes = 64 * 1024
+
+type Page = Effect.Effect.Success<ReturnType<History<unknown>["after"]>>["items"]
 
 export interface CatchUp {
   /** Brings a session that is behind up, in a fiber in the scope where it cannot be done at once. */
@@ -63,6 +64,28 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     }
   }
 
+  /** Delivers what the session follows of a page of history, with a gap where the log has one. */
+  const deliverPage = (session: LiveSession, items: Page, position: number) => {
+    let frames: Array<Frame> = []
+    for (const item of items) {
+      if (isGap(item)) {
+        if (frames.length > 0) {
+          session.deliver(new Payload(frames))
+          frames = []
+        }
+        missing(session, item.firstId, Math.min(item.lastId, position))
+      } else if (item.id <= position && TopicWindow.includes(session.windows, item.topic, item.id)) {
+        const bytes = fanOut.encode(session.format, item, item.id)
+        if (bytes !== undefined) {
+          frames.push({ bytes, id: item.id })
+        }
+      }
+    }
+    if (frames.length > 0) {
+      session.deliver(new Payload(frames))
+    }
+  }
+
   const catchUp = (session: LiveSession): Effect.Effect<void, unknown> =>
     Effect.gen(function*() {
       while (!catchUpNow(session)) {
@@ -82,24 +105,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
           continue
         }
         const position = fanOut.position
-        let frames: Array<Frame> = []
-        for (const item of items) {
-          if (isGap(item)) {
-            if (frames.length > 0) {
-              session.deliver(new Payload(frames))
-              frames = []
-            }
-            missing(session, item.firstId, Math.min(item.lastId, position))
-          } else if (item.id <= position && TopicWindow.includes(session.windows, item.topic, item.id)) {
-            const bytes = fanOut.encode(session.format, item, item.id)
-            if (bytes !== undefined) {
-              frames.push({ bytes, id: item.id })
-            }
-          }
-        }
-        if (frames.length > 0) {
-          session.deliver(new Payload(frames))
-        }
+        deliverPage(session, items, position)
         if (cursor <= offered) {
           // not as far as the bus: what is not there is missing
           missing(session, session.offered + 1, reach)
@@ -121,15 +127,11 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     Effect.suspend(() =>
       catchUpNow(session)
         ? Effect.void
-        : catchUp(session).pipe(
-          Effect.catchAllCause((cause) =>
-            Effect.zipRight(
-              Effect.sync(() => session.finishWith("error", "farewell")),
-              Effect.logError("A session could not be caught up from history", cause)
-            )
-          ),
-          (self) => FiberRegistry.forkIn(self, scope, { name: `${session.id} catch-up`, kind: "session" }),
-          Effect.asVoid
+        : Effect.asVoid(
+          FiberRegistry.forkIn(orFarewell(session, catchUp(session)), scope, {
+            name: `${session.id} catch-up`,
+            kind: "session"
+          })
         )
     )
 
@@ -155,67 +157,8 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         fanOut.join(session)
       }
       const end = Math.min(bounded.upTo, offered)
-      return bounded.after < end ? late(session, bounded, before, bounded.after, end) : Effect.void
+      return bounded.after < end ? late(fanOut, history, session, bounded, before, bounded.after, end) : Effect.void
     })
-
-  /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
-  const late = (
-    session: LiveSession,
-    window: TopicWindow.BoundedWindow,
-    before: ReadonlyArray<TopicWindow.BoundedWindow>,
-    from: number,
-    upTo: number
-  ): Effect.Effect<void> => {
-    const deliver = (envelopes: ReadonlyArray<Envelope<unknown>>) => {
-      const frames: Array<Frame> = []
-      for (const envelope of envelopes) {
-        const { id, topic } = envelope
-        if (id > upTo || !TopicWindow.includes([window], topic, id) || TopicWindow.includes(before, topic, id)) {
-          continue
-        }
-        // the client's last id must not go back: a resume would repeat what it has seen
-        const bytes = fanOut.encode(session.format, envelope, Math.max(id, session.cursor))
-        if (bytes !== undefined) {
-          frames.push({ bytes, id })
-        }
-      }
-      if (frames.length > 0) {
-        session.deliver(new Payload(frames))
-      }
-    }
-    const fromRing = Effect.suspend(() => {
-      const reach = fanOut.reach
-      if (from < reach) {
-        session.gap({ reason: "history", firstId: from + 1, lastId: Math.min(reach, upTo) })
-      }
-      deliver(fanOut.slice(from, upTo))
-      return Effect.void
-    })
-    if (from >= fanOut.reach || history === undefined) {
-      return fromRing
-    }
-    const pages = (at: number): Effect.Effect<void, unknown> =>
-      Effect.flatMap(
-        history.after(at, { topics: [TopicWindow.patternOf(window.target)], limit: pageSize }),
-        ({ cursor, items }) => {
-          const envelopes: Array<Envelope<unknown>> = []
-          for (const item of items) {
-            if (!isGap(item)) {
-              envelopes.push(item)
-            } else if (item.firstId <= upTo) {
-              session.gap({ reason: "history", firstId: item.firstId, lastId: Math.min(item.lastId, upTo) })
-            }
-          }
-          deliver(envelopes)
-          return cursor > at && cursor < upTo && session.state !== "ended" ? pages(cursor) : Effect.void
-        }
-      )
-    return Effect.catchAllCause(pages(from), (cause) =>
-      Effect.zipRight(
-        Effect.sync(() => session.finishWith("error", "farewell")),
-        Effect.logError("A session could not be caught up from history", cause)
-      ))
-  }
 
   const unfollow = (session: LiveSession, given: Unfollow) => {
     if (session.state === "ended") {

@@ -2,47 +2,12 @@
 import * as Prng from "../prng.js"
 import * as Schedule from "./schedule.js"
 import { keyOfTask } from "./types.js"
-import type { FiberState, Task } from "./types.js"
-
-/** What a chooser sees. */
-export interface World {
-  /** those that could go on, in the order in which they became ready */
-  readonly ready: ReadonlyArray<Task>
-  /** of all fibers */
-  readonly operations: number
-  /** whether virtual time may move although somebody is ready */
-  readonly canPause: () => boolean
-  /** whether callbacks of promises may be waiting */
-  readonly hasPromises: boolean
-  /** whether the run has taken so long that whoever spins has to give way */
-  readonly isLate: boolean
-}
-
-/** Who or what came before a choice, and how it ended. */
-export interface Position {
-  readonly task: Task | undefined
-  /** cut, so that its task is the last of those that are ready */
-  readonly cut: boolean
-  /** which choice at this position */
-  readonly turn: number
-}
+import type { Chooser, Task, World } from "./types.js"
 
 /** Instead of the index of a task: virtual time moves. */
 export const clock = -1
 /** Instead of the index of a task: callbacks of promises that are due run, one turn of them. */
 export const microtasks = -2
-
-export interface Chooser {
-  /** whether the fiber is cut before its next operation; somebody else is ready, or time can move */
-  readonly cuts: (fiber: FiberState, world: World) => boolean
-  readonly next: (world: World, position: Position) => number
-  /** tells of a new fiber: its priority */
-  readonly priority: () => number
-  /** moves by the key of the fiber that they come after, for choosers that have a script */
-  readonly script?: Schedule.Script | undefined
-  /** whether lines are needed to find the positions */
-  readonly anchored?: boolean | undefined
-}
 
 const whenPromises = 0.25
 const whenPausable = 1 / 16

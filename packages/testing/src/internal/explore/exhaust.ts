@@ -1,5 +1,5 @@
 /** All schedules of a small program, up to a number of cuts. */
-import type { Run } from "../../Explore.js"
+import type { Run } from "../../ExploreRun.js"
 import type { Branch } from "./chooser.js"
 import * as Choose from "./chooser.js"
 import type { Plan } from "./plan.js"

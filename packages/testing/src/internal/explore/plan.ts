@@ -1,11 +1,12 @@
 /** The options of an exploration, checked and complete, and what the environment asks for instead. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Options, Strategy } from "../../Explore.js"
+import type { Options, Strategy } from "../../ExploreRun.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import * as Check from "../options.js"
 import * as Prng from "../prng.js"
 import * as Choose from "./chooser.js"
+import type { Chooser } from "./types.js"
 
 export interface Plan {
   readonly seed: number
@@ -62,7 +63,7 @@ export const fromEnvironment = (plan: Plan): Effect.Effect<Plan, InvalidOption> 
 
 export interface Named {
   readonly name: string
-  readonly chooser: Choose.Chooser
+  readonly chooser: Chooser
 }
 
 const random = (seed: number, preemption: number): Named => ({

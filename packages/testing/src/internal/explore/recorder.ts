@@ -7,7 +7,7 @@ import * as Hooks from "../hooks.js"
 import * as Place from "../place.js"
 import * as Choose from "./chooser.js"
 import * as Schedule from "./schedule.js"
-import type { Event, FaultCount, FiberState, Kind, Result, Task } from "./types.js"
+import type { Chooser, Event, FaultCount, FiberState, Kind, Position, Result, Task } from "./types.js"
 import { keyOf, keyOfTask } from "./types.js"
 
 const mix = (hash: number, value: number) => Math.imul(hash ^ value, 0x01000193)
@@ -93,7 +93,7 @@ export class Recorder {
   }
 
   /** The fiber is at a line of user code. Not part of the fingerprint, which is the same when nobody asks for lines. */
-  line(fiber: FiberState, place: string | undefined, at: number, chooser: Choose.Chooser): void {
+  line(fiber: FiberState, place: string | undefined, at: number, chooser: Chooser): void {
     if (place === undefined) return
     const name = Hooks.nameOf(fiber.raw)
     if (name !== undefined) this.names.set(fiber.index, name)
@@ -130,7 +130,7 @@ export class Recorder {
   }
 
   /** A choice that differs from the plain order. */
-  moved({ cut, task, turn }: Choose.Position, index: number, ready: ReadonlyArray<Task>): void {
+  moved({ cut, task, turn }: Position, index: number, ready: ReadonlyArray<Task>): void {
     if (!this.full || task === undefined) return
     const { fiber } = task
     this.schedule.push({

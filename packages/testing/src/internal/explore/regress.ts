@@ -1,5 +1,5 @@
 /** A recorded schedule, tried on a program that may have been edited since. */
-import type { Run } from "../../Explore.js"
+import type { Run } from "../../ExploreRun.js"
 import type { Plan } from "./plan.js"
 import type { Program } from "./run.js"
 import { calibrate, replaySchedule, session } from "./run.js"

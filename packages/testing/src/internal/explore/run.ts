@@ -2,7 +2,7 @@
 import type * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Run } from "../../Explore.js"
+import type { Run } from "../../ExploreRun.js"
 import * as Choose from "./chooser.js"
 import * as Globals from "./globals.js"
 import type { Named, Plan } from "./plan.js"

@@ -1,5 +1,5 @@
 /** Seed after seed. */
-import type { Run } from "../../Explore.js"
+import type { Run } from "../../ExploreRun.js"
 import * as Globals from "./globals.js"
 import type { Plan } from "./plan.js"
 import { chooserOf } from "./plan.js"

@@ -1,5 +1,5 @@
 /** Of the moves of a run that fails, those without which it does not. */
-import type { Run } from "../../Explore.js"
+import type { Run } from "../../ExploreRun.js"
 import type { Plan } from "./plan.js"
 import type { Program } from "./run.js"
 import { replaySchedule } from "./run.js"

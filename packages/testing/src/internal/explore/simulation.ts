@@ -29,7 +29,7 @@ import * as Outside from "./outside.js"
 import { Recorder } from "./recorder.js"
 import * as Schedule from "./schedule.js"
 import * as Timers from "./timers.js"
-import type { FiberState, Result, Settings, Task, Verdict } from "./types.js"
+import type { Chooser, FiberState, Result, Settings, Task, Verdict, World } from "./types.js"
 
 import { keyOf } from "./types.js"
 import { VirtualClock } from "./virtualClock.js"
@@ -48,7 +48,7 @@ const promisePatience = 100
 const nextTick: () => Promise<void> = () => new Promise((resolve) => Globals.real.nextTick(resolve))
 const nextTurn: () => Promise<void> = () => new Promise((resolve) => Globals.real.setImmediate(resolve))
 
-export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Choose.World {
+export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, World {
   readonly [Hooks.simulation]: "placed" | "unplaced"
   readonly random: Prng.Prng
   readonly jsTimers = new Set<Globals.VirtualTimer>()
@@ -78,7 +78,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Choo
   private previous: Task | undefined = undefined
   private wasCut = false
   private turn = 0
-  private readonly chooser: Choose.Chooser
+  private readonly chooser: Chooser
   private readonly recorder: Recorder
   private readonly services: Context.Context<never>
   private readonly loggers: HashSet.HashSet<Logger.Logger<unknown, void>>

@@ -4,7 +4,7 @@ import type * as FiberRef from "effect/FiberRef"
 import type * as Option from "effect/Option"
 import type * as Hooks from "../hooks.js"
 import type * as Place from "../place.js"
-import type { Chooser } from "./chooser.js"
+import type * as Schedule from "./schedule.js"
 import type { Move } from "./schedule.js"
 
 export interface Settings {
@@ -117,3 +117,39 @@ export const keyOfTask = (task: Task): string =>
   task.fiber !== undefined
     ? keyOf(task.fiber)
     : `${task.owner === undefined ? "" : keyOf(task.owner)}t${task.nth}`
+
+/** What a chooser sees. */
+export interface World {
+  /** those that could go on, in the order in which they became ready */
+  readonly ready: ReadonlyArray<Task>
+  /** of all fibers */
+  readonly operations: number
+  /** whether virtual time may move although somebody is ready */
+  readonly canPause: () => boolean
+  /** whether callbacks of promises may be waiting */
+  readonly hasPromises: boolean
+  /** whether the run has taken so long that whoever spins has to give way */
+  readonly isLate: boolean
+}
+
+/** Who or what came before a choice, and how it ended. */
+export interface Position {
+  readonly task: Task | undefined
+  /** cut, so that its task is the last of those that are ready */
+  readonly cut: boolean
+  /** which choice at this position */
+  readonly turn: number
+}
+
+/** Decides who goes on. */
+export interface Chooser {
+  /** whether the fiber is cut before its next operation; somebody else is ready, or time can move */
+  readonly cuts: (fiber: FiberState, world: World) => boolean
+  readonly next: (world: World, position: Position) => number
+  /** tells of a new fiber: its priority */
+  readonly priority: () => number
+  /** moves by the key of the fiber that they come after, for choosers that have a script */
+  readonly script?: Schedule.Script | undefined
+  /** whether lines are needed to find the positions */
+  readonly anchored?: boolean | undefined
+}

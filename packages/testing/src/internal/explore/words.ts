@@ -2,7 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type { Run, Verdict } from "../../Explore.js"
+import type { Run, Verdict } from "../../ExploreRun.js"
 import * as Place from "../place.js"
 import * as Trace from "./trace.js"
 

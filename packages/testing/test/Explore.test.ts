@@ -72,7 +72,7 @@ describe("Explore", () => {
       const writes = order.filter(([, what]) => what === "writes").map(([who]) => who)
       assert.deepStrictEqual(order.map(([, what]) => what).sort(), ["reads", "reads", "writes", "writes"])
       assert.strictEqual(new Set(writes).size, 2)
-      assert.match(message, /-- is cut .* the line above.*; #\d goes on/)
+      assert.match(message, />> paused .* the line above.*; #\d goes on/)
       assert.isTrue(moves.some((line) => line.includes("const n = yield* Ref.get(counter)")))
       // reporters print the code there, and what the program failed with
       assert.include(stack, `/${at("check")}:1`)

@@ -25,7 +25,7 @@ const show = (event: Event): string => {
     case "line":
       return event.place!
     case "cut":
-      return "is cut"
+      return "is paused"
     case "fork":
       return showFork(event)
     case "exit":
@@ -49,16 +49,14 @@ export const showEvent = (event: Event): string =>
 const stamp = ({ at, step }: { readonly step: number; readonly at: number }) =>
   `${String(step).padStart(6)} ${String(Math.round(at)).padStart(8)} ms  `
 
-/** Where the fiber was cut, by the line above, and who went on. */
+/** Where the fiber was paused, by the line above, and who went on. */
 const showCut = (event: Event, next: Event | undefined, hasLine: boolean): string => {
   const operations = Number(event.detail)
   const where = !hasLine
-    ? `after ${operations + 1} operations`
+    ? `after ${operations + 1} operations, at no line of the program`
     : operations === 0
     ? "before the line above takes effect"
-    : `in the middle of the line above, ${operations} operation${
-      operations === 1 ? "" : "s"
-    } in (inside effect, or what it calls)`
+    : `in the middle of the line above, ${operations} operation${operations === 1 ? "" : "s"} into what it calls`
   const who = next === undefined
     ? "nobody goes on"
     : next.kind === "clock"
@@ -66,7 +64,7 @@ const showCut = (event: Event, next: Event | undefined, hasLine: boolean): strin
     : next.fiber < 0
     ? "a timer or callback goes on"
     : `#${next.fiber} goes on`
-  return `-- is cut ${where}; ${who}`
+  return `>> paused ${where}; ${who}`
 }
 
 /**
@@ -83,6 +81,10 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
     const last = rows.at(-1)
     if (last !== undefined && last.fiber === fiber && last.text === text) last.times++
     else rows.push({ step, at, fiber, text, place: kind === "line" ? place : undefined, times: 1 })
+  }
+  const lastLine = (fiber: number) => {
+    const place = lines.get(fiber)
+    return place === undefined ? "at no line of the program" : `last at ${place}`
   }
   events.forEach((event, i) => {
     switch (event.kind) {
@@ -107,6 +109,12 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
         }
         break
       case "clock":
+        break
+      case "exit":
+        add(
+          event,
+          event.detail.startsWith("is interrupted") ? `${event.detail}, ${lastLine(event.fiber)}` : event.detail
+        )
         break
       default:
         add(event, show(event))
@@ -138,12 +146,13 @@ export const render = (
     const name = names.get(fiber)
     return fiber < 0 ? "" : name === undefined ? `#${fiber}` : `#${fiber} ${name}`
   }
-  const width = Math.min(32, Math.max(0, ...shown.map(({ fiber }) => label(fiber).length)))
+  const width = Math.min(32, Math.max("fiber".length, ...shown.map(({ fiber }) => label(fiber).length)))
   return [
-    shown.length < end ? `the last ${shown.length} of ${end} moves:` : "moves:",
+    ...(shown.length < end ? [`the last ${shown.length} of ${end} rows`] : []),
+    `  step         time  ${"fiber".padEnd(width)}  what it does`,
     ...shown.map((row) =>
       `${stamp(row)}${label(row.fiber).padEnd(width)}  ${row.text}${row.times === 1 ? "" : ` (${row.times} times)`}`
     ),
-    ...(end < rows.length ? [`and ${rows.length - end} more, of fibers that end`] : [])
+    ...(end < rows.length ? [`and ${rows.length - end} more rows, of fibers that end after the failure`] : [])
   ]
 }

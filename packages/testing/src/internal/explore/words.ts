@@ -72,8 +72,8 @@ const plural = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`
 
 const needed = (all: number, few: number) =>
   few === 0
-    ? "no cut is needed, the plain order of fibers leads to it:"
-    : `of its ${plural(all, "move")}, ${few} ${few === 1 ? "is" : "are"} needed, and shown:`
+    ? "the plain order of fibers, in which nobody is paused, leads to it:"
+    : `of ${plural(all, "departure")} from the plain order of fibers, ${few === 1 ? "one is" : `${few} are`} enough:`
 
 /** `minimal` is the same failure, after as few moves as it takes. */
 export const render = (run: AnyRun, minimal: AnyRun | undefined, tried: number | undefined, lines: number): string => {

@@ -212,12 +212,12 @@ export const make = <A extends Event, I>(
     if (bus.outbox !== undefined) {
       yield* FiberRegistry.forkScoped(bus.tail, { name: `${name}/tail`, kind: "service" })
     }
-    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
-    if (lifecycle._tag === "Some") {
-      // later than requests and sessions, which still publish; sooner than the end of the handlers
-      const budget = options.drainBudget ?? defaults.drainBudget
-      yield* lifecycle.value.onPhase("stopping-sources", { label: `drain ${options.name}` }, bus.drain(budget))
-    }
+    // later than requests and sessions, which still publish; sooner than the end of the handlers
+    yield* Lifecycle.onPhaseIfPresent(
+      "stopping-sources",
+      { label: `drain ${options.name}` },
+      bus.drain(options.drainBudget ?? defaults.drainBudget)
+    )
     // the bus itself knows nothing of the tags that a subscriber asked for in its type
     const service: EventBus<A> = {
       name: options.name,

@@ -34,7 +34,6 @@
  * @since 0.1.0
  */
 import {
-  Cause,
   Context,
   Deferred,
   Duration,
@@ -53,8 +52,10 @@ import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import { spanOf } from "./internal/fibers/fiberState.js"
-import type { Waiting } from "./internal/lifecycle/record.js"
-import { firstLine, round, scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
+import { PhaseRun, round } from "./internal/lifecycle/phase.js"
+import type { Surroundings, TimedPhase, WaitingOptions } from "./internal/lifecycle/phase.js"
+import { scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
+import { sourcesIn } from "./internal/lifecycle/sources.js"
 import * as Scopes from "./internal/scopes.js"
 import * as InvalidOption from "./InvalidOption.js"
 import * as Report from "./ShutdownReport.js"
@@ -71,7 +72,7 @@ export type Phase = Report.Phase
  * @since 0.1.0
  * @category models
  */
-export type HookPhase = Exclude<Phase, "accepting" | "unready" | "done">
+export type HookPhase = TimedPhase
 
 /**
  * @since 0.1.0
@@ -216,6 +217,25 @@ export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
   )
 
 /**
+ * `onPhase` of the `Lifecycle` in the context, for what works without one as well: then it does nothing.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const onPhaseIfPresent = <R>(
+  phase: HookPhase,
+  options: HookOptions,
+  run: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<void, never, R | Scope.Scope> =>
+  Effect.flatMap(
+    Effect.serviceOption(Lifecycle),
+    Option.match({
+      onNone: () => Effect.void,
+      onSome: (lifecycle): Effect.Effect<void, never, R | Scope.Scope> => lifecycle.onPhase(phase, options, run)
+    })
+  )
+
+/**
  * A lifecycle that closes `scope` in its last phase.
  *
  * @since 0.1.0
@@ -263,13 +283,12 @@ interface Starting {
 
 const order: ReadonlyArray<HookPhase> = ["draining", "stopping-sources", "stopping-workers", "releasing"]
 
-const lifecycleKinds: ReadonlySet<string> = new Set(["lifecycle", "ticker", "audit"])
-
 class Machine implements Service {
   readonly timeout: number
   readonly readinessDelay: number
   readonly weights: Readonly<Record<HookPhase, number>>
   readonly record: ShutdownRecord
+  readonly around: Surroundings
   readonly hooks = new Map<HookPhase, Set<Hook>>(order.map((phase) => [phase, new Set()]))
   readonly working = new Set<Admitted>()
   readonly targeted = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
@@ -279,9 +298,9 @@ class Machine implements Service {
   limit = Number.POSITIVE_INFINITY
   final: ShutdownReport | undefined
   starting: Starting | undefined
-  wake: () => void = () => {}
+  /** The phase in progress, or the last one. */
+  running: PhaseRun | undefined
   endUnready: () => void = () => {}
-  rearm: () => void = () => {}
 
   constructor(
     readonly options: Options & { readonly scope?: Scope.CloseableScope },
@@ -315,6 +334,7 @@ class Machine implements Service {
       timer,
       registry
     )
+    this.around = { timer, registry, scope: hookScope, detailOf: (fiber) => this.detailOf(fiber) }
   }
 
   readonly phase = Effect.sync(() => this.current)
@@ -363,7 +383,7 @@ class Machine implements Service {
         (work) =>
           Effect.sync(() => {
             this.working.delete(work)
-            if (this.working.size === 0) this.wake()
+            if (this.working.size === 0) this.running?.unsafeWake()
           })
       )
     })
@@ -389,20 +409,11 @@ class Machine implements Service {
       this.record.hurried = true
       this.limit = Math.min(this.limit, millis)
       this.endUnready()
-      const state = this.record.states.at(-1)
-      if (this.current === "accepting" || this.current === "done" || state === undefined) return
+      if (this.current === "accepting" || this.current === "done" || this.running === undefined) return
       const now = this.timer.unsafeNow()
       if (now + millis >= this.deadline) return
       this.deadline = now + millis
-      const until = Math.min(state.startedAt + state.budget, now + this.share(state.phase))
-      state.budget = until - state.startedAt
-      for (const item of state.items) {
-        if (item.status === undefined && item.startedAt + item.budget > until) {
-          item.budget = until - item.startedAt
-          this.arm(item)
-        }
-      }
-      this.rearm()
+      this.running.shorten(this.share(this.running.phase))
     })
 
   readonly shutdown: Service["shutdown"] = (reason) =>
@@ -424,12 +435,11 @@ class Machine implements Service {
   readonly unsafePhase = (): Phase => this.current
 
   readonly unsafeWaitingFor = (): ReadonlyArray<string> =>
-    (this.record.states.at(-1)?.items ?? []).filter((item) => item.status === undefined)
-      .map((item) => [...item.owner, item.label].join("/"))
+    (this.running?.pending ?? []).map((item) => [...item.owner, item.label].join("/"))
 
   readonly unsafeRecord = (item: Report.Item): void => {
     if (this.final !== undefined) this.final = Report.withItem(this.final, item)
-    else this.record.add(item)
+    else (this.running?.extra ?? this.record.early).push(item)
     this.endUnready()
   }
 
@@ -439,36 +449,32 @@ class Machine implements Service {
   /** The orchestration: what a shutdown is. */
   private run(reason: ShutdownReason): Effect.Effect<ShutdownReport> {
     return Effect.gen(this, function*() {
-      const unlisten = this.monitor.unsafeListen((outcome) => this.record.onOutcome(outcome))
+      const unlisten = this.monitor.unsafeListen((outcome) => this.running?.onOutcome(outcome))
       yield* this.requestShutdown(reason)
       yield* Effect.logDebug(`Shutdown began: ${Report.renderReason(reason)}`)
       yield* this.unready(reason)
       this.record.startedAt = this.timer.unsafeNow()
       this.deadline = this.record.startedAt + Math.min(this.timeout, this.limit)
 
-      yield* this.begin("draining")
-      yield* this.settled()
-      yield* this.drained()
-      this.end()
+      yield* this.during("draining", (phase) => Effect.zipRight(phase.settled(), this.drained(phase)))
 
-      yield* this.begin("stopping-sources")
-      this.stop(this.lifecycleFibers())
-      yield* this.settled()
-      this.end()
+      yield* this.during("stopping-sources", (phase) => {
+        this.stop(phase, sourcesIn(this.registry.unsafeCensus()))
+        return phase.settled()
+      })
 
-      yield* this.begin("stopping-workers")
-      this.stop((entry) => entry.kind !== "service" && !entry.supervised)
-      this.stopAdmitted()
-      // A supervisor stops its children in its own order. Half of the time is its, then they are told directly.
-      yield* this.settled(0.5)
-      this.stop(() => true)
-      yield* this.settled()
-      this.end()
+      yield* this.during("stopping-workers", (phase) =>
+        Effect.suspend(() => {
+          this.stop(phase, (entry) => entry.kind !== "service" && !entry.supervised)
+          this.stopAdmitted(phase)
+          // A supervisor stops its children in its own order. Half of the time is its, then they are told directly.
+          return phase.settled(0.5)
+        }).pipe(
+          Effect.zipRight(Effect.sync(() => this.stop(phase, () => true))),
+          Effect.zipRight(phase.settled())
+        ))
 
-      yield* this.begin("releasing")
-      yield* this.settled()
-      yield* this.release(reason)
-      this.end()
+      yield* this.during("releasing", (phase) => Effect.zipRight(phase.settled(), this.release(phase, reason)))
 
       unlisten()
       this.final = this.record.summary(true)
@@ -513,183 +519,46 @@ class Machine implements Service {
     return sum <= 0 || left === Number.POSITIVE_INFINITY ? left : left * this.weights[phase] / sum
   }
 
-  private begin(phase: HookPhase): Effect.Effect<void> {
+  /** One phase: its hooks, and what it does beside them. */
+  private during(name: HookPhase, run: (phase: PhaseRun) => Effect.Effect<void>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      this.record.states.push({
-        phase,
-        startedAt: this.timer.unsafeNow(),
-        budget: this.share(phase),
-        endedAt: undefined,
-        items: [],
-        finalizers: [],
-        extra: this.record.early.splice(0),
-        completedFinalizers: 0
-      })
-      yield* this.enter(phase)
+      const phase = new PhaseRun(name, this.around, this.share(name), this.record.early.splice(0))
+      this.record.phases.push(phase)
+      this.running = phase
+      yield* this.enter(name)
       // A hook that hangs must leave time for the finalizers of the application, which come behind the hooks.
-      const longest = phase === "releasing" && this.options.scope !== undefined ? this.remaining / 2 : this.remaining
-      for (const hook of Array.from(this.hooks.get(phase)!)) {
-        yield* this.fork("hook", hook.label, hook.owner, Math.min(hook.budget ?? longest, longest), hook.run)
+      const longest = name === "releasing" && this.options.scope !== undefined ? phase.remaining / 2 : phase.remaining
+      for (const { budget = longest, label, owner, run: hook } of Array.from(this.hooks.get(name)!)) {
+        yield* phase.fork({ kind: "hook", label, owner, budget: Math.min(budget, longest) }, hook)
       }
+      yield* run(phase)
+      phase.end()
     })
   }
 
-  private end() {
-    const state = this.record.states.at(-1)!
-    for (const item of state.items) {
-      if (item.status === undefined) this.expire(item)
-    }
-    // A supervisor that waits for a child which refuses to stop is not the one that refuses.
-    for (const item of state.items) {
-      if (item.supervisor && item.status === "abandoned") {
-        const path = [...item.owner, item.label]
-        const children = state.items.filter((one) =>
-          one !== item && one.status === "abandoned" && path.every((name, index) => one.owner[index] === name)
-        )
-        if (children.length === 0) continue
-        item.status = "interrupted"
-        item.detail = `waited for ${children.length} of its children`
-      }
-    }
-    state.endedAt = this.timer.unsafeNow()
-  }
-
-  private get remaining(): number {
-    const state = this.record.states.at(-1)!
-    return Math.max(0, state.startedAt + state.budget - this.timer.unsafeNow())
-  }
-
-  /** Forks something that the phase waits for. The fiber is tracked as a cleanup, so no phase stops it. */
-  private fork(
-    kind: Waiting["kind"],
-    label: string,
-    owner: FiberRegistry.OwnerPath,
-    budget: number | undefined,
-    effect: Effect.Effect<unknown, unknown>
-  ): Effect.Effect<Waiting> {
-    return FiberRegistry.forkIn(Effect.interruptible(effect), this.hookScope, {
-      name: label,
-      kind: "cleanup",
-      crash: "silent"
-    }).pipe(
-      Effect.locally(FiberRegistry.currentOwner, owner),
-      Effect.provideService(FiberRegistry.FiberRegistry, this.registry),
-      Effect.map((fiber) => this.await(fiber as Fiber.RuntimeFiber<unknown, unknown>, { kind, label, owner, budget }))
-    )
-  }
-
-  private await(
-    fiber: Fiber.RuntimeFiber<unknown, unknown>,
-    options: Pick<Waiting, "kind" | "label" | "owner"> & {
-      readonly budget?: number | undefined
-      readonly supervisor?: boolean | undefined
-    }
-  ): Waiting {
-    const item: Waiting = {
-      kind: options.kind,
-      label: options.label,
-      owner: options.owner,
-      overdue: "abandoned",
-      supervisor: options.supervisor ?? false,
-      startedAt: this.timer.unsafeNow(),
-      budget: Math.min(options.budget ?? Number.POSITIVE_INFINITY, this.remaining),
-      fiber,
-      endedAt: undefined,
-      status: undefined,
-      detail: undefined,
-      cancel: () => {}
-    }
-    this.record.states.at(-1)!.items.push(item)
-    this.arm(item)
-    fiber.addObserver((exit) => {
-      // A fiber that was told to stop has done so when it was interrupted; anything else that went wrong is its failure.
-      const fine = exit._tag === "Success" || Cause.isInterruptedOnly(exit.cause)
-      this.settle(item, fine ? "completed" : "failed", fine ? undefined : firstLine(exit.cause))
-    })
-    return item
-  }
-
-  private arm(item: Waiting) {
-    item.cancel()
-    item.cancel = this.timer.unsafeSchedule(
-      () => this.expire(item),
-      Duration.millis(Math.max(0, item.startedAt + item.budget - this.timer.unsafeNow()))
-    )
-  }
-
-  private expire(item: Waiting) {
-    if (item.status !== undefined) return
-    if (item.fiber === this.starting?.fiber) {
-      const span = spanOf(item.fiber)
-      item.detail = `its start did not end${span === undefined ? "" : `, in ${span.name}`}`
-    }
-    this.settle(item, item.overdue)
-    item.fiber.unsafeInterruptAsFork(FiberId.none)
-  }
-
-  private settle(item: Waiting, status: Report.Status, detail?: string) {
-    if (item.status !== undefined) return
-    item.cancel()
-    item.status = status
-    item.detail ??= detail
-    item.endedAt = this.timer.unsafeNow()
-    this.wake()
-  }
-
-  /** Waits until nothing of this phase is pending, or for a part of its time. */
-  private settled(part = 1): Effect.Effect<void> {
-    return this.until(() => this.record.states.at(-1)!.items.every((item) => item.status !== undefined), part)
-  }
-
-  private until(done: () => boolean, part: number): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      let cancel = () => {}
-      const over = () => {
-        cancel()
-        this.wake = this.rearm = () => {}
-        resume(Effect.void)
-      }
-      this.wake = () => done() ? over() : undefined
-      this.rearm = () => {
-        cancel()
-        cancel = this.timer.unsafeSchedule(over, Duration.millis(this.remaining * part))
-      }
-      if (done()) over()
-      else this.rearm()
-    })
+  /** What is known of a fiber that did not end in its time. */
+  private detailOf(fiber: Fiber.RuntimeFiber<unknown, unknown>): string | undefined {
+    if (fiber !== this.starting?.fiber) return undefined
+    const span = spanOf(fiber)
+    return `its start did not end${span === undefined ? "" : `, in ${span.name}`}`
   }
 
   /** Admitted work has as long as draining has; what is left then is interrupted. */
-  private drained(): Effect.Effect<void> {
-    return Effect.gen(this, function*() {
-      yield* this.until(() => this.working.size === 0, 1)
-      const state = this.record.states.at(-1)!
-      for (const work of this.working) {
-        if (work.fiber === this.record.self) continue
-        const now = this.timer.unsafeNow()
-        state.items.push({
-          kind: "admitted",
-          label: work.what,
-          owner: work.owner,
-          startedAt: state.startedAt,
-          fiber: work.fiber,
-          budget: state.budget,
-          overdue: "interrupted",
-          supervisor: false,
-          endedAt: now,
-          status: "interrupted",
-          detail: `in progress for ${round(now - work.since)} ms`,
-          cancel: () => {}
-        })
+  private drained(phase: PhaseRun): Effect.Effect<void> {
+    return Effect.map(phase.until(() => this.working.size === 0), () => {
+      for (const { fiber, owner, since, what } of this.working) {
+        if (fiber === this.record.self) continue
+        const detail = `in progress for ${round(this.timer.unsafeNow() - since)} ms`
+        phase.listInterrupted(fiber, { kind: "admitted", label: what, owner, detail })
       }
     })
   }
 
-  private stop(which: (entry: FiberRegistry.Entry) => boolean) {
+  private stop(phase: PhaseRun, which: (entry: FiberRegistry.Entry) => boolean) {
     for (const entry of this.registry.unsafeCensus()) {
       if (entry.kind === "cleanup" || !which(entry)) continue
       const owner = entry.owner.slice(0, -1)
-      this.stopFiber(entry.fiber, {
+      this.stopFiber(phase, entry.fiber, {
         kind: "fiber",
         label: entry.name,
         owner,
@@ -698,33 +567,16 @@ class Machine implements Service {
     }
   }
 
-  /** Those of the kinds that stop first, and supervisors that have no other children. */
-  private lifecycleFibers() {
-    const first = new Set<string>()
-    const later = new Set<string>()
-    for (const { kind, owner } of this.registry.unsafeCensus()) {
-      if (kind === "supervisor") continue
-      const above = lifecycleKinds.has(kind) ? first : later
-      for (let depth = 1; depth < owner.length; depth++) above.add(owner.slice(0, depth).join("/"))
-    }
-    return (entry: FiberRegistry.Entry) => {
-      if (entry.kind !== "supervisor") return !entry.supervised && lifecycleKinds.has(entry.kind)
-      const path = entry.owner.join("/")
-      return !entry.supervised && first.has(path) && !later.has(path)
+  private stopAdmitted(phase: PhaseRun) {
+    for (const { fiber, owner, what } of this.working) {
+      this.stopFiber(phase, fiber, { kind: "admitted", label: what, owner })
     }
   }
 
-  private stopAdmitted() {
-    for (const { fiber, owner, what } of this.working) this.stopFiber(fiber, { kind: "admitted", label: what, owner })
-  }
-
-  private stopFiber(
-    fiber: Fiber.RuntimeFiber<unknown, unknown>,
-    options: Pick<Waiting, "kind" | "label" | "owner"> & { readonly supervisor?: boolean }
-  ) {
+  private stopFiber(phase: PhaseRun, fiber: Fiber.RuntimeFiber<unknown, unknown>, options: WaitingOptions) {
     if (fiber === this.record.self || this.targeted.has(fiber)) return
     this.targeted.add(fiber)
-    this.await(fiber, options)
+    phase.waitFor(fiber, options)
     fiber.unsafeInterruptAsFork(this.record.self?.id() ?? FiberId.none)
   }
 
@@ -742,24 +594,21 @@ class Machine implements Service {
     )
   }
 
-  private release(reason: ShutdownReason): Effect.Effect<void> {
+  private release(phase: PhaseRun, reason: ShutdownReason): Effect.Effect<void> {
     const { scope } = this.options
     if (scope === undefined) return Effect.void
     return Effect.gen(this, function*() {
       const exit = Report.isFailure(reason) ? Exit.die(reason) : Exit.void
-      const budget = Duration.millis(this.remaining * 0.95)
+      const budget = Duration.millis(phase.remaining * 0.95)
       const all = yield* this.withStarted(scope)
       const close = Effect.tap(Cleanup.closeScope(all, exit, { label: scopeLabel, budget }), (outcome) => {
         this.record.scopeOutcome = outcome
       })
-      yield* this.fork(
-        "scope",
-        scopeLabel,
-        [],
-        undefined,
+      yield* phase.fork(
+        { kind: "scope", label: scopeLabel, owner: [] },
         Effect.provideService(close, Cleanup.BudgetClock, this.timer)
       )
-      yield* this.settled()
+      yield* phase.settled()
     })
   }
 }

@@ -28,7 +28,7 @@
  */
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
-import { Lifecycle } from "@holdfast/core/Lifecycle"
+import { onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { Lock } from "@holdfast/core/Lock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -143,10 +143,7 @@ export const make = <A, R = never>(
       { name: `${name} timer`, kind: "service" }
     )
     yield* Effect.addFinalizer(() => drain({ perSecond: Infinity }))
-    const lifecycle = yield* Effect.serviceOption(Lifecycle)
-    if (lifecycle._tag === "Some") {
-      yield* lifecycle.value.onPhase("draining", { label: `farewell to the sessions of ${name}` }, drain())
-    }
+    yield* onPhaseIfPresent("draining", { label: `farewell to the sessions of ${name}` }, drain())
 
     return {
       name,

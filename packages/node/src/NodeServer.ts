@@ -31,7 +31,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
-import { Lifecycle } from "@holdfast/core/Lifecycle"
+import { onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { once } from "@holdfast/core/Lock"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
@@ -206,10 +206,7 @@ export const make = (
       Effect.uninterruptible(Effect.tap(Drain.drain(connections, settings), logDrain))
     )
     yield* Effect.addFinalizer(() => drain)
-    const lifecycle = yield* Effect.serviceOption(Lifecycle)
-    if (Option.isSome(lifecycle)) {
-      yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
-    }
+    yield* onPhaseIfPresent("draining", { label: "http server" }, drain)
     yield* Metrics.collect(Effect.sync(() => metrics(connections)))
     const address = yield* listen(connections.server, settings)
     const serve = (app: HttpApp.Default<unknown>, middleware?: HttpMiddleware.HttpMiddleware) =>

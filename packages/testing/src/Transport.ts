@@ -191,8 +191,7 @@ const makeRequests = (drainBudget: Duration.DurationInput): Effect.Effect<Reques
       yield* settled
     }))
     yield* Effect.addFinalizer(() => drain)
-    const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
-    if (Option.isSome(lifecycle)) yield* lifecycle.value.onPhase("draining", { label: "http server" }, drain)
+    yield* Lifecycle.onPhaseIfPresent("draining", { label: "http server" }, drain)
     return {
       open,
       isDraining: () => draining,

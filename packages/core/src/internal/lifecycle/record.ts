@@ -1,56 +1,18 @@
 /**
  * What a shutdown has done so far, and the report that follows from it at any moment.
  */
-import { Cause } from "effect"
 import type { Fiber } from "effect"
-import * as Cleanup from "../../Cleanup.js"
+import type * as Cleanup from "../../Cleanup.js"
 import type * as FiberRegistry from "../../FiberRegistry.js"
 import * as Report from "../../ShutdownReport.js"
 import { attemptOf } from "../cleanup/attempt.js"
-
-/** One thing that a phase waits for. It ends by itself or by its own timer, whichever comes first. */
-export interface Waiting {
-  readonly kind: Report.Item["kind"]
-  readonly label: string
-  readonly owner: ReadonlyArray<string>
-  readonly startedAt: number
-  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
-  budget: number
-  /** How it ends when its time is over. */
-  readonly overdue: "abandoned" | "interrupted"
-  readonly supervisor: boolean
-  endedAt: number | undefined
-  status: Report.Status | undefined
-  detail: string | undefined
-  cancel: () => void
-}
-
-export interface PhaseState {
-  readonly phase: Exclude<Report.Phase, "accepting" | "unready" | "done">
-  readonly startedAt: number
-  budget: number
-  endedAt: number | undefined
-  readonly items: Array<Waiting>
-  /** Finalizers, as their own module reports them; with the child or the fiber that one waited for. */
-  readonly finalizers: Array<
-    { readonly item: Report.Item; readonly child: string | undefined; readonly fiber: string | undefined }
-  >
-  /** What went wrong beside all fibers. */
-  readonly extra: Array<Report.Item>
-  completedFinalizers: number
-}
-
-export const firstLine = (cause: Cause.Cause<unknown>): string => {
-  const line = Cause.pretty(cause).split("\n", 1)[0]!
-  return line.length > 200 ? `${line.slice(0, 199)}…` : line
-}
+import type { PhaseRun, Waiting } from "./phase.js"
+import { round } from "./phase.js"
 
 export const scopeLabel = "application scope"
 
-export const round = (millis: number): number => Math.max(0, Math.round(millis))
-
 export class ShutdownRecord {
-  readonly states: Array<PhaseState> = []
+  readonly phases: Array<PhaseRun> = []
   /** What went wrong beside all fibers before the first phase began. */
   readonly early: Array<Report.Item> = []
   reason: Report.ShutdownReason | undefined
@@ -60,8 +22,6 @@ export class ShutdownRecord {
   /** The fiber that runs the shutdown. */
   self: Fiber.RuntimeFiber<unknown, unknown> | undefined
   scopeOutcome: Cleanup.Outcome | undefined
-  /** Fibers of finalizers that the report names already. */
-  private readonly named = new Set<string>()
 
   constructor(
     readonly name: string,
@@ -71,50 +31,13 @@ export class ShutdownRecord {
     readonly registry: FiberRegistry.Service
   ) {}
 
-  add(item: Report.Item) {
-    ;(this.states.at(-1)?.extra ?? this.early).push(item)
-  }
-
-  onOutcome(outcome: Cleanup.Outcome) {
-    const state = this.states.at(-1)
-    if (state === undefined || outcome.subject._tag === "Scope") return
-    if (outcome._tag === "Completed" && !Cleanup.overran(outcome)) {
-      state.completedFinalizers++
-      return
-    }
-    for (const attempt of outcome.attempts) this.named.add(attempt.fiberId)
-    const detail = outcome._tag === "FellBack"
-      ? `fell back to "${outcome.via}"`
-      : outcome._tag === "Failed"
-      ? firstLine(outcome.cause)
-      : outcome._tag === "Completed"
-      ? "ended after its budget"
-      : undefined
-    const { subject } = outcome
-    state.finalizers.push({
-      child: subject._tag === "Child" ? subject.path.join("/") : undefined,
-      // What a scope does for a fiber that was forked into it.
-      fiber: subject._tag === "Unnamed" ? outcome.attempts[0].waitedFor : undefined,
-      item: new Report.Item({
-        kind: "finalizer",
-        label: outcome.label,
-        owner: outcome.owner,
-        status: outcome._tag === "Abandoned" ? "abandoned" : outcome._tag === "Failed" ? "failed" : "completed",
-        elapsedMillis: round(outcome.elapsedMillis),
-        // What it was allowed here, which may be less than it asked for.
-        budgetMillis: round(outcome.attempts.reduce((sum, attempt) => sum + attempt.budgetMillis, 0)),
-        ...(detail === undefined ? {} : { detail })
-      })
-    })
-  }
-
   summary(finished: boolean): Report.ShutdownReport {
     const now = this.timer.unsafeNow()
     const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
     // One that waits for finalizers inside of it stands for them: they have names of their own.
     const refusing = this.refusing()
     const scopes = new Set(
-      this.states.flatMap(({ items }) => items.flatMap(({ fiber, kind }) => kind === "scope" ? [fiber] : []))
+      this.phases.flatMap(({ items }) => items.flatMap(({ fiber, kind }) => kind === "scope" ? [fiber] : []))
     )
     const census = entries.filter((entry) => {
       if (scopes.has(entry.fiber)) return false
@@ -128,7 +51,7 @@ export class ShutdownRecord {
     const detached = this.registry.unsafeUntracked().filter((entry) =>
       entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
     )
-    const last = this.states.length - 1
+    const last = this.phases.length - 1
     return new Report.ShutdownReport({
       name: this.name,
       reason: this.reason!,
@@ -137,7 +60,7 @@ export class ShutdownRecord {
       timeoutMillis: round(this.timeout),
       hurried: this.hurried,
       finished,
-      phases: this.states.map((state, index) => this.phaseReport(state, now, index === last ? unfinished : [])),
+      phases: this.phases.map((state, index) => this.phaseReport(state, now, index === last ? unfinished : [])),
       live: [...census, ...detached].map((entry) =>
         new Report.LiveFiber({
           id: entry.id,
@@ -152,10 +75,11 @@ export class ShutdownRecord {
 
   /** Finalizers that are still running, and have not been reported. */
   private unfinished(census: ReadonlyArray<FiberRegistry.Entry>): ReadonlyArray<Report.Item> {
-    const mine = new Set(this.states.flatMap((state) => state.items.map((item) => item.fiber)))
+    const mine = new Set(this.phases.flatMap((state) => state.items.map((item) => item.fiber)))
+    const named = new Set(this.phases.flatMap((state) => state.finalizers.flatMap(({ attempts }) => attempts)))
     const abandoned = this.abandonedFibers()
     return census.flatMap(({ ageMillis, fiber, id, kind, name, owner }) => {
-      if (kind !== "cleanup" || mine.has(fiber) || this.named.has(id)) return []
+      if (kind !== "cleanup" || mine.has(fiber) || named.has(id)) return []
       const subject = attemptOf(fiber)?.task.subject
       if (subject?._tag === "Child" && abandoned.has(subject.path.join("/"))) return []
       return [
@@ -175,7 +99,7 @@ export class ShutdownRecord {
   /** The ids of the fibers that were told to stop, and did not. */
   private refusing(): ReadonlySet<string> {
     return new Set(
-      this.states.flatMap((state) =>
+      this.phases.flatMap((state) =>
         // A supervisor that waits for a child which refuses is interrupted, and lives as well.
         state.items.filter(({ kind, status }) =>
           kind === "fiber" && (status === "abandoned" || status === "interrupted")
@@ -187,7 +111,7 @@ export class ShutdownRecord {
 
   private abandonedFibers(): ReadonlySet<string> {
     return new Set(
-      this.states.flatMap((state) =>
+      this.phases.flatMap((state) =>
         state.items.filter((item) => item.kind === "fiber" && item.status === "abandoned").map((item) =>
           [...item.owner, item.label].join("/")
         )
@@ -195,7 +119,7 @@ export class ShutdownRecord {
     )
   }
 
-  private phaseReport(state: PhaseState, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
+  private phaseReport(state: PhaseRun, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
     const abandoned = this.abandonedFibers()
     const refusing = this.refusing()
     // It is the fiber that is named, not the finalizer that waited for it.
@@ -205,7 +129,7 @@ export class ShutdownRecord {
     const extra = [...finalizers, ...state.extra]
     const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]
     const named =
-      this.states.some((one) =>
+      this.phases.some((one) =>
         one.items.some((item) => item.kind !== "scope" && item.status === "abandoned") ||
         one.finalizers.some(({ item }) => item.status === "abandoned")
       ) || unfinished.length > 0
@@ -239,7 +163,7 @@ export class ShutdownRecord {
       kind: item.kind,
       label: item.label,
       owner: item.owner,
-      status: abandoned.length > 0 ? "interrupted" : item.status ?? item.overdue,
+      status: abandoned.length > 0 ? "interrupted" : item.status ?? "abandoned",
       elapsedMillis: round((item.endedAt ?? now) - item.startedAt),
       budgetMillis: round(item.budget),
       ...(detail === undefined ? {} : { detail })

@@ -141,7 +141,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 
   return Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
-    yield* checkHandshake(request)
+    yield* WebSocketTransport.checkHandshake(request)
     yield* checkOrigin(request, options.origins)
     const { grant, ...arrival } = yield* Admission.admit(request, options)
     const peer = yield* WebSocketTransport.connect(request, accept)
@@ -277,30 +277,6 @@ export const layer = <
 ) => fromHandler("GET", path, options, make)
 
 const readOnly = HttpErrors.make("MethodNotAllowed", "this connection takes no commands")
-
-const checkHandshake = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<void, HttpErrors.HttpError> => {
-  const { headers } = request
-  if (!/\bupgrade\b/i.test(headers["connection"] ?? "") || (headers["upgrade"] ?? "").toLowerCase() !== "websocket") {
-    return HttpErrors.make("UpgradeRequired", "this is a WebSocket", { field: "upgrade", expected: "websocket" }, {
-      headers: { upgrade: "websocket" }
-    })
-  }
-  if (headers["sec-websocket-version"] !== "13") {
-    return HttpErrors.make(
-      "UpgradeRequired",
-      "this version of WebSocket is not spoken here",
-      { field: "sec-websocket-version", expected: "13" },
-      { headers: { upgrade: "websocket", "sec-websocket-version": "13" } }
-    )
-  }
-  if (!/^[+/0-9A-Za-z]{22}==$/.test(headers["sec-websocket-key"] ?? "")) {
-    return HttpErrors.make("BadRequest", "the handshake has no valid key", {
-      field: "sec-websocket-key",
-      expected: "16 bytes in base64"
-    })
-  }
-  return Effect.void
-}
 
 const checkOrigin = (
   request: HttpServerRequest.HttpServerRequest,

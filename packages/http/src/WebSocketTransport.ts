@@ -66,6 +66,50 @@ export interface Peer {
 }
 
 /**
+ * Refuses what is no handshake of RFC 6455 (4.2.1), before anything is acquired: 426 for a plain request or another version,
+ * 400 for a key or a list of subprotocols that is malformed.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const checkHandshake = (
+  { headers }: Pick<HttpServerRequest.HttpServerRequest, "headers">
+): Effect.Effect<void, HttpErrors.HttpError> => {
+  if (!/\bupgrade\b/i.test(headers["connection"] ?? "") || (headers["upgrade"] ?? "").toLowerCase() !== "websocket") {
+    return HttpErrors.make("UpgradeRequired", "this is a WebSocket", { field: "upgrade", expected: "websocket" }, {
+      headers: { upgrade: "websocket" }
+    })
+  }
+  if (headers["sec-websocket-version"] !== "13") {
+    return HttpErrors.make(
+      "UpgradeRequired",
+      "this version of WebSocket is not spoken here",
+      { field: "sec-websocket-version", expected: "13" },
+      { headers: { upgrade: "websocket", "sec-websocket-version": "13" } }
+    )
+  }
+  if (!/^[+/0-9A-Za-z]{22}==$/.test(headers["sec-websocket-key"] ?? "")) {
+    return HttpErrors.make("BadRequest", "the handshake has no valid key", {
+      field: "sec-websocket-key",
+      expected: "16 bytes in base64"
+    })
+  }
+  const protocols = headers["sec-websocket-protocol"]
+  return protocols === undefined || isListOfTokens(protocols)
+    ? Effect.void
+    : HttpErrors.make("BadRequest", "the subprotocols are malformed", {
+      field: "sec-websocket-protocol",
+      expected: "names between commas, each once"
+    })
+}
+
+/** Tokens (RFC 9110, 5.6.2), none of them empty or twice (RFC 6455, 4.1). */
+const isListOfTokens = (list: string): boolean => {
+  const names = list.split(",").map((name) => name.replace(/^[ \t]+|[ \t]+$/g, ""))
+  return new Set(names).size === names.length && names.every((name) => /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name))
+}
+
+/**
  * The method of a request that can be upgraded.
  *
  * @since 0.1.0

@@ -103,13 +103,16 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
     const upgrade = this.exchange.upgradable
     return upgrade === undefined
       ? Effect.fail(this.failed("Transport")(noHandshake))
-      : WebSocket.toSocket({
-        ...upgrade,
-        onUpgraded: () => {
-          upgrade.onUpgraded()
-          this.exchange.hasSocket = true
-        }
-      }, this.exchange.limits.webSocket)
+      : Effect.zipRight(
+        Effect.mapError(WebSocketTransport.checkHandshake(this), this.failed("Transport")),
+        WebSocket.toSocket({
+          ...upgrade,
+          onUpgraded: () => {
+            upgrade.onUpgraded()
+            this.exchange.hasSocket = true
+          }
+        }, this.exchange.limits.webSocket)
+      )
   }
 
   [WebSocketTransport.accept](

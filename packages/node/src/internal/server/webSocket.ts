@@ -79,7 +79,8 @@ export const peer = (upgrade: Upgrade, options: WebSocketTransport.AcceptOptions
           }
         })
       },
-      write: (payload) => closed || closing || ws === undefined || socket.write(framed(payload)),
+      // Past `ws`, so what `ws` has closed by itself is looked at here: nothing follows a close frame (RFC 6455, 5.5.1).
+      write: (payload) => closed || closing || ws?.readyState !== Ws.WebSocket.OPEN || socket.write(framed(payload)),
       buffered: () => closed ? 0 : socket.writableLength,
       end: () => {
         // Whoever waits for the session's end knows the reason, and with it the code. This is for when nobody does.

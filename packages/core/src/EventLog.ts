@@ -14,6 +14,9 @@
  * - Without a store, ids start at 1 in each process. A client that comes with an id from another life is refused with
  *   `UnknownPosition` when that id has not been given yet, and cannot be told from a current one otherwise: name the
  *   process in the token that you give out, or use a store.
+ * - The store is trimmed after a write: a bus that writes nothing trims nothing. Its newest event always stays. How old a
+ *   stored event is can only be told by the wall clock, since it may be of another process: who sets that clock forth by a
+ *   day lets events go a day earlier.
  * - An event that the schema refuses when it is read back (the union has changed) is a `Gap` of one for those who are
  *   interested in its topic and its tag, and logged once. `docs/events.md` shows how a union changes without that.
  *
@@ -58,6 +61,16 @@ export interface Options<A> {
   readonly sizeOf?: ((envelope: Envelope<A>) => number) | undefined
   /** Events in the store: when there are more than 1.25 times this many, the oldest are trimmed. Default: no limit. */
   readonly maxStored?: number | undefined
+  /**
+   * Bytes of the events in the store, as told by `EventLogStore.sizeOf`: the oldest are trimmed each time that a quarter of
+   * this has been written. Default: no limit.
+   */
+  readonly maxStoredBytes?: number | undefined
+  /**
+   * Age of the events in the store: older ones are trimmed with the first event that is written, and from then on with one
+   * that is written when a quarter of this has passed. Default: no limit.
+   */
+  readonly maxStoredAge?: Duration.DurationInput | undefined
 }
 
 /**

@@ -6,6 +6,7 @@
  * - Ids are gap-free. Rows that do not continue at `last + 1` are refused with the reason `"OutOfOrder"`; nothing is
  *   written then.
  * - `last` survives `trim`, a restart, and both together: an id is never given twice.
+ * - `trim` forgets the oldest rows first, so that what is left has no gaps, and never the newest one for its age or size.
  * - Every string comes back as it was, also with NUL characters or lone surrogates in it.
  *
  * `@holdfast/testing/EventStoreConformance` checks an adapter for all of this.
@@ -16,6 +17,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { utf8Length } from "./internal/utf8.js"
 
 /**
  * One event as it is stored.
@@ -46,6 +48,29 @@ export interface Bounds {
   readonly first: number
   readonly last: number
 }
+
+/**
+ * What is too much beside the rows before an id.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits {
+  /** Rows are forgotten, the oldest first, until those that are left have this many bytes, as told by `sizeOf`. */
+  readonly bytes?: number | undefined
+  /** Rows that are older than this are forgotten, up to the first one that is not. Milliseconds since the epoch. */
+  readonly since?: number | undefined
+}
+
+/**
+ * The length of the topic, the tag, the payload and the meta in UTF-8. An adapter may count a text otherwise that has NUL
+ * characters or lone surrogates in it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const sizeOf = ({ meta, payload, tag, topic }: Stored): number =>
+  utf8Length(topic) + utf8Length(tag) + utf8Length(payload) + utf8Length(meta)
 
 /**
  * - `OutOfOrder`: the rows do not continue where the store ends. Nothing was written.
@@ -80,8 +105,11 @@ export class Store extends Context.Tag("@holdfast/core/EventLog/Store")<Store, {
     options: { readonly after: number; readonly limit: number }
   ) => Effect.Effect<ReadonlyArray<Stored>, StoreError>
   readonly bounds: Effect.Effect<Bounds, StoreError>
-  /** Forgets the rows with ids less than `beforeId`. */
-  readonly trim: (beforeId: number) => Effect.Effect<void, StoreError>
+  /**
+   * Forgets the rows with ids less than `beforeId`, and what is beyond the limits. The newest row is kept whatever its age
+   * and its size.
+   */
+  readonly trim: (beforeId: number, limits?: Limits) => Effect.Effect<void, StoreError>
 }>() {}
 
 /**
@@ -124,9 +152,20 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.sync(Store, () => {
         return rows.slice(start, start + Math.max(0, limit))
       }),
     bounds: Effect.sync(() => ({ first: first(), last })),
-    trim: (beforeId) =>
+    trim: (beforeId, { bytes = Number.POSITIVE_INFINITY, since = Number.NEGATIVE_INFINITY } = {}) =>
       Effect.sync(() => {
-        rows = rows.slice(Math.max(0, Math.min(rows.length, beforeId - first())))
+        const newest = rows.length - 1
+        let from = Math.max(0, Math.min(rows.length, beforeId - first()))
+        while (from < newest && rows[from].at < since) from++
+        if (bytes < Number.POSITIVE_INFINITY) {
+          let kept = newest
+          for (let left = bytes - (newest < 0 ? 0 : sizeOf(rows[newest])); kept > from; kept--) {
+            left -= sizeOf(rows[kept - 1])
+            if (left < 0) break
+          }
+          from = Math.max(from, kept)
+        }
+        rows = rows.slice(from)
       })
   }
 })

@@ -3,6 +3,7 @@ import type { Envelope, Gap } from "@holdfast/core/Envelope"
 import { isEnvelope, schema as envelopeSchema, spanOf } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLog from "@holdfast/core/EventLog"
+import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import {
@@ -225,6 +226,56 @@ describe("a durable bus", () => {
       assert.isAtLeast(first, 76)
       assert.deepStrictEqual(yield* store.bounds, { first, last })
       assert.deepStrictEqual(ids((yield* bus.log.after(0)).items), [[1, first - 1, first - 1]])
+    }))
+
+  it.scoped("trims the store by bytes, what an earlier life has left included", () =>
+    Effect.gen(function*() {
+      const store = yield* memoryStore
+      const options = { name: "heavy", schema: Said, store } as const
+      yield* Effect.scoped(Effect.gen(function*() {
+        const bus = yield* EventBus.make<Said, Said>(options)
+        for (let index = 0; index < 50; index++) yield* bus.publish(said("x".repeat(100)))
+      }))
+      const bytes = Effect.map(store.read({ after: 0, limit: 1000 }), (rows) =>
+        rows.reduce((sum, row) => sum + EventLogStore.sizeOf(row), 0))
+      assert.isAbove(yield* bytes, 5000)
+      const bus = yield* EventBus.make<Said, Said>({ ...options, log: { maxStoredBytes: 2000, maxCount: 4 } })
+      yield* bus.publish(said("first"))
+      yield* Effect.yieldNow()
+      assert.isAtMost(yield* bytes, 2000)
+      for (let index = 0; index < 100; index++) {
+        yield* bus.publish(said("x".repeat(index)))
+        yield* Effect.yieldNow()
+        assert.isAtMost(yield* bytes, 2500 + 250)
+      }
+      assert.isAbove(yield* bytes, 1000)
+      yield* bus.publish(said("x".repeat(3000)))
+      yield* Effect.yieldNow()
+      assert.deepStrictEqual(yield* store.bounds, { first: 151 + 1, last: 152 }, "the newest stays")
+      assert.strictEqual((yield* bus.log.bounds).last, 152)
+    }))
+
+  it.scoped("trims the store by age", () =>
+    Effect.gen(function*() {
+      const store = yield* memoryStore
+      const options = { name: "old", schema: Said, store } as const
+      yield* Effect.scoped(Effect.flatMap(EventBus.make<Said, Said>(options), (bus) => bus.publish(said("1"))))
+      yield* TestClock.adjust("2 days")
+      const bus = yield* EventBus.make<Said, Said>({ ...options, log: { maxStoredAge: "1 day", maxCount: 1 } })
+      yield* bus.publish(said("2"))
+      yield* Effect.yieldNow()
+      assert.deepStrictEqual(yield* store.bounds, { first: 2, last: 2 }, "at the first write")
+      for (let hour = 0; hour < 72; hour++) {
+        yield* TestClock.adjust("1 hour")
+        yield* bus.publish(said(`${hour}`))
+        yield* Effect.yieldNow()
+        const { first, last } = yield* store.bounds
+        assert.isAtMost(last - first, 24 + 6 + 1)
+        if (hour > 24) assert.isAtLeast(last - first, 23)
+      }
+      const { first } = yield* store.bounds
+      const page = yield* bus.log.after(0)
+      assert.deepStrictEqual(ids(page.items)[0], [1, first - 1, first - 1])
     }))
 })
 
@@ -520,6 +571,8 @@ describe("the bus in an application", () => {
         assert.strictEqual(yield* refused({ drainBudget: wrong }), "EventBus.drainBudget")
         assert.strictEqual(yield* refused({ log: { maxBytes: wrong } }), "EventLog.maxBytes")
         assert.strictEqual(yield* refused({ log: { maxAge: wrong } }), "EventLog.maxAge")
+        assert.strictEqual(yield* refused({ log: { maxStoredBytes: wrong } }), "EventLog.maxStoredBytes")
+        assert.strictEqual(yield* refused({ log: { maxStoredAge: wrong } }), "EventLog.maxStoredAge")
       }
     }))
 

@@ -388,6 +388,25 @@ describe("SqliteStore", () => {
       assert.deepStrictEqual(yield* store.events.bounds, { first: 9_001, last: 10_001 })
     }))
 
+  it.scopedLive("uses the space of what was trimmed again: the file does not grow", () =>
+    Effect.gen(function*() {
+      const path = join(yield* scratch, "store.db")
+      const { events } = yield* SqliteStore.make({ path })
+      const onDisk = () => statSync(path).size + statSync(`${path}-wal`).size
+      const sizes: Array<number> = []
+      for (let round = 0; round < 30; round++) {
+        yield* events.append(rows(round * 200 + 1, round * 200 + 200, "x".repeat(1000)))
+        yield* events.trim(0, { bytes: 250_000 })
+        sizes.push(onDisk())
+      }
+      const { first, last } = yield* events.bounds
+      assert.strictEqual(last, 6000)
+      assert.isAbove(last - first, 200)
+      // six megabytes went through it
+      assert.isBelow(statSync(path).size, 1_000_000)
+      assert.isBelow(onDisk(), 1.2 * Math.max(...sizes.slice(0, 20)))
+    }))
+
   it.scopedLive("is a KeyValueStore, text and bytes", () =>
     Effect.gen(function*() {
       const path = join(yield* scratch, "store.db")

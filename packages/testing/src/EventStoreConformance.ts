@@ -50,10 +50,14 @@ const row = (id: number, text = "x"): EventLogStore.Stored => ({
 const rows = (from: number, to: number): Array<EventLogStore.Stored> =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => row(from + index))
 
+const bytes = (from: number, to: number): number =>
+  rows(from, to).reduce((sum, row) => sum + EventLogStore.sizeOf(row), 0)
+
 type Operation =
   | { readonly _tag: "Append"; readonly count: number }
   | { readonly _tag: "AppendWrong"; readonly shift: number; readonly count: number }
   | { readonly _tag: "Trim"; readonly share: number }
+  | { readonly _tag: "Limit"; readonly bytes: number | undefined; readonly since: number | undefined }
   | { readonly _tag: "Read"; readonly after: number; readonly limit: number }
   | { readonly _tag: "Reopen" }
 
@@ -74,6 +78,14 @@ const operations: FastCheck.Arbitrary<ReadonlyArray<Operation>> = FastCheck.arra
     {
       weight: 2,
       arbitrary: FastCheck.record({ _tag: FastCheck.constant("Trim" as const), share: FastCheck.nat(120) })
+    },
+    {
+      weight: 2,
+      arbitrary: FastCheck.record({
+        _tag: FastCheck.constant("Limit" as const),
+        bytes: FastCheck.option(FastCheck.nat(5000), { nil: undefined }),
+        since: FastCheck.option(FastCheck.nat(100).map((id) => row(id).at), { nil: undefined })
+      })
     },
     {
       weight: 3,
@@ -219,6 +231,55 @@ export const suite = (options: Options): void => {
         })
       ))
 
+    it.effect("trims by age and by bytes, the oldest first, but never the newest", () =>
+      withStore((store) =>
+        Effect.gen(function*() {
+          yield* store.trim(0, { bytes: 0, since: Number.MAX_SAFE_INTEGER })
+          assert.deepStrictEqual(yield* store.bounds, { first: 1, last: 0 })
+          yield* store.append(rows(1, 10))
+          yield* store.trim(0, {})
+          yield* store.trim(0, { since: row(1).at, bytes: bytes(1, 10) })
+          assert.deepStrictEqual(yield* store.bounds, { first: 1, last: 10 })
+          yield* store.trim(0, { since: row(3).at })
+          assert.deepStrictEqual(yield* store.bounds, { first: 3, last: 10 })
+          yield* store.trim(0, { bytes: bytes(3, 10) - 1 })
+          assert.deepStrictEqual(yield* store.bounds, { first: 4, last: 10 })
+          yield* store.trim(5, { bytes: bytes(7, 10), since: row(6).at })
+          assert.deepStrictEqual(yield* store.read({ after: 0, limit: 100 }), rows(7, 10))
+          yield* store.append([row(11, "é".repeat(1000)), row(12)])
+          yield* store.trim(0, { bytes: bytes(12, 12) + 2000 })
+          assert.deepStrictEqual(yield* store.bounds, { first: 12, last: 12 })
+          yield* store.append([row(13)])
+          yield* store.trim(0, { bytes: 0 })
+          assert.deepStrictEqual(yield* store.bounds, { first: 13, last: 13 })
+          yield* store.trim(0, { since: Number.MAX_SAFE_INTEGER })
+          assert.deepStrictEqual(yield* store.read({ after: 0, limit: 100 }), [row(13)])
+          yield* store.append([row(14)])
+          assert.deepStrictEqual(yield* store.bounds, { first: 13, last: 14 })
+        })
+      ))
+
+    it.effect("stops at the first row that is young enough, whatever is behind it", () =>
+      withStore((store) =>
+        Effect.gen(function*() {
+          const ages = [5, 4, 9, 3, 8].map((at, index) => ({ ...row(index + 1), at }))
+          yield* store.append(ages)
+          yield* store.trim(0, { since: 6 })
+          assert.deepStrictEqual(yield* store.read({ after: 0, limit: 10 }), ages.slice(2))
+        })
+      ))
+
+    it.effect("trims everything that has to go at once, however much it is", () =>
+      withStore((store) =>
+        Effect.gen(function*() {
+          yield* store.append(rows(1, 9000))
+          yield* store.trim(0, { since: row(4500).at })
+          assert.deepStrictEqual(yield* store.bounds, { first: 4500, last: 9000 })
+          yield* store.trim(0, { bytes: bytes(8990, 9000) })
+          assert.deepStrictEqual(yield* store.read({ after: 0, limit: 100 }), rows(8990, 9000))
+        })
+      ))
+
     it.effect("agrees with a model over any sequence of operations", () =>
       Effect.promise(() =>
         FastCheck.assert(
@@ -298,6 +359,12 @@ const agrees = (options: Options, sequence: ReadonlyArray<Operation>): Effect.Ef
                 const before = Math.ceil(first + (last + 1 - first) * operation.share / 100)
                 yield* store.trim(before)
                 first = Math.max(first, Math.min(before, last + 1))
+                break
+              }
+              case "Limit": {
+                const most = operation.bytes ?? Number.POSITIVE_INFINITY
+                yield* store.trim(0, operation)
+                while (first < last && (row(first).at < (operation.since ?? 0) || bytes(first, last) > most)) first++
                 break
               }
               case "Read": {

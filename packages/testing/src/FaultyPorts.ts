@@ -73,7 +73,7 @@ export const eventStore: Layer.Layer<EventLogStore.Store, never, EventLogStore.S
           bound
         ),
       bounds: store.bounds,
-      trim: (beforeId) => store.trim(beforeId).pipe(Faults.stall("store.stalls", longest), bound)
+      trim: (beforeId, limits) => store.trim(beforeId, limits).pipe(Faults.stall("store.stalls", longest), bound)
     }
   })
 )

@@ -8,11 +8,13 @@ import { Gap, isEnvelope } from "../../Envelope.js"
 import type { Options, Page } from "../../EventLog.js"
 import type { Store, Stored, StoreError } from "../../EventLogStore.js"
 import { monotonicMillis } from "../monotonic.js"
+import { utf8Length } from "../utf8.js"
 import type { Mailbox } from "./mailbox.js"
 import type { Item } from "./model.js"
 import { Unreadable } from "./model.js"
 import { unsafeHistoryLimits } from "./options.js"
-import { Ring, utf8Length } from "./ring.js"
+import { Retention } from "./retention.js"
+import { Ring } from "./ring.js"
 import type { Filter } from "./topicIndex.js"
 
 const Meta = Schema.parseJson(Schema.Struct({
@@ -68,7 +70,8 @@ export class EventHistory<A extends Event, I> {
   private store: Readable | undefined = undefined
   /** Id of the oldest event in the store. */
   private storedFirst = 1
-  private readonly maxStored: number
+  /** What the store keeps. */
+  readonly retention: Retention
   /** Rows that were found not to fit the schema, up to this id: each is logged once. */
   private readonly reported = new Set<number>()
 
@@ -89,7 +92,7 @@ export class EventHistory<A extends Event, I> {
         return utf8Length(envelope.topic) + (Either.isRight(payload) ? utf8Length(payload.right) : 0)
       })
     }, 0)
-    this.maxStored = limits.stored
+    this.retention = new Retention(limits, clock)
   }
 
   /** Id of the oldest event that can be read. */
@@ -274,15 +277,14 @@ export class EventHistory<A extends Event, I> {
 
   /** Whether the store holds much more than it should. */
   get overgrown(): boolean {
-    return this.ring.last - this.storedFirst + 1 > this.maxStored * 1.25
+    return this.retention.exceeded(this.ring.last - this.storedFirst + 1)
   }
 
   trim(store: Store["Type"]): Effect.Effect<void> {
-    const beforeId = this.ring.last - this.maxStored + 1
-    return store.trim(beforeId).pipe(
-      Effect.zipRight(Effect.sync(() => {
-        this.storedFirst = beforeId
-      })),
+    return this.retention.trim(store, this.ring.last).pipe(
+      Effect.map(({ first }) => {
+        this.storedFirst = first
+      }),
       Effect.catchAllCause((cause) => Effect.logWarning(`${this.name}: the event store could not be trimmed`, cause))
     )
   }

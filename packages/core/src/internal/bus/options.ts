@@ -34,7 +34,11 @@ export const unsafeHistoryLimits = (options: EventLog.Options<never>) => ({
   age: options.maxAge === undefined
     ? Number.POSITIVE_INFINITY
     : unsafeDuration("EventLog.maxAge", options.maxAge, { infinite: true }),
-  stored: unsafeWhole("EventLog.maxStored", options.maxStored ?? Number.POSITIVE_INFINITY, { min: 1, infinite: true })
+  stored: unsafeWhole("EventLog.maxStored", options.maxStored ?? Number.POSITIVE_INFINITY, { min: 1, infinite: true }),
+  storedBytes: unsafeNumber("EventLog.maxStoredBytes", options.maxStoredBytes ?? Number.POSITIVE_INFINITY),
+  storedAge: options.maxStoredAge === undefined
+    ? Number.POSITIVE_INFINITY
+    : unsafeDuration("EventLog.maxStoredAge", options.maxStoredAge, { infinite: true })
 })
 
 export const unsafeConcurrency = (concurrency: number | undefined): number =>

@@ -136,7 +136,9 @@ export class Writer<A extends Event, I> {
       for (let i = 0; i < drafts.length; i++) {
         drafts[i].id = ++id
         drafts[i].at = at
-        rows.push(this.codec.row(drafts[i], payloads[i]))
+        const row = this.codec.row(drafts[i], payloads[i])
+        this.history.retention.add(row)
+        rows.push(row)
       }
     }
     return { rows, overtaken }

@@ -21,6 +21,8 @@ export interface Service {
   readonly name: string
   /** Opens a session for as long as the scope. */
   readonly open: (options: OpenOptions) => Effect.Effect<Session, SessionRefused, Scope.Scope>
+  /** Fails with what `open` would be refused with now. It opens nothing, and is not counted as a refusal. */
+  readonly check: (options: Pick<OpenOptions, "principal" | "address">) => Effect.Effect<void, SessionRefused>
   /** Every open session of the principal follows one more topic. Returns how many sessions there are. */
   readonly follow: (principal: string, following: TopicWindow.TopicWindow) => Effect.Effect<number>
   /** Every open session of the principal follows the topic no longer, behind `upTo` (default: now). */

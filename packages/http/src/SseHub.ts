@@ -148,6 +148,11 @@ export const make = <A, R = never>(
     return {
       name,
       open: Opening.make({ name, table, fanOut, catchUp, lock, context, retryMillis, options }),
+      check: (given) =>
+        Effect.suspend(() => {
+          const refusal = table.refusalOf(given)
+          return refusal === undefined ? Effect.void : Effect.fail(refusal)
+        }),
       follow: (principal, window) =>
         lock.withLock(Effect.suspend(() => {
           const own = table.ofPrincipal(principal)

@@ -190,6 +190,10 @@ const prepare = <E, R, E2, R2>(
   Effect.gen(function*() {
     const { grant, ...incoming } = yield* Admission.admit(request, options)
     if (request.method === "HEAD") {
+      yield* Effect.mapError(
+        options.hub.check({ principal: grant.principal, address: incoming.address }),
+        Admission.toHttpError
+      )
       return Effect.as(Scope.close(scope, Exit.void), HttpServerResponse.empty({ status: 200, headers }))
     }
     const transport = yield* Transport

@@ -252,6 +252,32 @@ export const suite = (options: Options): void => {
         assert.strictEqual((yield* hub.stats).opened, 0)
       }))
 
+    it.scopedLive("answers HEAD with the status of GET, whatever refuses it, and counts nothing", () =>
+      Effect.gen(function*() {
+        const rows: ReadonlyArray<readonly [SseHub.Options<never>["limits"], drained: boolean, status: number]> = [
+          [{ sessions: 0 }, false, 503],
+          [{ perAddress: 0 }, false, 429],
+          [{ perPrincipal: 0 }, false, 429],
+          [{ perPrincipal: 0, onPrincipalLimit: "replace" }, false, 200],
+          [{}, true, 503],
+          [{}, false, 200]
+        ]
+        for (const [limits, drained, status] of rows) {
+          const { answer, hub } = yield* start({ limits })
+          if (drained) {
+            yield* hub.drain()
+          }
+          const head = yield* answer("?topic=a", { connection: "close" }, { method: "HEAD" })
+          assert.strictEqual(head.status, status, JSON.stringify(limits))
+          yield* until("the end", () => head.closed)
+          assert.strictEqual(head.body.length, 0)
+          assert.deepInclude(yield* hub.stats, { opened: 0, refused: 0 })
+          const get = yield* answer("?topic=a")
+          assert.strictEqual(get.status, status, JSON.stringify(limits))
+          assert.strictEqual(head.head.includes("retry-after"), get.head.includes("retry-after"))
+        }
+      }))
+
     it.scopedLive("serves HTTP/1.0 without chunks, and ends with the connection", () =>
       Effect.gen(function*() {
         const { hub, open, publish, sessions } = yield* start()

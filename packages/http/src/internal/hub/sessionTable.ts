@@ -107,26 +107,33 @@ export class SessionTable implements Owner {
     return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
   }
 
+  /** What would keep a session out now. */
+  refusalOf(given: Pick<OpenOptions, "principal" | "address">): SessionRefused | undefined {
+    const { limits } = this
+    if (this.draining) {
+      return this.refusal("draining", 0)
+    }
+    if (this.sessions.size >= limits.sessions) {
+      return this.refusal("sessions", limits.sessions)
+    }
+    if (given.address !== undefined && (this.byAddress.get(given.address)?.size ?? 0) >= limits.address) {
+      return this.refusal("address", limits.address)
+    }
+    const own = given.principal === undefined ? 0 : this.byPrincipal.get(given.principal)?.size ?? 0
+    return own >= limits.principal && !limits.replace ? this.refusal("principal", limits.principal) : undefined
+  }
+
   /** Counts a session in, or says why not. */
   admit(given: OpenOptions): Either.Either<LiveSession, SessionRefused> {
     const { limits } = this
-    if (this.draining) {
-      return this.refuse("draining", 0)
-    }
-    if (this.sessions.size >= limits.sessions) {
-      return this.refuse("sessions", limits.sessions)
-    }
-    if (given.address !== undefined && (this.byAddress.get(given.address)?.size ?? 0) >= limits.address) {
-      return this.refuse("address", limits.address)
+    const refusal = this.refusalOf(given)
+    if (refusal !== undefined) {
+      this.refused++
+      return Either.left(refusal)
     }
     const own = given.principal === undefined ? [] : this.ofPrincipal(given.principal)
-    if (own.length >= limits.principal) {
-      if (!limits.replace) {
-        return this.refuse("principal", limits.principal)
-      }
-      for (const oldest of own.slice(0, own.length - limits.principal + 1)) {
-        oldest.finishWith("replaced", "farewell")
-      }
+    for (const oldest of own.slice(0, Math.max(0, own.length - limits.principal + 1))) {
+      oldest.finishWith("replaced", "farewell")
     }
     this.opened++
     const session = new LiveSession(this, `${this.name}-${this.opened}`, given)
@@ -251,8 +258,7 @@ export class SessionTable implements Owner {
     }
   }
 
-  private refuse(reason: SessionRefused["reason"], limit: number): Either.Either<never, SessionRefused> {
-    this.refused++
-    return Either.left(new SessionRefused({ reason, limit, retryAfter: this.limits.retryAfter }))
+  private refusal(reason: SessionRefused["reason"], limit: number): SessionRefused {
+    return new SessionRefused({ reason, limit, retryAfter: this.limits.retryAfter })
   }
 }

@@ -206,99 +206,21 @@ export class Audit extends Context.Tag("@holdfast/core/Audit")<Audit, {
  */
 export const make = (options: Options = {}): Effect.Effect<Context.Tag.Service<Audit>, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const registry = yield* FiberRegistry.FiberRegistry
-    const memoryProbe = yield* Effect.serviceOption(Probes.MemoryProbe)
-    const lagProbe = yield* Effect.serviceOption(Probes.LagProbe)
+    checkOptions(options)
+    const eye = new Eye(
+      options,
+      yield* FiberRegistry.FiberRegistry,
+      yield* Effect.serviceOption(Probes.MemoryProbe),
+      yield* Effect.serviceOption(Probes.LagProbe)
+    )
     const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
     const pubsub = yield* Effect.acquireRelease(PubSub.sliding<Finding>(256), PubSub.shutdown)
-    const orphanAfter = InvalidOption.unsafeDuration(
-      "Audit.orphanAfter",
-      options.orphanAfter ?? defaults.orphanAfter,
-      { zero: true, infinite: true }
-    )
-    for (const [kind, age] of Object.entries(options.maxAge ?? {})) {
-      InvalidOption.unsafeDuration(`Audit.maxAge.${kind}`, age, { infinite: true })
-    }
-    InvalidOption.unsafeNumber("Audit.growth.factor", options.growth?.factor ?? defaults.growth.factor)
-    InvalidOption.unsafeNumber("Audit.growth.slack", options.growth?.slack ?? defaults.growth.slack)
-    InvalidOption.unsafeDuration("Audit.cleanUpBudget", options.cleanUpBudget ?? defaults.cleanUpBudget, {
-      zero: true,
-      infinite: true
-    })
-    const policy = options.policy ?? defaults.policy
-    const firstSeen = new WeakMap<Fiber.RuntimeFiber<unknown, unknown>, number>()
+    const { cleanUpBudget = defaults.cleanUpBudget, policy = defaults.policy } = options
     let handled = new Set<string>()
-    let baseline: Readonly<Record<string, number>> | undefined
     let last: Report | undefined
 
-    interface Look {
-      readonly at: number
-      readonly found: ReadonlyArray<Found>
-      readonly counts: Readonly<Record<string, number>>
-      readonly memory: Option.Option<Probes.Memory>
-      readonly lag: Option.Option<Probes.Lag>
-    }
-
-    const look = Effect.withFiberRuntime<Look>((self) =>
-      Effect.gen(function*() {
-        const at = yield* Clock.currentTimeMillis
-        const now = Date.now()
-        const found: Array<Found> = []
-        const tracked = registry.unsafeCensus()
-        const untracked = registry.unsafeUntracked()
-        for (const entry of [...tracked, ...untracked]) {
-          if (entry.fiber === self) continue
-          const why = orphaned(entry)
-          if (why !== undefined) {
-            const since = firstSeen.get(entry.fiber) ?? now
-            firstSeen.set(entry.fiber, since)
-            const millis = why === "scope-closed" ? now - since : entry.ageMillis
-            if (millis >= orphanAfter) found.push(about(entry, Finding.Orphan({ suspect: suspectOf(entry), why })))
-          }
-          const limit = options.maxAge?.[entry.kind]
-          if (limit !== undefined && entry.ageMillis > Duration.toMillis(limit)) {
-            const limitMillis = Duration.toMillis(limit)
-            found.push(about(entry, Finding.OverAge({ suspect: suspectOf(entry), limitMillis })))
-          }
-        }
-        const counts: Record<string, number> = { untracked: untracked.length }
-        for (const { kind } of tracked) counts[kind] = (counts[kind] ?? 0) + 1
-        baseline ??= counts
-        found.push(...growth(baseline, counts, options.growth))
-        const memory = yield* Effect.transposeMapOption(memoryProbe, (probe) => probe.read)
-        if (Option.isSome(memory)) found.push(...highMemory(memory.value, options.memory))
-        const lag = yield* Effect.transposeMapOption(lagProbe, (probe) => probe.read)
-        if (Option.isSome(lag)) found.push(...highLag(lag.value, options.lag))
-        return { at, found, counts, memory, lag }
-      })
-    )
-
-    const interrupt = (
-      found: ReadonlyArray<Found>,
-      budget: Duration.DurationInput
-    ): Effect.Effect<ReadonlyArray<CleanedUp>> => {
-      const fibers = new Map<Fiber.RuntimeFiber<unknown, unknown>, Suspect>()
-      for (const { fiber, finding } of found) {
-        if (fiber !== undefined && "suspect" in finding) fibers.set(fiber, finding.suspect)
-      }
-      return Effect.forEach(
-        fibers,
-        ([fiber, suspect]) =>
-          Cleanup.run({ label: `end ${suspect.path}`, budget }, Fiber.interrupt(fiber)).pipe(
-            Effect.map((outcome): CleanedUp => ({
-              suspect,
-              outcome: outcome._tag === "Completed" ? "ended" : "abandoned",
-              elapsedMillis: outcome.elapsedMillis
-            }))
-          ),
-        { concurrency: "unbounded" }
-      )
-    }
-
-    const cleanUpBudget = options.cleanUpBudget ?? defaults.cleanUpBudget
-
     const run = Effect.gen(function*() {
-      const { at, counts, found, lag, memory } = yield* look
+      const { at, counts, found, lag, memory } = yield* eye.look
       const fresh = found.filter(({ key }) => !handled.has(key))
       handled = new Set(found.map(({ key }) => key))
       const actions = fresh.map((one) => [one, new Set(policy(one.finding))] as const)
@@ -331,17 +253,14 @@ export const make = (options: Options = {}): Effect.Effect<Context.Tag.Service<A
     })
 
     return Audit.of({
-      inspect: Effect.map(look, ({ found }) => found.map(({ finding }) => finding)),
+      inspect: Effect.map(eye.look, ({ found }) => found.map(({ finding }) => finding)),
       run,
       cleanUp: ({ budget = cleanUpBudget, which = () => true } = {}) =>
-        look.pipe(
+        eye.look.pipe(
           Effect.flatMap(({ found }) => interrupt(found.filter(({ finding }) => which(finding)), budget)),
           Effect.tap((done) => done.length > 0 ? logCleanUp(done) : Effect.void)
         ),
-      rebase: Effect.flatMap(look, ({ counts }) =>
-        Effect.sync(() => {
-          baseline = counts
-        })),
+      rebase: eye.rebase,
       findings: Stream.fromPubSub(pubsub),
       last: Effect.sync(() => Option.fromNullable(last))
     })
@@ -396,6 +315,107 @@ interface Found {
   /** The same for as long as it persists. */
   readonly key: string
   readonly fiber?: Fiber.RuntimeFiber<unknown, unknown>
+}
+
+const checkOptions = ({ cleanUpBudget, growth, maxAge, orphanAfter }: Options) => {
+  const anyLength = { zero: true, infinite: true }
+  InvalidOption.unsafeDuration("Audit.orphanAfter", orphanAfter ?? defaults.orphanAfter, anyLength)
+  for (const [kind, age] of Object.entries(maxAge ?? {})) {
+    InvalidOption.unsafeDuration(`Audit.maxAge.${kind}`, age, { infinite: true })
+  }
+  InvalidOption.unsafeNumber("Audit.growth.factor", growth?.factor ?? defaults.growth.factor)
+  InvalidOption.unsafeNumber("Audit.growth.slack", growth?.slack ?? defaults.growth.slack)
+  InvalidOption.unsafeDuration("Audit.cleanUpBudget", cleanUpBudget ?? defaults.cleanUpBudget, anyLength)
+}
+
+/** What one look has found. */
+interface Look {
+  readonly at: number
+  readonly found: ReadonlyArray<Found>
+  readonly counts: Readonly<Record<string, number>>
+  readonly memory: Option.Option<Probes.Memory>
+  readonly lag: Option.Option<Probes.Lag>
+}
+
+/** Looks, and remembers what it has to from one look to the next. */
+class Eye {
+  private readonly orphanAfter: number
+  private readonly firstSeen = new WeakMap<Fiber.RuntimeFiber<unknown, unknown>, number>()
+  private baseline: Readonly<Record<string, number>> | undefined
+
+  constructor(
+    readonly options: Options,
+    readonly registry: FiberRegistry.Service,
+    readonly memoryProbe: Option.Option<Context.Tag.Service<Probes.MemoryProbe>>,
+    readonly lagProbe: Option.Option<Context.Tag.Service<Probes.LagProbe>>
+  ) {
+    this.orphanAfter = Duration.toMillis(options.orphanAfter ?? defaults.orphanAfter)
+  }
+
+  readonly look = Effect.withFiberRuntime<Look>((self) =>
+    Effect.gen(this, function*() {
+      const at = yield* Clock.currentTimeMillis
+      const tracked = this.registry.unsafeCensus()
+      const untracked = this.registry.unsafeUntracked()
+      const found = [...tracked, ...untracked].flatMap((entry) =>
+        entry.fiber === self ? [] : [...this.orphan(entry), ...this.overAge(entry)]
+      )
+      const counts: Record<string, number> = { untracked: untracked.length }
+      for (const { kind } of tracked) counts[kind] = (counts[kind] ?? 0) + 1
+      this.baseline ??= counts
+      found.push(...growth(this.baseline, counts, this.options.growth))
+      const memory = yield* Effect.transposeMapOption(this.memoryProbe, (probe) => probe.read)
+      if (Option.isSome(memory)) found.push(...highMemory(memory.value, this.options.memory))
+      const lag = yield* Effect.transposeMapOption(this.lagProbe, (probe) => probe.read)
+      if (Option.isSome(lag)) found.push(...highLag(lag.value, this.options.lag))
+      return { at, found, counts, memory, lag }
+    })
+  )
+
+  readonly rebase = Effect.map(this.look, ({ counts }) => {
+    this.baseline = counts
+  })
+
+  private orphan(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
+    const why = orphaned(entry)
+    if (why === undefined) return []
+    const now = Date.now()
+    const since = this.firstSeen.get(entry.fiber) ?? now
+    this.firstSeen.set(entry.fiber, since)
+    const millis = why === "scope-closed" ? now - since : entry.ageMillis
+    return millis < this.orphanAfter ? [] : [about(entry, Finding.Orphan({ suspect: suspectOf(entry), why }))]
+  }
+
+  private overAge(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
+    const limit = this.options.maxAge?.[entry.kind]
+    if (limit === undefined) return []
+    const limitMillis = Duration.toMillis(limit)
+    if (entry.ageMillis <= limitMillis) return []
+    return [about(entry, Finding.OverAge({ suspect: suspectOf(entry), limitMillis }))]
+  }
+}
+
+/** All at once, each within the budget. */
+const interrupt = (
+  found: ReadonlyArray<Found>,
+  budget: Duration.DurationInput
+): Effect.Effect<ReadonlyArray<CleanedUp>> => {
+  const fibers = new Map<Fiber.RuntimeFiber<unknown, unknown>, Suspect>()
+  for (const { fiber, finding } of found) {
+    if (fiber !== undefined && "suspect" in finding) fibers.set(fiber, finding.suspect)
+  }
+  return Effect.forEach(
+    fibers,
+    ([fiber, suspect]) =>
+      Cleanup.run({ label: `end ${suspect.path}`, budget }, Fiber.interrupt(fiber)).pipe(
+        Effect.map((outcome): CleanedUp => ({
+          suspect,
+          outcome: outcome._tag === "Completed" ? "ended" : "abandoned",
+          elapsedMillis: outcome.elapsedMillis
+        }))
+      ),
+    { concurrency: "unbounded" }
+  )
 }
 
 const suspectOf = (entry: FiberRegistry.Entry): Suspect => ({

@@ -17,27 +17,14 @@
  * - An untracked fiber is seen only while it lives: its start, its end and its crash leave no trace here.
  * - A fiber that was started outside every owner (`Effect.runFork` at the top level) has an empty owner path.
  * - Untracked fibers, status and the state of scopes are read from fields that `effect` keeps private (3.22), and a fork
- *   takes the step of Effect's own fork directly. All of it is in this module and `internal/fiberState`, and the tests fail when a release moves it.
+ *   takes the step of Effect's own fork directly. All of it is in this module and
+ *   `internal/fibers`, and the tests fail when a release moves it.
  * - Times are wall-clock milliseconds, also under `TestClock`: a fiber's age is a fact of the process.
  *
  * @since 0.1.0
  */
-import {
-  Cause,
-  Context,
-  Differ,
-  Effect,
-  Exit,
-  Fiber,
-  FiberRef,
-  FiberRefs,
-  Layer,
-  Runtime,
-  RuntimeFlags,
-  Scope
-} from "effect"
-import type { FiberId, FiberStatus, Stream } from "effect"
-import { identity } from "effect/Function"
+import { Cause, Context, Effect, Exit, FiberRef, FiberRefs, Layer, Runtime, RuntimeFlags, Scope } from "effect"
+import type { Fiber, FiberId, FiberStatus, Stream } from "effect"
 import * as Census from "./FiberCensus.js"
 import type {
   Counts,
@@ -53,16 +40,10 @@ import type {
 } from "./FiberCensus.js"
 import * as Feed from "./internal/feed.js"
 import { logCrash } from "./internal/fibers/crashLog.js"
-import {
-  childrenOf,
-  fiberName,
-  internals,
-  isDetached,
-  spanOf,
-  statusOf,
-  waitingFor
-} from "./internal/fibers/fiberState.js"
-import { isClosed } from "./internal/scopes.js"
+import { internals } from "./internal/fibers/fiberState.js"
+import * as Owner from "./internal/fibers/owner.js"
+import { survey } from "./internal/fibers/survey.js"
+import type { Survey } from "./internal/fibers/survey.js"
 import * as InvalidOption from "./InvalidOption.js"
 
 export type {
@@ -96,15 +77,15 @@ export interface ForkOptions {
   /** The last segment of the owner path. It need not be unique. */
   readonly name: string
   /** Default `"worker"`. */
-  readonly kind?: FiberKind
+  readonly kind?: FiberKind | undefined
   /** How often this fiber's role has been started again before. Default 0. */
-  readonly restarts?: number
+  readonly restarts?: number | undefined
   /** Why the former incarnation of this role ended. */
   readonly lastFailure?: Cause.Cause<unknown> | undefined
   /** The fiber is stopped and started by a supervisor: nobody else should end it. Default false. */
-  readonly supervised?: boolean
+  readonly supervised?: boolean | undefined
   /** `"silent"` leaves the crash report to the caller (a supervisor adds what it decided). Default `"report"`. */
-  readonly crash?: "report" | "silent"
+  readonly crash?: "report" | "silent" | undefined
 }
 
 /**
@@ -168,8 +149,6 @@ export class FiberRegistry extends Context.Reference<FiberRegistry>()("@holdfast
   defaultValue: (): Service => unsafeMake()
 }) {}
 
-const noOwner: OwnerPath = []
-
 /**
  * The owner path of the running fiber. It is inherited by every fork and never flows back through a join. Set it with
  * `withOwner`: attribution goes by the identity of the array.
@@ -177,32 +156,7 @@ const noOwner: OwnerPath = []
  * @since 0.1.0
  * @category references
  */
-export const currentOwner: FiberRef.FiberRef<OwnerPath> = FiberRef.unsafeMakePatch<
-  OwnerPath,
-  (path: OwnerPath) => OwnerPath
->(noOwner, {
-  differ: Differ.make({
-    empty: identity,
-    combine: (first, second) => (path) => second(first(path)),
-    diff: (_, path) => () => path,
-    patch: (patch, path) => patch(path)
-  }),
-  fork: (path) => {
-    const next = pathOfNextFork ?? path
-    pathOfNextFork = undefined
-    return next
-  },
-  join: (parent) => parent
-})
-
-/**
- * Set by `forkIn` for the one fork that it makes in the same breath: the child gets its own path while its references are
- * copied from the parent anyway. Setting it afterwards would copy all of them once more, a tenth of the cost of a fork.
- */
-let pathOfNextFork: OwnerPath | undefined = undefined
-
-/** Owner paths that `withOwner` made, with the path around them. Paths of tracked fibers are in their records. */
-const regions = new WeakMap<OwnerPath, OwnerPath>()
+export const currentOwner: FiberRef.FiberRef<OwnerPath> = Owner.currentOwner
 
 /**
  * Adds a segment to the owner path of everything that is forked inside.
@@ -210,13 +164,8 @@ const regions = new WeakMap<OwnerPath, OwnerPath>()
  * @since 0.1.0
  * @category combinators
  */
-export const withOwner = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => {
-    const outer = fiber.getFiberRef(currentOwner)
-    const path = [...outer, name]
-    regions.set(path, outer)
-    return Effect.locally(self, currentOwner, path)
-  })
+export const withOwner: (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> =
+  Owner.withOwner
 
 /** One tracked fiber. The hot path allocates this, its path and one closure. */
 class Tracked {
@@ -353,106 +302,9 @@ class Registry implements Service {
     return [...this.ring.slice(at), ...this.ring.slice(0, at)]
   }
 
-  /** One pass over the census, its children and the roots of the process. */
-  private survey(): { readonly tracked: ReadonlyArray<Entry>; readonly untracked: ReadonlyArray<Entry> } {
-    const now = Date.now()
-    const owners = new Map<OwnerPath, Tracked>()
-    const seen = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
-    const parents = new Map<Fiber.RuntimeFiber<unknown, unknown>, string>()
-    const counts = new Map<string, number>()
-    const under = (fiber: Fiber.RuntimeFiber<unknown, unknown>, parent: string | undefined) => {
-      if (parent === undefined) return
-      parents.set(fiber, parent)
-      counts.set(parent, (counts.get(parent) ?? 0) + 1)
-    }
-    for (const tracked of this.live) {
-      owners.set(tracked.path, tracked)
-      seen.add(tracked.fiber!)
-    }
-    for (const tracked of this.live) {
-      const owner = answerable(owners, tracked.parentPath)
-      under(tracked.fiber!, typeof owner === "string" ? undefined : fiberName(owner.fiber!))
-    }
-
-    const found: Array<[Fiber.RuntimeFiber<unknown, unknown>, Ownership, boolean]> = []
-    const queue = Array.from(this.live, (tracked) => tracked.fiber!)
-    for (const root of Fiber.unsafeRoots()) {
-      if (seen.has(root) || Context.get(root.currentContext, FiberRegistry) !== this) continue
-      seen.add(root)
-      const owner = answerable(owners, root.getFiberRef(currentOwner))
-      under(root, typeof owner === "string" ? undefined : fiberName(owner.fiber!))
-      found.push([root, typeof owner === "string" ? owner : "owner", isDetached(root)])
-      queue.push(root)
-    }
-    for (let parent = queue.pop(); parent !== undefined; parent = queue.pop()) {
-      for (const child of childrenOf(parent)) {
-        if (seen.has(child)) continue
-        seen.add(child)
-        under(child, fiberName(parent))
-        found.push([child, "owner", false])
-        queue.push(child)
-      }
-    }
-
-    const entry = (
-      fiber: Fiber.RuntimeFiber<unknown, unknown>,
-      rest: Pick<Entry, "name" | "kind" | "tracked" | "owner" | "ownership" | "detached" | "supervised"> & {
-        readonly restarts?: number
-        readonly lastFailure?: Cause.Cause<unknown> | undefined
-      }
-    ): Entry => {
-      const id = fiberName(fiber)
-      return {
-        restarts: 0,
-        lastFailure: undefined,
-        ...rest,
-        id,
-        fiber,
-        parent: parents.get(fiber),
-        startedAt: fiber.id().startTimeMillis,
-        ageMillis: Math.max(0, now - fiber.id().startTimeMillis),
-        status: statusOf(fiber),
-        waitingFor: waitingFor(fiber),
-        span: spanOf(fiber),
-        children: counts.get(id) ?? 0
-      }
-    }
-    return {
-      tracked: Array.from(this.live, ({ fiber, options, path, scope }) =>
-        entry(fiber!, {
-          name: options.name,
-          kind: options.kind ?? "worker",
-          tracked: true,
-          owner: path,
-          ownership: scope === undefined ? "owner" : isClosed(scope) ? "scope-closed" : "scope",
-          detached: false,
-          supervised: options.supervised === true,
-          restarts: options.restarts ?? 0,
-          lastFailure: options.lastFailure
-        })),
-      untracked: found.map(([fiber, ownership, detached]) =>
-        entry(fiber, {
-          name: fiber.currentSpan?._tag === "Span" ? fiber.currentSpan.name : "fiber",
-          kind: "untracked",
-          tracked: false,
-          owner: fiber.getFiberRef(currentOwner),
-          ownership,
-          detached,
-          supervised: false
-        })
-      )
-    }
+  private survey(): Survey {
+    return survey(this.live, (root) => Context.get(root.currentContext, FiberRegistry) === this)
   }
-}
-
-/** The live tracked fiber that an owner path leads to. */
-const answerable = (owners: ReadonlyMap<OwnerPath, Tracked>, path: OwnerPath): Tracked | "owner-ended" | "none" => {
-  for (let at: OwnerPath | undefined = path; at !== undefined && at.length > 0; at = regions.get(at)) {
-    const owner = owners.get(at)
-    if (owner !== undefined) return owner
-    if (!regions.has(at)) return "owner-ended"
-  }
-  return "none"
 }
 
 /**
@@ -467,7 +319,7 @@ export const defaults = { endedCapacity: 256 } as const
  * @since 0.1.0
  * @category constructors
  */
-export const unsafeMake = (options?: { readonly endedCapacity?: number }): Service =>
+export const unsafeMake = (options?: { readonly endedCapacity?: number | undefined }): Service =>
   new Registry(
     InvalidOption.unsafeWhole("FiberRegistry.endedCapacity", options?.endedCapacity ?? defaults.endedCapacity, {
       min: 1
@@ -524,14 +376,14 @@ const fork = <A, E, R>(
   const registry = registryOf(parent.currentContext)
   const tracked = new Tracked(registry, options, owner ?? parent.getFiberRef(currentOwner), scope)
   const forking = scope === undefined ? Effect.forkDaemon(self) : Effect.forkIn(self, scope)
-  pathOfNextFork = tracked.path
+  Owner.unsafeSetNext(tracked.path)
   try {
     const forked = (forking as unknown as Step<A, E>).effect_instruction_i0(parent, status)
     if (forked._tag === "Success") tracked.begin(forked.value)
     return forked
   } finally {
     // The hook of a `Supervisor` may throw, and an owner of its own is no business of the next fork.
-    pathOfNextFork = undefined
+    Owner.unsafeSetNext(undefined)
   }
 }
 

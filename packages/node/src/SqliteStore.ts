@@ -25,7 +25,8 @@
  * - One event log per file. No network file systems: locks and write-ahead logs do not work there.
  * - Do not copy the file while it is open, above all not from within the process that has it open: closing any descriptor
  *   of a file drops the locks of the process on it. `backup` makes a copy.
- * - The driver `libsql` is loaded when the first store is made; a process that makes none does not need its binary.
+ * - The driver `libsql` is an optional peer, to be installed beside this package (`npm i libsql@0.5`). It is loaded when the
+ *   first store is made; a process that makes none does not need it.
  *
  * @since 0.1.0
  */

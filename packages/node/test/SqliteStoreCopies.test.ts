@@ -251,7 +251,7 @@ describe("@holdfast/node without the binary of the driver", () => {
         import { NodeServer, SqliteStore } from "@holdfast/node"
         import { Effect } from "effect"
         const error = await Effect.runPromise(Effect.flip(Effect.scoped(SqliteStore.make({ path: "nowhere/x.db" }))))
-        console.log(typeof NodeServer.layer, error._tag, error.reason, error.message.includes("npm install libsql"))
+        console.log(typeof NodeServer.layer, error._tag, error.reason, error.message.includes("npm i libsql"))
       `),
       "function SqliteOpenError NoDriver true"
     )

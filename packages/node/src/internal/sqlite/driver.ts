@@ -14,7 +14,7 @@ export const loadDriver = async (): Promise<typeof Database> => {
   } catch (cause) {
     throw new Failure(
       "NoDriver",
-      "the package libsql with its binary for this platform (npm install libsql)",
+      "the package libsql with its binary for this platform (npm i libsql@0.5)",
       cause instanceof Error ? cause.message.split("\n")[0] : String(cause),
       cause
     )

@@ -451,7 +451,11 @@ const pathOf = (request: HttpServerRequest.HttpServerRequest): string =>
   request.originalUrl.split("?", 1)[0].replace(/^https?:\/\/[^/]*/i, "")
 
 const notFound = (request: HttpServerRequest.HttpServerRequest): HttpError =>
-  make("NotFound", `there is no ${request.method} ${clip(pathOf(request))}`)
+  make("NotFound", `there is no ${named(request)} ${clip(pathOf(request))}`)
+
+/** The length of an answer to `HEAD` is that of the answer to `GET` (RFC 9110, 8.6), so both have the same words. */
+const named = (request: HttpServerRequest.HttpServerRequest): string =>
+  request.method === "HEAD" ? "GET" : request.method
 
 const multipartProblem = (error: Multipart.MultipartError): Option.Option<Problem> => {
   switch (error.reason) {
@@ -510,7 +514,7 @@ const unmatched = (
     return HttpServerResponse.empty({ status: 204, headers: { allow } })
   }
   return toResponse(
-    make("MethodNotAllowed", `${clip(path)} does not answer to ${request.method}`, { expected: allow }, {
+    make("MethodNotAllowed", `${clip(path)} does not answer to ${named(request)}`, { expected: allow }, {
       headers: { allow }
     }).problem
   )

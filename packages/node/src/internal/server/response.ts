@@ -146,14 +146,21 @@ const simple = (
 const discarded = (exchange: Exchange): Effect.Effect<void> =>
   Effect.async((resume) => {
     const request = exchange.request
+    const { socket } = request
+    if (socket.readableEnded) {
+      // The client broke its upload off: nothing more comes.
+      return resume(Effect.void)
+    }
     const done = () => {
       clearTimeout(timer)
       request.off("end", done).off("close", done).off("error", done)
+      socket.off("end", done)
       forget()
       resume(Effect.void)
     }
     const timer = setTimeout(done, exchange.limits.lingerTimeout)
     request.on("end", done).on("close", done).on("error", done)
+    socket.on("end", done)
     let forget = () => {}
     forget = exchange.whenClosed(done)
     request.resume()

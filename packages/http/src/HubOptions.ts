@@ -48,7 +48,7 @@ export interface Session {
   readonly info: Effect.Effect<SessionInfo>
   /** Waits for the end, whoever brings it about. */
   readonly awaitEnd: Effect.Effect<Ended>
-  /** Ends it with a farewell. */
+  /** Ends it with a farewell; for the reason `drained` with a `retry` as in a drain of the hub. */
   readonly end: (reason: EndReason) => Effect.Effect<void>
   /** Something for this session alone, in its format, behind what it has been sent. False: it has ended. */
   readonly send: (bytes: Uint8Array) => Effect.Effect<boolean>

@@ -16,6 +16,7 @@ import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
@@ -209,6 +210,36 @@ export interface Opened {
 export interface Connection {
   readonly sink: Sink
   readonly respond: (opened: Opened) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
+}
+
+/**
+ * The method of a request whose server tells its streams that it stops, before it cuts them off. The callback is called
+ * once at most, and at once when the server stops already.
+ *
+ * @since 0.1.0
+ * @category ports
+ */
+export const onStop: unique symbol = Symbol.for("@holdfast/http/SessionSink/onStop")
+
+/**
+ * @since 0.1.0
+ * @category ports
+ */
+export interface Stoppable {
+  readonly [onStop]: (f: () => void) => void
+}
+
+/**
+ * Calls back when the server of the request stops and nobody else has ended the stream: a server under a `Lifecycle`
+ * leaves that to the hub. Never on a server that does not tell.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const whenStopped = (request: HttpServerRequest.HttpServerRequest, f: () => void): void => {
+  if (Predicate.hasProperty(request, onStop)) {
+    ;(request as unknown as Stoppable)[onStop](f)
+  }
 }
 
 /**

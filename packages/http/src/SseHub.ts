@@ -119,7 +119,7 @@ export const make = <A, R = never>(
     const lock = new Lock()
     const table = new SessionTable(name, yield* Effect.clock, fanOut, options)
     const catchUp = CatchUp.make(fanOut, options.source.history)
-    const drain = Farewell.make(table, options.drain)
+    const { drain, endOne } = Farewell.make(table, options.drain)
 
     const subscription = yield* options.source.subscribe
     yield* Feed.begin(options.source, fanOut, recent)
@@ -147,7 +147,7 @@ export const make = <A, R = never>(
 
     return {
       name,
-      open: Opening.make({ name, table, fanOut, catchUp, lock, context, retryMillis, options }),
+      open: Opening.make({ name, table, fanOut, catchUp, lock, endOne, context, retryMillis, options }),
       check: (given) =>
         Effect.suspend(() => {
           const refusal = table.refusalOf(given)

@@ -29,7 +29,7 @@ import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
 import { fromHandler, type Made } from "./internal/layerRoutes.js"
 import type { Format } from "./SessionSink.js"
-import { Transport } from "./SessionSink.js"
+import { Transport, whenStopped } from "./SessionSink.js"
 import * as Sse from "./Sse.js"
 import * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
@@ -209,6 +209,7 @@ const prepare = <E, R, E2, R2>(
       }),
       Admission.toHttpError
     )
+    whenStopped(request, () => Effect.runSync(session.end("drained")))
     return connection.respond({ id: session.id, awaitEnd: session.awaitEnd, scope })
   })
 

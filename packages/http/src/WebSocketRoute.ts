@@ -39,6 +39,7 @@ import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
 import { fromHandler, type Made } from "./internal/layerRoutes.js"
 import type { Format } from "./SessionSink.js"
+import * as SessionSink from "./SessionSink.js"
 import type * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
 import * as WebSocketFormat from "./WebSocketFormat.js"
@@ -179,6 +180,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
       }),
       Admission.toHttpError
     )
+    SessionSink.whenStopped(request, () => Effect.runSync(session.end("drained")))
     const pings = setInterval(() => {
       if (paused) {
         silent = 0

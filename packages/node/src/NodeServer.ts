@@ -31,7 +31,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
-import { onPhaseIfPresent } from "@holdfast/core/Lifecycle"
+import { Lifecycle, onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { once } from "@holdfast/core/Lock"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
@@ -201,9 +201,10 @@ export const make = (
   Effect.gen(function*() {
     const settings = yield* check(() => settingsOf(options))
     const connections = new Connections(settings, Runtime.runFork(yield* Effect.runtime<never>()))
+    const streams = Option.isSome(yield* Effect.serviceOption(Lifecycle)) ? "byHubs" : "byServer"
     // Later calls join the first.
     const drain = once(
-      Effect.uninterruptible(Effect.tap(Drain.drain(connections, settings), logDrain))
+      Effect.uninterruptible(Effect.tap(Drain.drain(connections, settings, streams), logDrain))
     )
     yield* Effect.addFinalizer(() => drain)
     yield* onPhaseIfPresent("draining", { label: "http server" }, drain)
@@ -217,7 +218,7 @@ export const make = (
             if (connections.handle === handle) {
               connections.handle = undefined
             }
-            return Effect.flatMap(Drain.finish(connections, settings, { waitForStreams: false }), logCut)
+            return Effect.flatMap(Drain.finish(connections, settings, "byServer"), logCut)
           })
         )
         connections.handle = handle

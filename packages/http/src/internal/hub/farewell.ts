@@ -10,33 +10,50 @@ import * as FiberId from "effect/FiberId"
 import * as Random from "effect/Random"
 import type { DrainOptions, DrainReport } from "../../HubOptions.js"
 import { defaults } from "../../HubOptions.js"
-import type { SessionTable } from "./sessionTable.js"
+import type { LiveSession, SessionTable } from "./sessionTable.js"
 
 const interval = 50
 /** Few kinds of farewell, so that their bytes are few. */
 const kinds = 32
 
-export const make = (
-  table: SessionTable,
-  options: DrainOptions | undefined
-): (given?: DrainOptions) => Effect.Effect<DrainReport> => {
+export interface Farewell {
+  readonly drain: (given?: DrainOptions) => Effect.Effect<DrainReport>
+  /** Ends one session for a server that stops, with a `retry` as in a drain of all. */
+  readonly endOne: (session: LiveSession) => Effect.Effect<void>
+}
+
+export const make = (table: SessionTable, options: DrainOptions | undefined): Farewell => {
+  const retryOf = (sessions: number, given?: DrainOptions): Effect.Effect<number> => {
+    const retry = Duration.toMillis(given?.retry ?? options?.retry ?? defaults.drain.retry)
+    const jitter = given?.jitter ?? options?.jitter
+    const spread = jitter === undefined ? Math.max(1000, sessions * 2) : Duration.toMillis(jitter)
+    return Effect.map(
+      Random.nextIntBetween(0, kinds),
+      (kind) => Math.round(retry + spread * kind / (kinds - 1))
+    )
+  }
+  /** They end one by one, and come back at the same time. */
+  let together = 0
+  const endOne = (session: LiveSession): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      together = Math.max(together, table.size)
+      return Effect.map(retryOf(together), (retryMillis) => session.finishWith("drained", "farewell", retryMillis))
+    })
+
   const drainOnce = (given?: DrainOptions): Effect.Effect<DrainReport> =>
     Effect.gen(function*() {
       const start = table.monotonic()
       table.draining = true
       const all = table.all()
       const perSecond = given?.perSecond ?? options?.perSecond ?? defaults.drain.perSecond
-      const retry = Duration.toMillis(given?.retry ?? options?.retry ?? defaults.drain.retry)
-      const jitter = given?.jitter ?? options?.jitter
-      const spread = jitter === undefined ? Math.max(1000, all.length * 2) : Duration.toMillis(jitter)
       const chunk = Math.min(all.length, Math.max(1, Math.ceil(perSecond * interval / 1000)))
       for (let sent = 0; sent < all.length;) {
         // by the clock, so that a late timer does not slow the drain down
         const elapsed = table.monotonic() - start
         const due = Math.min(all.length, chunk + (elapsed === 0 ? 0 : Math.floor(elapsed * perSecond / 1000)))
         for (; sent < due; sent++) {
-          const kind = yield* Random.nextIntBetween(0, kinds)
-          all[sent].finishWith("drained", "farewell", Math.round(retry + spread * kind / (kinds - 1)))
+          const retryMillis = yield* retryOf(all.length, given)
+          all[sent].finishWith("drained", "farewell", retryMillis)
         }
         if (sent < all.length) {
           yield* Effect.sleep(interval)
@@ -65,5 +82,5 @@ export const make = (
           }))
       })
     )
-  return drain
+  return { drain, endOne }
 }

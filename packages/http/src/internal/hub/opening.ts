@@ -13,6 +13,7 @@ import type { EndReason } from "../../SessionSink.js"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { CatchUp } from "./catchUp.js"
 import type { FanOut } from "./fanOut.js"
+import type { Farewell } from "./farewell.js"
 import type { LiveSession, SessionTable } from "./sessionTable.js"
 
 export interface Hub<R> {
@@ -21,6 +22,7 @@ export interface Hub<R> {
   readonly fanOut: FanOut
   readonly catchUp: CatchUp
   readonly lock: Lock
+  readonly endOne: Farewell["endOne"]
   readonly context: Context.Context<R>
   readonly retryMillis: number
   readonly options: Pick<Options<unknown, R>, "onOpen" | "onClose" | "source">
@@ -97,13 +99,13 @@ const begin = <R>(
     yield* catchUp.run(session, yield* Effect.scope)
   })
 
-const handleOf = <R>({ catchUp, lock, table }: Hub<R>, session: LiveSession): Session => ({
+const handleOf = <R>({ catchUp, endOne, lock, table }: Hub<R>, session: LiveSession): Session => ({
   id: session.id,
   principal: session.principal,
   address: session.address,
   info: Effect.sync(() => session.info()),
   awaitEnd: Deferred.await(session.done),
-  end: (reason) => Effect.sync(() => session.finishWith(reason, "farewell")),
+  end: (reason) => reason === "drained" ? endOne(session) : Effect.sync(() => session.finishWith(reason, "farewell")),
   send: (bytes) => Effect.sync(() => session.control(bytes, true)),
   follow: (window) => lock.withLock(catchUp.follow(session, window)),
   unfollow: (given) => lock.withLock(Effect.sync(() => catchUp.unfollow(session, given))),

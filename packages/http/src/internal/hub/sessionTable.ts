@@ -225,6 +225,10 @@ export class SessionTable implements Owner {
     }
   }
 
+  get size(): number {
+    return this.sessions.size
+  }
+
   all(): Array<LiveSession> {
     return Array.from(this.sessions.values())
   }

@@ -25,30 +25,38 @@ export interface Finished {
 }
 
 /** The whole way: nothing is left of the server after it. */
-export const drain = (connections: Connections, settings: Settings) =>
+export const drain = (connections: Connections, settings: Settings, streams: StreamsEnd) =>
   Effect.gen(function*() {
     const begun = performance.now()
     connections.refuseNew()
-    const finished = yield* finish(connections, settings, { waitForStreams: true })
+    const finished = yield* finish(connections, settings, streams)
     const destroyed = yield* closeSockets(connections, settings)
     // Only for its timer: nothing is left to close.
     connections.server.close()
     return { ...finished, destroyed, elapsedMillis: Math.round(performance.now() - begun) }
   })
 
+/** Who ends the streams: hubs, with everything else that a lifecycle drains, or this server, because nobody else does. */
+export type StreamsEnd = "byHubs" | "byServer"
+
 /**
- * Lets requests finish within their budget, interrupts the others, and tells which. Without `waitForStreams` those that
- * have no end of their own are interrupted at once.
+ * Lets requests finish within their budget, interrupts the others, and tells which. Streams that the server is to end are
+ * told so; those that cannot be told are interrupted at once.
  */
 export const finish = (
   connections: Connections,
   settings: Settings,
-  { waitForStreams }: { readonly waitForStreams: boolean }
+  streams: StreamsEnd
 ): Effect.Effect<Finished> =>
   Effect.gen(function*() {
     const { exchanges } = connections
     const inFlight = exchanges.size
-    const waitedFor = () => waitForStreams ? exchanges.size : count(exchanges, (exchange) => !exchange.longLived)
+    if (streams === "byServer") {
+      for (const exchange of Array.from(exchanges)) {
+        exchange.stop()
+      }
+    }
+    const waitedFor = () => streams === "byHubs" ? exchanges.size : count(exchanges, (exchange) => exchange.ends)
     yield* isZero(connections, waitedFor, settings.drain.requests)
     const cut = Array.from(exchanges)
     for (const exchange of cut) {

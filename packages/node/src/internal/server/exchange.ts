@@ -57,6 +57,9 @@ export class Exchange {
   mayHaveLostMore: (() => boolean) | undefined
   /** The wall clock at the start, milliseconds. */
   readonly startedAt = Date.now()
+  /** Ends the stream in order. Undefined when there is none, or nobody to end it. */
+  private endStream: (() => void) | undefined
+  private stopping = false
   private bodyFailure: HttpErrors.HttpError | undefined
   private onBodyFailure: ((error: HttpErrors.HttpError) => void) | undefined
   // Made when needed: thousands of these are idle event streams.
@@ -123,6 +126,27 @@ export class Exchange {
       response.on("finish", done).on("close", done)
       forget = this.whenClosed(done)
     })
+  }
+
+  /** Takes what ends the stream in order when the server stops. */
+  onStop(endStream: () => void): void {
+    this.endStream = endStream
+    if (this.stopping) {
+      endStream()
+    }
+  }
+
+  /** Tells a stream to end in order. */
+  stop(): void {
+    if (!this.stopping) {
+      this.stopping = true
+      this.endStream?.()
+    }
+  }
+
+  /** Has it an end that a drain may wait for? */
+  get ends(): boolean {
+    return !this.longLived || (this.stopping && this.endStream !== undefined)
   }
 
   /** Marks the connection as gone. */

@@ -13,6 +13,7 @@ import * as Multipart from "@effect/platform/Multipart"
 import type * as Socket from "@effect/platform/Socket"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import * as SessionSink from "@holdfast/http/SessionSink"
 import * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -122,6 +123,10 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
       const upgrade = this.exchange.upgradable
       return upgrade === undefined ? noHandshake : Effect.succeed(WebSocket.peer(upgrade, options))
     })
+  }
+
+  [SessionSink.onStop](f: () => void): void {
+    this.exchange.onStop(f)
   }
 
   modify(options: Parameters<HttpServerRequest.HttpServerRequest["modify"]>[0]): NodeRequest {

@@ -599,6 +599,32 @@ describe("the bus in an application", () => {
       }).pipe(Effect.withClock(clock))
     }))
 
+  it.scoped("decodes no stored event of a topic that nobody asked for", () =>
+    Effect.gen(function*() {
+      const store = yield* memoryStore
+      let decoded = 0
+      const Counted = Schema.transform(Schema.TaggedStruct("Counted", {}), Schema.TaggedStruct("Counted", {}), {
+        decode: (event) => {
+          decoded++
+          return event
+        },
+        encode: (event) => event
+      })
+      const bus = yield* EventBus.make<typeof Counted.Type, typeof Counted.Encoded>({
+        name: "counted",
+        schema: Counted,
+        store,
+        log: { maxCount: 0 }
+      })
+      for (let index = 0; index < 100; index++) {
+        yield* bus.publish({ _tag: "Counted" }, { topic: `room.${index % 10}` })
+      }
+      decoded = 0
+      const page = yield* bus.log.after(0, { topics: ["room.3"] })
+      assert.deepStrictEqual(ids(page.items), [4, 14, 24, 34, 44, 54, 64, 74, 84, 94])
+      assert.deepStrictEqual([decoded, page.cursor, page.done], [10, 100, true])
+    }))
+
   it.scoped("gives gaps for unreadable rows to those whom they concern, and logs each once", () =>
     Effect.gen(function*() {
       const store = yield* EventLog.Store

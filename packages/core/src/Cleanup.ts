@@ -153,7 +153,8 @@ export const addFinalizer = <R = never, R2 = never>(
   })
 
 /**
- * Acquires a resource, uninterruptibly, with a bounded release. The options may depend on the resource.
+ * Acquires a resource, uninterruptibly, with a bounded release. The options may depend on the resource. When they throw or
+ * make no sense, what was acquired is released at once, within the default budget, and the defect goes on.
  *
  * @since 0.1.0
  * @category constructors
@@ -168,9 +169,15 @@ export const acquireRelease = <A, E, R, R2 = never, R3 = never>(
     if (typeof options !== "function") checkBudgets(options)
     return Effect.uninterruptible(
       Effect.tap(acquire, (resource) =>
-        addFinalizer(
-          typeof options === "function" ? options(resource) : options,
-          (exit) => release(resource, exit)
+        Effect.suspend(() =>
+          addFinalizer(
+            typeof options === "function" ? options(resource) : options,
+            (exit) => release(resource, exit)
+          )
+        ).pipe(
+          Effect.onError((cause) =>
+            run({ label: withoutOptions }, Effect.suspend(() => release(resource, Exit.failCause(cause))))
+          )
         ))
     )
   })
@@ -264,6 +271,8 @@ const checkBudgets = <R>({ budget, fallbacks }: Options<R>) => {
 }
 
 const noFallbacks: Plan["fallbacks"] = []
+
+const withoutOptions = "release of what has no options"
 
 /** Services that the effects need are among the references. */
 const planOf = <R, R2>(

@@ -1,8 +1,8 @@
 /**
  * What effect 3.22 keeps private of a fiber. The tests of `FiberRegistry` fail when a release moves it.
  */
-import { Effect, FiberId } from "effect"
-import type { Fiber, FiberRef, FiberRefs, RuntimeFlags } from "effect"
+import { Effect, FiberId, FiberRef } from "effect"
+import type { Fiber, FiberRefs, RuntimeFlags } from "effect"
 import type { Entry, Status } from "../../FiberCensus.js"
 
 interface Internals {
@@ -51,13 +51,18 @@ export const spanOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Entry["span
     : { name: span._tag === "Span" ? span.name : "(external)", traceId: span.traceId, spanId: span.spanId }
 }
 
-/** Runs an effect in this fiber with other references than its own, which it has again afterwards. */
+/**
+ * Runs an effect in this fiber with other references than its own, which it has again afterwards. Whether the fiber is
+ * interrupted is among its references, but a fact of its own: it neither comes with the others, nor goes with them.
+ */
 export const withRefs = <A, E>(refs: FiberRefs.FiberRefs | undefined, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   refs === undefined ? self : Effect.withFiberRuntime((fiber) => {
     const own = fiber.getFiberRefs()
-    internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRefs(refs)
-    return Effect.onExit(
-      self,
-      () => Effect.sync(() => internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRefs(own))
-    )
+    const replace = (by: FiberRefs.FiberRefs) => {
+      const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
+      internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRefs(by)
+      internals(fiber as Fiber.RuntimeFiber<unknown, unknown>).setFiberRef(FiberRef.interruptedCause, interrupted)
+    }
+    replace(refs)
+    return Effect.onExit(self, () => Effect.sync(() => replace(own)))
   })

@@ -26,7 +26,8 @@
  * Limits
  * - A fiber that refuses interruption cannot be killed, only named. `@holdfast/node` ends the process behind it.
  * - What blocks the thread blocks this module too; see the watchdog of `@holdfast/node`.
- * - The fibers are those of the `FiberRegistry` in use. What was forked past it is found and reported, not stopped; its
+ * - The fibers are those of the `FiberRegistry` in use; `layer` and `manage` bring one of their own, `make` takes that of the
+ *   place, which is the process's unless said otherwise. What was forked past it is found and reported, not stopped; its
  *   parent fiber or its scope stops it.
  * - A fiber must not run `shutdown` while others that it waits for join it. From inside, `requestShutdown` is the way.
  * - Budgets run on `Cleanup.BudgetClock`, the wall clock by default.
@@ -52,7 +53,7 @@ import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import { spanOf } from "./internal/fibers/fiberState.js"
-import { PhaseRun, round } from "./internal/lifecycle/phase.js"
+import { firstLine, PhaseRun, round } from "./internal/lifecycle/phase.js"
 import type { Surroundings, TimedPhase, WaitingOptions } from "./internal/lifecycle/phase.js"
 import { scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
 import { sourcesIn } from "./internal/lifecycle/sources.js"
@@ -207,14 +208,69 @@ export interface Service {
 export class Lifecycle extends Context.Tag("@holdfast/core/Lifecycle")<Lifecycle, Service>() {}
 
 /**
+ * The registry that is given, or else a fresh one: that of the process has the fibers of other applications in it, too. It
+ * goes to whatever is built on top.
+ */
+const ownRegistry: Effect.Effect<FiberRegistry.Service> = Effect.contextWith((context: Context.Context<never>) =>
+  context.unsafeMap.has(FiberRegistry.FiberRegistry.key)
+    ? Context.get(context, FiberRegistry.FiberRegistry)
+    : FiberRegistry.unsafeMake()
+)
+
+const contextOf = (lifecycle: Service, registry: FiberRegistry.Service) =>
+  Context.make(Lifecycle, lifecycle).pipe(
+    Context.add(FiberRegistry.FiberRegistry, registry)
+  ) as Context.Context<Lifecycle>
+
+/**
+ * A lifecycle for what is built on top of it. With it comes a `FiberRegistry` of its own, unless one is given: it stops the
+ * fibers of what is built on top, and none of another application in the process.
+ *
+ * When the layer ends before a `shutdown`, what is on top is gone already: no phase runs. See `manage`.
+ *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
-  Layer.scoped(
-    Lifecycle,
-    Effect.acquireRelease(make(options), (lifecycle) => (lifecycle as Machine).dispose)
-  )
+  Layer.scopedContext(Effect.gen(function*() {
+    const registry = yield* ownRegistry
+    const made = Effect.provideService(make(options), FiberRegistry.FiberRegistry, registry)
+    const lifecycle = yield* Effect.acquireRelease(made, (lifecycle) => (lifecycle as Machine).dispose)
+    return contextOf(lifecycle, registry)
+  }))
+
+/**
+ * An application with a lifecycle of its own, for a place that knows nothing of phases, such as a `ManagedRuntime` in another
+ * framework: when its scope ends, as by `dispose()`, the phases run, within `gracefulShutdownTimeout`, and the application is
+ * released in the last of them. A `shutdown` before that does the same; then the end of the scope waits for its report.
+ *
+ * Layers inside are not shared with the ones outside.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const manage = <A, E, R>(
+  application: Layer.Layer<A, E, R>,
+  options: Options = {}
+): Layer.Layer<A | Lifecycle, E, Exclude<R, Lifecycle>> =>
+  Layer.scopedContext(Effect.gen(function*() {
+    const registry = yield* ownRegistry
+    const scope = yield* Scope.make()
+    let started = false
+    const made = make({ ...options, scope })
+    const lifecycle = yield* Effect.provideService(made, FiberRegistry.FiberRegistry, registry)
+    yield* Effect.addFinalizer((exit) =>
+      lifecycle.shutdown(
+        Exit.isFailure(exit) && !started
+          ? { _tag: "StartFailed", cause: firstLine(exit.cause) }
+          : { _tag: "Requested", by: "the end of its scope" }
+      )
+    )
+    const own = contextOf(lifecycle, registry)
+    const built = yield* Effect.provide(lifecycle.build(Layer.build(application)), own)
+    started = true
+    return Context.merge(built, own)
+  }))
 
 /**
  * `onPhase` of the `Lifecycle` in the context, for what works without one as well: then it does nothing.

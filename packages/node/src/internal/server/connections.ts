@@ -39,6 +39,9 @@ export interface Connection {
 /** Begins the fiber that answers. */
 export type Handle = (exchange: Exchange) => Fiber.RuntimeFiber<unknown, unknown>
 
+/** Bytes of a body that wait in memory for whoever reads it, at most. */
+const maxReadAhead = 1024 * 1024
+
 /** A connection that is open, with the requests on it. */
 export class Connections {
   readonly server: Http.Server
@@ -49,6 +52,7 @@ export class Connections {
   readonly responses = Stats.unsafeMake()
   /** Undefined while nobody serves. */
   handle: Handle | undefined
+  private readonly readAhead: number
   private draining = false
   private readonly observers = new Set<() => void>()
 
@@ -56,6 +60,7 @@ export class Connections {
     private readonly settings: Settings,
     private readonly runFork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<unknown, unknown>
   ) {
+    this.readAhead = Math.min(settings.maxBodyBytes, maxReadAhead)
     this.server = Http.createServer({
       IncomingMessage: IncomingRequest,
       keepAlive: true,
@@ -144,6 +149,9 @@ export class Connections {
     response: Http.ServerResponse,
     options: { readonly refusal?: HttpErrors.HttpError; readonly expectsContinue?: boolean } = {}
   ): void {
+    if (request instanceof IncomingRequest) {
+      request.readAhead = this.readAhead
+    }
     const exchange = new Exchange(request, () => response, this.settings)
     exchange.expectsContinue = options.expectsContinue === true
     // Not `writableFinished`, which is also true of a response whose socket was destroyed.

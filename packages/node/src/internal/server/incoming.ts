@@ -1,5 +1,10 @@
 /**
- * Node's request, with one difference: an `Upgrade` that this server does not speak is ignored (RFC 9110, 7.8), and the
+ * Node's request, with two differences.
+ *
+ * A body that nobody reads does not stop the socket at once, and with it the news that the client has left: up to
+ * `readAhead` bytes wait in memory first.
+ *
+ * An `Upgrade` that this server does not speak is ignored (RFC 9110, 7.8), and the
  * request read to its end like any other. Node itself gives the connection away for whatever a client asks for, with a body
  * that nobody reads: every POST of Java's default client and of `curl --http2` asks for `h2c`.
  */
@@ -12,7 +17,16 @@ interface Upgradable {
   isUpgradeIgnored: boolean
 }
 
-export class IncomingRequest extends Http.IncomingMessage {}
+export class IncomingRequest extends Http.IncomingMessage {
+  /** Bytes of the body that may wait for a reader. */
+  readAhead = 0
+
+  /** Node's parser stops the socket when this is false, and the next read starts it again. */
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    const room = super.push(chunk, encoding)
+    return room || this.readableLength < this.readAhead
+  }
+}
 
 const asked = Symbol("asked")
 

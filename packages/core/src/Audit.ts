@@ -29,6 +29,7 @@ import { Clock, Context, Data, Duration, Effect, Fiber, Layer, Option, PubSub, S
 import type { Scope } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
+import { monotonicMillis } from "./internal/monotonic.js"
 import * as InvalidOption from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import * as Probes from "./Probes.js"
@@ -99,8 +100,8 @@ export type Action = "log" | "publish" | "clean-up" | "drain"
  * @category models
  */
 export interface Threshold {
-  readonly soft?: number
-  readonly hard?: number
+  readonly soft?: number | undefined
+  readonly hard?: number | undefined
 }
 
 /**
@@ -109,21 +110,21 @@ export interface Threshold {
  */
 export interface Options {
   /** When to audit. Default: every 30 seconds. */
-  readonly schedule?: Schedule.Schedule<unknown>
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
   /** How long a fiber must have been without an owner. Default 10 seconds. */
-  readonly orphanAfter?: Duration.DurationInput
+  readonly orphanAfter?: Duration.DurationInput | undefined
   /** The greatest age of fibers by kind. Default: none. */
-  readonly maxAge?: Readonly<Record<string, Duration.DurationInput>>
+  readonly maxAge?: Readonly<Record<string, Duration.DurationInput>> | undefined
   /** Growth is found when a kind has more than `factor` times its baseline plus `slack`. Default 2 and 100. */
-  readonly growth?: { readonly factor?: number; readonly slack?: number }
+  readonly growth?: { readonly factor?: number | undefined; readonly slack?: number | undefined } | undefined
   /** Bytes, read from the `MemoryProbe` when there is one. */
-  readonly memory?: Partial<Readonly<Record<keyof Probes.Memory, Threshold>>>
+  readonly memory?: Partial<Readonly<Record<keyof Probes.Memory, Threshold>>> | undefined
   /** Milliseconds, compared with the 99th percentile of the `LagProbe` when there is one. */
-  readonly lag?: Threshold
+  readonly lag?: Threshold | undefined
   /** What is done by kind of finding. Default: `["log", "publish"]` for all. */
-  readonly policy?: (finding: Finding) => ReadonlyArray<Action>
+  readonly policy?: ((finding: Finding) => ReadonlyArray<Action>) | undefined
   /** How long a clean-up waits for each fiber that it interrupts. All of them are interrupted at once. Default 1 second. */
-  readonly cleanUpBudget?: Duration.DurationInput
+  readonly cleanUpBudget?: Duration.DurationInput | undefined
 }
 
 /**
@@ -175,9 +176,9 @@ export interface Report {
  */
 export interface CleanUpOptions {
   /** Default: every finding about a fiber. */
-  readonly which?: (finding: Finding) => boolean
+  readonly which?: ((finding: Finding) => boolean) | undefined
   /** Default: that of the audit. */
-  readonly budget?: Duration.DurationInput
+  readonly budget?: Duration.DurationInput | undefined
 }
 
 /**
@@ -337,6 +338,9 @@ interface Look {
   readonly lag: Option.Option<Probes.Lag>
 }
 
+/** Of the process, as the ages of fibers are: not moved by a test, nor by who sets the clock of the machine. */
+const realClock = Clock.make()
+
 /** Looks, and remembers what it has to from one look to the next. */
 class Eye {
   private readonly orphanAfter: number
@@ -379,7 +383,7 @@ class Eye {
   private orphan(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
     const why = orphaned(entry)
     if (why === undefined) return []
-    const now = Date.now()
+    const now = monotonicMillis(realClock)
     const since = this.firstSeen.get(entry.fiber) ?? now
     this.firstSeen.set(entry.fiber, since)
     const millis = why === "scope-closed" ? now - since : entry.ageMillis

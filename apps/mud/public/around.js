@@ -48,6 +48,30 @@ export const drawMap = ({ here, progress, rooms, ways }) => {
   return picture
 }
 
+/** What can be done with what is named, by its kind. */
+const actionsOf = ({ fill, run }) => ({
+  feature: (name) => [["look", () => run(`look ${name}`)], ["use", () => run(`use ${name}`)]],
+  thing: (name) => [
+    ["look", () => run(`look ${name}`)],
+    ["take", () => run(`take ${name}`)],
+    ["use", () => run(`use ${name}`)]
+  ],
+  carried: (name) => [
+    ["look", () => run(`look ${name}`)],
+    ["use", () => run(`use ${name}`)],
+    ["use on …", () => fill(`use ${name} on `)],
+    ["drop", () => run(`drop ${name}`)]
+  ],
+  player: (name) => [["look", () => run(`look ${name}`)], ["whisper …", () => fill(`whisper ${name} `)]],
+  character: (name) => [
+    ["look", () => run(`look ${name}`)],
+    ["say hello", () => run("say hello")],
+    ["say …", () => fill("say ")]
+  ]
+})
+
+const nothing = (text) => make("li", { className: "none", textContent: text })
+
 /**
  * @param {{
  *   run: (line: string) => void,
@@ -67,26 +91,7 @@ export const makeAround = ({ fetchMap, fill, run }) => {
     opener = undefined
   }
 
-  const actions = {
-    feature: (name) => [["look", () => run(`look ${name}`)], ["use", () => run(`use ${name}`)]],
-    thing: (name) => [
-      ["look", () => run(`look ${name}`)],
-      ["take", () => run(`take ${name}`)],
-      ["use", () => run(`use ${name}`)]
-    ],
-    carried: (name) => [
-      ["look", () => run(`look ${name}`)],
-      ["use", () => run(`use ${name}`)],
-      ["use on …", () => fill(`use ${name} on `)],
-      ["drop", () => run(`drop ${name}`)]
-    ],
-    player: (name) => [["look", () => run(`look ${name}`)], ["whisper …", () => fill(`whisper ${name} `)]],
-    character: (name) => [
-      ["look", () => run(`look ${name}`)],
-      ["say hello", () => run("say hello")],
-      ["say …", () => fill("say ")]
-    ]
-  }
+  const actions = actionsOf({ fill, run })
 
   /** What can be done with something, in a row above the line. */
   const openMenu = ({ kind, text }, from) => {
@@ -121,7 +126,6 @@ export const makeAround = ({ fetchMap, fill, run }) => {
     return make("li", {}, button)
   }
   const named = (text, kind) => item(text, undefined, (button) => openMenu({ kind, text }, button))
-  const nothing = (text) => make("li", { className: "none", textContent: text })
 
   // Only what changed is made anew: a button that is focused stays focused while the clock ticks.
   const painted = new Map()

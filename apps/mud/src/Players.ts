@@ -144,6 +144,12 @@ const doorOf = (data: WorldData, world: World.World, settings: Settings) => ({
   nameRule: rule
 })
 
+const authorizer = (tokens: Context.Tag.Service<typeof Tokens>) => (token: string) =>
+  Effect.flatMap(
+    tokens.verify(token),
+    Option.match({ onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
+  )
+
 const make = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
@@ -154,6 +160,8 @@ const make = (settings: Settings) =>
     const presence = Presence.make(settings)
     const admission = makeAdmission(settings, presence)
     const refusedJoins = Storm.make("1 minute")
+
+    const authorize = authorizer(tokens)
 
     const welcome = (claim: Claim, address: string) =>
       Effect.gen(function*() {
@@ -180,12 +188,6 @@ const make = (settings: Settings) =>
           admission.back(world, id, address),
           () => ({ events: Joining.wake(data, world, id), reply: { _tag: "Done" as const } })
         )
-      )
-
-    const authorize = (token: string) =>
-      Effect.flatMap(
-        tokens.verify(token),
-        Option.match({ onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
       )
 
     const ashore = (name: string, id: string, address: string) =>

@@ -107,6 +107,21 @@ export const defaults = {
   closeTimeout: "2 seconds"
 } as const
 
+const acceptOptions = (
+  options: Pick<Options, "maxMessageBytes" | "protocols" | "closeTimeout">
+): WebSocketTransport.AcceptOptions => ({
+  maxMessageBytes: InvalidOption.unsafeWhole(
+    "WebSocketRoute.maxMessageBytes",
+    options.maxMessageBytes ?? defaults.maxMessageBytes,
+    { min: 1 }
+  ),
+  protocols: options.protocols ?? [],
+  closeTimeout: InvalidOption.unsafeDuration(
+    "WebSocketRoute.closeTimeout",
+    options.closeTimeout ?? defaults.closeTimeout
+  )
+})
+
 /**
  * The handler of a route, for `HttpRouter.get`. Throws `InvalidOption` for a number or a duration that makes no sense.
  *
@@ -121,18 +136,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
   HttpServerRequest.HttpServerRequest | Scope.Scope | R | R2 | R3
 > => {
   const format = (options.format ?? WebSocketFormat.make()) as Format<never>
-  const accept: WebSocketTransport.AcceptOptions = {
-    maxMessageBytes: InvalidOption.unsafeWhole(
-      "WebSocketRoute.maxMessageBytes",
-      options.maxMessageBytes ?? defaults.maxMessageBytes,
-      { min: 1 }
-    ),
-    protocols: options.protocols ?? [],
-    closeTimeout: InvalidOption.unsafeDuration(
-      "WebSocketRoute.closeTimeout",
-      options.closeTimeout ?? defaults.closeTimeout
-    )
-  }
+  const accept = acceptOptions(options)
   const capacity = InvalidOption.unsafeWhole("WebSocketRoute.queue", options.queue ?? defaults.queue, { min: 1 })
   const pingInterval = InvalidOption.unsafeDuration(
     "WebSocketRoute.pingInterval",

@@ -28,6 +28,35 @@ export interface CatchUp {
   readonly unfollow: (session: LiveSession, given: Unfollow) => void
 }
 
+/** Waits until the reader has taken what it was sent, or the session has ended. */
+const room = (session: LiveSession) =>
+  Effect.async<void>((resume) => {
+    if (session.stalledSince === undefined || session.state === "ended") {
+      return resume(Effect.void)
+    }
+    session.onRoom = () => resume(Effect.void)
+    return Effect.sync(() => {
+      session.onRoom = undefined
+    })
+  })
+
+const missing = (session: LiveSession, firstId: number, lastId: number) => {
+  if (firstId <= lastId) {
+    session.gap({ reason: "history", firstId, lastId })
+    session.cursor = Math.max(session.cursor, lastId)
+    session.offered = Math.max(session.offered, lastId)
+  }
+}
+
+const topicsOf = (session: LiveSession): ReadonlyArray<string> =>
+  Array.from(
+    new Set(
+      session.windows.filter((window) => window.upTo > session.offered).map(({ target }) =>
+        TopicWindow.patternOf(target)
+      )
+    )
+  )
+
 export const make = (fanOut: FanOut, history: History<unknown> | undefined): CatchUp => {
   /** Delivers what the ring has. True when the session has become live or has ended. */
   const catchUpNow = (session: LiveSession): boolean => {
@@ -42,26 +71,6 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       }
     }
     return session.state !== "catching-up"
-  }
-
-  /** Waits until the reader has taken what it was sent, or the session has ended. */
-  const room = (session: LiveSession) =>
-    Effect.async<void>((resume) => {
-      if (session.stalledSince === undefined || session.state === "ended") {
-        return resume(Effect.void)
-      }
-      session.onRoom = () => resume(Effect.void)
-      return Effect.sync(() => {
-        session.onRoom = undefined
-      })
-    })
-
-  const missing = (session: LiveSession, firstId: number, lastId: number) => {
-    if (firstId <= lastId) {
-      session.gap({ reason: "history", firstId, lastId })
-      session.cursor = Math.max(session.cursor, lastId)
-      session.offered = Math.max(session.offered, lastId)
-    }
   }
 
   /** Delivers what the session follows of a page of history, with a gap where the log has one. */
@@ -113,15 +122,6 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         session.offered = Math.max(session.offered, Math.min(cursor, position))
       }
     })
-
-  const topicsOf = (session: LiveSession): ReadonlyArray<string> =>
-    Array.from(
-      new Set(
-        session.windows.filter((window) => window.upTo > session.offered).map(({ target }) =>
-          TopicWindow.patternOf(target)
-        )
-      )
-    )
 
   const run = (session: LiveSession, scope: Scope.Scope): Effect.Effect<void> =>
     Effect.suspend(() =>

@@ -52,7 +52,7 @@ import {
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { spanOf } from "./internal/fibers/fiberState.js"
+import { spanOf, withRefs } from "./internal/fibers/fiberState.js"
 import { firstLine, PhaseRun, round } from "./internal/lifecycle/phase.js"
 import type { Surroundings, TimedPhase, WaitingOptions } from "./internal/lifecycle/phase.js"
 import { scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
@@ -413,7 +413,7 @@ class Machine implements Service {
           ? undefined
           : InvalidOption.unsafeDuration("Lifecycle.onPhase.budget", options.budget, { zero: true, infinite: true }),
         owner: yield* FiberRef.get(FiberRegistry.currentOwner),
-        run: Effect.zipRight(Effect.setFiberRefs(runtime.fiberRefs), Effect.provide(run, runtime.context))
+        run: withRefs(runtime.fiberRefs, Effect.provide(run, runtime.context))
       }
       const hooks = this.hooks.get(phase)!
       yield* Effect.acquireRelease(

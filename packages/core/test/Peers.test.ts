@@ -6,7 +6,7 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Supervision from "@holdfast/core/Supervision"
-import { Deferred, Effect, Exit, Fiber, Layer, Logger, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schedule, Scope } from "effect"
 
 const quiet = Logger.replace(Logger.defaultLogger, Logger.none)
 const fresh = Effect.provide(Layer.mergeAll(Cleanup.layerMonitor, FiberRegistry.layer, quiet))
@@ -81,6 +81,43 @@ describe("Cleanup", () => {
       yield* Fiber.await(fiber)
       const outcome = yield* Cleanup.closeScope(scope, Exit.void, { label: "app" })
       assert.deepStrictEqual([seen, outcome._tag], [["flushed"], "Completed"])
+    }).pipe(fresh))
+
+  it.effect("a hook that was registered by a masked fiber which is interrupted runs to its end (Effect-TS/effect#8271)", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const lifecycle = yield* Lifecycle.Lifecycle
+      const scope = yield* Scope.make()
+      const gate = yield* Deferred.make<void>()
+      const hook = lifecycle.onPhase(
+        "draining",
+        { label: "flush" },
+        Effect.zipRight(settle, Effect.sync(() => seen.push("flushed")))
+      )
+      const fiber = yield* Effect.fork(
+        Effect.uninterruptible(Effect.zipRight(Deferred.await(gate), Scope.extend(hook, scope)))
+      )
+      yield* settle
+      yield* Fiber.interruptFork(fiber)
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.await(fiber)
+      yield* lifecycle.shutdown(reason)
+      assert.deepStrictEqual(seen, ["flushed"])
+      yield* Scope.close(scope, Exit.void)
+    }).pipe(Effect.provide(Lifecycle.layer({ name: "peers", log: false })), fresh))
+
+  it.effect("a back-off that throws gives up, and says so (thejerf/suture#8)", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Supervision.run({
+        name: "crowd",
+        intensity: 5,
+        backoff: Schedule.whileInput(Schedule.forever, () => {
+          throw new Error("a mistake in the schedule")
+        }),
+        children: [{ name: "bad", start: Effect.fail("crash") }]
+      }))
+      assert.strictEqual(error._tag, "Escalated")
     }).pipe(fresh))
 
   it.effect("releases what a finalizer acquires in the scope that is closing (Effect-TS/effect#7602)", () =>

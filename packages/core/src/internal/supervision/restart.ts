@@ -31,7 +31,13 @@ export class RestartAllowance<R> {
       const { backoff } = this
       if (backoff === undefined) return { _tag: "Restart", delayMillis: 0 }
       if (child.startedAt !== undefined && now - child.runsSince > this.periodMillis) child.backoff = backoff.initial
-      const [state, , decision] = yield* backoff.step(now, cause, child.backoff)
+      const stepped = yield* Effect.exit(backoff.step(now, cause, child.backoff))
+      if (stepped._tag === "Failure") {
+        // It is a function of the user's: one that throws gives no further delay.
+        yield* Effect.logError(`The back-off of ${child.spec.name} failed, so it is not restarted`, stepped.cause)
+        return { _tag: "GiveUp", reason: "backoff" }
+      }
+      const [state, , decision] = stepped.value
       child.backoff = state
       return ScheduleDecision.isDone(decision)
         ? { _tag: "GiveUp", reason: "backoff" }

@@ -177,7 +177,7 @@ describe("Supervision", () => {
             yield* FiberRegistry.forkScoped(logged(`-fork ${it}`), { name: "entity", kind: "worker" })
             const inner = yield* Supervision.make({ name: "inner" })
             yield* inner.startChild({ name: "routee", start: logged(`-routee ${it}`) })
-            yield* it === 1 ? Deferred.await(crash) : Effect.never
+            return yield* it === 1 ? Deferred.await(crash) : Effect.never
           })
         }]
       })

@@ -174,7 +174,7 @@ export class Connections {
   }
 
   private onUpgrade(request: Http.IncomingMessage, socket: Net.Socket, head: Buffer): void {
-    const exchange = new Exchange(
+    const exchange: Exchange = new Exchange(
       request,
       () => {
         const response = new Http.ServerResponse(request)

@@ -179,6 +179,7 @@ const close = (tree: Tree) =>
   })
 
 const check = <A>(values: fc.Arbitrary<A>, numRuns: number, property: (value: A) => Effect.Effect<void>) =>
+  // edge: a property of fast-check runs its own effects
   Effect.promise(() => fc.assert(fc.asyncProperty(values, (value) => Effect.runPromise(property(value))), { numRuns }))
 
 const size = (tree: Tree): number =>

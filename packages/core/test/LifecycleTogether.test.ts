@@ -1,3 +1,4 @@
+// edge: the runtimes of several applications are the subject
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import type { ShutdownReport } from "@holdfast/core/ShutdownReport"

@@ -39,6 +39,7 @@ const cutter = (target: number, opened: (received: string) => boolean) =>
         let count = 0
         let first = true
         let stopped = false
+        // edge: a number before any effect runs
         const random = Effect.runSync(Random.next.pipe(Effect.withRandom(Random.make(target)))) // differs from run to run
         let seed = Math.floor(random * 2 ** 31) | 1
         const below = (n: number) => {

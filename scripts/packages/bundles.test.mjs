@@ -11,7 +11,9 @@ import { join } from "node:path"
 import { catalog, exec, integration, named, root } from "./support.mjs"
 
 /** What is CommonJS inside of an ES module asks for `require`. */
-const banner = { js: "import { createRequire } from \"node:module\"; const require = createRequire(import.meta.url);" }
+const banner = {
+  js: "import { createRequire as requireFrom } from \"node:module\"; const require = requireFrom(import.meta.url);"
+}
 
 const bundle = (app, format, outfile) =>
   Effect.promise(() =>

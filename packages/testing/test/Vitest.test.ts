@@ -45,10 +45,16 @@ describe("it", () => {
 
   it.effect("explores with one strategy alone", () =>
     Effect.gen(function*() {
-      const step = Effect.repeatN(Effect.yieldNow(), 3)
-      const program = Effect.all([step, step], { concurrency: 2 })
-      const random = yield* Explore.checkRandom(program, { seeds: 20, preemption: 0.5 })
-      const pct = yield* Explore.checkPct(program, { seeds: 20, depth: 2 })
-      assert.isAbove(random.interleavings, pct.interleavings)
+      const program = Effect.gen(function*() {
+        const counter = yield* Ref.make(0)
+        const add = Effect.flatMap(Ref.get(counter), (n) => Ref.set(counter, n + 1))
+        yield* Effect.all([add, add], { concurrency: 2 })
+        if ((yield* Ref.get(counter)) !== 2) return yield* Effect.fail("lost")
+      })
+      const strategyOf = (check: Effect.Effect<unknown, unknown>) =>
+        Effect.map(Effect.flip(check), (error) => error instanceof Explore.BugFound ? error.run.strategy : error)
+      const random = Explore.checkRandom(program, { seeds: 200, preemption: 0.5 })
+      assert.strictEqual(yield* strategyOf(random), "random, preemption 0.5")
+      assert.match(String(yield* strategyOf(Explore.checkPct(program, { seeds: 500, depth: 2 }))), /^pct, depth 2 /)
     }))
 })

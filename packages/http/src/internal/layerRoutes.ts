@@ -40,7 +40,7 @@ export const fromRouter = <E, R>(router: HttpRouter.HttpRouter<E, R>): AddRoute<
       HttpLayerRouter.route(
         route.method as "GET",
         `${Option.getOrElse(route.prefix, () => "")}${route.path}` as HttpRouter.PathInput,
-        route.handler as Handler<E, Exclude<R, never>>,
+        route.handler as Handler<E, R>,
         { uninterruptible: route.uninterruptible }
       ))
   )

@@ -75,12 +75,16 @@ export type Finding = Data.TaggedEnum<{
 }>
 
 /**
+ * How bad a finding is: `soft` is worth a look, `hard` asks for an act.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Level = "soft" | "hard"
 
 /**
+ * Constructors and matchers of findings.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -96,6 +100,8 @@ export const Finding = Data.taggedEnum<Finding>()
 export type Action = "log" | "publish" | "clean-up" | "drain"
 
 /**
+ * Two limits in the unit of what they limit: bytes of memory, milliseconds of lag.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -105,6 +111,8 @@ export interface Threshold {
 }
 
 /**
+ * When the audit runs, what it reports, and what it does about it.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -128,6 +136,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -153,6 +163,8 @@ export interface CleanedUp {
 }
 
 /**
+ * What one audit saw and did.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -171,6 +183,8 @@ export interface Report {
 }
 
 /**
+ * Which of the findings to clean up, and how long each may take.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -182,6 +196,8 @@ export interface CleanUpOptions {
 }
 
 /**
+ * The periodic look at fibers, memory and the event loop.
+ *
  * @since 0.1.0
  * @category tags
  */

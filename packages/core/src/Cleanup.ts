@@ -99,6 +99,8 @@ export interface Fallback<R = never> {
 }
 
 /**
+ * The name, the time and the fallbacks of a finalizer.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -114,6 +116,8 @@ export interface Options<R = never> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

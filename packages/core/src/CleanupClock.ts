@@ -15,6 +15,8 @@ import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 
 /**
+ * Something that tells the time in milliseconds and calls back later.
+ *
  * @since 0.1.0
  * @category models
  */

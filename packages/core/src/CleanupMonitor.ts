@@ -30,6 +30,8 @@ export type Subject = Data.TaggedEnum<{
 }>
 
 /**
+ * Constructors and matchers of subjects.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -90,6 +92,8 @@ export type Outcome = Data.TaggedEnum<{
 }>
 
 /**
+ * Constructors and matchers of outcomes.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -121,6 +125,8 @@ export interface AbandonedFiber {
 }
 
 /**
+ * How many finalizers ended in which way, since the start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -135,6 +141,8 @@ export interface Counts {
 }
 
 /**
+ * What became of the finalizers that were run.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -159,6 +167,8 @@ export interface Monitor {
 const capacity = 256
 
 /**
+ * A monitor that belongs to nobody.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -17,6 +17,8 @@ export interface Event {
 }
 
 /**
+ * An event with what the bus knows of it: its number, its time, its topic, its cause.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -57,12 +59,16 @@ export class Gap {
 }
 
 /**
+ * Whether this stands for events that were lost.
+ *
  * @since 0.1.0
  * @category guards
  */
 export const isGap = <A>(item: Envelope<A> | Gap): item is Gap => item instanceof Gap
 
 /**
+ * Whether this is an event, and no gap.
+ *
  * @since 0.1.0
  * @category guards
  */

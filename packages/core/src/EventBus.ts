@@ -52,6 +52,8 @@ import * as Lifecycle from "./Lifecycle.js"
 import type { PublishError, PublishOptions } from "./Publishing.js"
 
 /**
+ * What a bus carries and keeps.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -76,6 +78,8 @@ export interface Options<A extends Event, I = unknown> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -114,6 +118,8 @@ export type {
 }
 
 /**
+ * A bus of typed events.
+ *
  * @since 0.1.0
  * @category models
  */

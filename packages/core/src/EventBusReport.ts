@@ -6,6 +6,8 @@
 import type * as EventSubscription from "./EventSubscription.js"
 
 /**
+ * Events that a subscriber had not taken when the bus closed.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -17,6 +19,8 @@ export interface Undelivered {
 }
 
 /**
+ * How a bus ended.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -33,6 +37,8 @@ export interface DrainReport {
 }
 
 /**
+ * How a bus over a journal stands to it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -47,6 +53,8 @@ export interface JournalStats {
 }
 
 /**
+ * The numbers of a bus, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */

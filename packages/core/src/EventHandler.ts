@@ -14,6 +14,8 @@ import type * as Subscription from "./EventSubscription.js"
 import type { InvalidOption } from "./InvalidOption.js"
 
 /**
+ * How a handler runs, what it retries, and what becomes of events that it cannot handle.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -59,12 +59,16 @@ export interface Lost {
 }
 
 /**
+ * Whether this stands for rows that the journal no longer has.
+ *
  * @since 0.1.0
  * @category guards
  */
 export const isLost = (row: Row | Lost): row is Lost => "_tag" in row
 
 /**
+ * Whether the journal can be reached, and since when.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -111,6 +115,8 @@ export class JournalError extends Schema.TaggedError<JournalError>("@holdfast/co
 }
 
 /**
+ * The name of the attempt, and the condition under which it counts.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -122,6 +128,8 @@ export interface AppendOptions {
 }
 
 /**
+ * An ordered log that several processes append to and follow.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -74,6 +74,8 @@ export interface Options<A> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -106,6 +108,8 @@ export interface Page<A> {
 }
 
 /**
+ * Which of the events to read, and how many at once.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -133,6 +137,8 @@ export class UnknownPosition extends Schema.TaggedError<UnknownPosition>("@holdf
 }
 
 /**
+ * The history of a bus, and subscriptions that begin in it.
+ *
  * @since 0.1.0
  * @category models
  */

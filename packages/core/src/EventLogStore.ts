@@ -95,6 +95,8 @@ export class StoreError extends Schema.TaggedError<StoreError>("@holdfast/core/E
 }
 
 /**
+ * Where a log keeps its events.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -43,12 +43,16 @@ export type Policy =
   | { readonly _tag: "disconnect" }
 
 /**
+ * The policies that need no options.
+ *
  * @since 0.1.0
  * @category models
  */
 export type PolicyName = Extract<Policy, string>
 
 /**
+ * What a subscriber wants, and what happens when it is slow.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -69,6 +73,8 @@ export interface Options<Tag extends string = string> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -109,6 +115,8 @@ export class SubscriptionClosed
 }
 
 /**
+ * The numbers of a subscription, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -132,6 +140,8 @@ export interface Stats {
 }
 
 /**
+ * A place in the bus, with a buffer of its own.
+ *
  * @since 0.1.0
  * @category models
  */

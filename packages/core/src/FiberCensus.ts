@@ -160,6 +160,8 @@ export interface Node {
 }
 
 /**
+ * How much of a large census is printed.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -185,6 +187,8 @@ const building = (label: string, entry: Entry | undefined): Building => ({
 })
 
 /**
+ * The entries as a forest: fibers under their owners.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -249,6 +253,8 @@ const rest = (nodes: ReadonlyArray<Node>): string => {
 }
 
 /**
+ * The census as text, one fiber a line.
+ *
  * @since 0.1.0
  * @category rendering
  */

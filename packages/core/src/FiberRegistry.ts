@@ -70,6 +70,8 @@ export type {
 }
 
 /**
+ * The name of a fiber, and what else the census shows of it.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -89,6 +91,8 @@ export interface ForkOptions {
 }
 
 /**
+ * A fiber that started or ended.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -105,6 +109,8 @@ export type Change =
   | { readonly _tag: "Ended"; readonly ended: Ended }
 
 /**
+ * The census: who lives, who owns them, who crashed.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -308,6 +314,8 @@ class Registry implements Service {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -429,6 +437,8 @@ export const forkDaemon = <A, E, R>(
   Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
 
 /**
+ * What `unsafeStart` takes over from the fiber that starts.
+ *
  * @since 0.1.0
  * @category options
  */

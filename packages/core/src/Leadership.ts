@@ -30,6 +30,8 @@ import { check, unsafeDuration } from "./InvalidOption.js"
 import { Signal } from "./Signal.js"
 
 /**
+ * What is owned, and the times of a change of owner.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -43,6 +45,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -52,6 +56,8 @@ export const defaults = {
 } as const
 
 /**
+ * Who owns something now, and in which term.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -63,6 +69,8 @@ export interface Owner {
 }
 
 /**
+ * At most one owner of a name at a time, among the nodes.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -82,6 +90,8 @@ export interface Service {
 }
 
 /**
+ * The port through which nodes agree on owners.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -204,6 +214,8 @@ export const makeMemory = (options: { readonly node: string; readonly seats: Sea
 }
 
 /**
+ * `makeMemory` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

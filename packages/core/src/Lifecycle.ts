@@ -62,6 +62,8 @@ import * as InvalidOption from "./InvalidOption.js"
 import * as Report from "./ShutdownReport.js"
 
 /**
+ * Where the process stands between accepting and stopped.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -76,12 +78,16 @@ export type Phase = Report.Phase
 export type HookPhase = TimedPhase
 
 /**
+ * What began the shutdown.
+ *
  * @since 0.1.0
  * @category models
  */
 export type ShutdownReason = Report.ShutdownReason
 
 /**
+ * What the shutdown did, phase by phase.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -104,6 +110,8 @@ export class ShuttingDown extends Schema.TaggedError<ShuttingDown>()("ShuttingDo
 }
 
 /**
+ * The name of a hook, and the time that it may take.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -115,6 +123,8 @@ export interface HookOptions {
 }
 
 /**
+ * The times of the shutdown, and how they are shared among its phases.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -138,6 +148,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -151,6 +163,8 @@ export const defaults = {
 } as const
 
 /**
+ * The phases of this process, and what is to be done in each.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -202,6 +216,8 @@ export interface Service {
 }
 
 /**
+ * The ordered shutdown of this process.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -36,6 +36,8 @@ interface Ticket {
 }
 
 /**
+ * A mutual exclusion whose waiters come in turn.
+ *
  * @since 0.1.0
  * @category models
  */

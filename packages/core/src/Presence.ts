@@ -21,6 +21,8 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
 /**
+ * Somebody who is present on this node.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -31,6 +33,8 @@ export interface Entry {
 }
 
 /**
+ * Somebody who is present, and where.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -42,6 +46,8 @@ export interface Member {
 }
 
 /**
+ * A node that was heard of.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -53,6 +59,8 @@ export interface Node {
 }
 
 /**
+ * Who is present on which of the nodes.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -69,12 +77,16 @@ export interface Service {
 }
 
 /**
+ * The port through which nodes tell each other who is there.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class Presence extends Context.Tag("@holdfast/core/Presence")<Presence, Service>() {}
 
 /**
+ * The name of this node, and what it tells of itself.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -166,6 +178,8 @@ export const makeMemory = (
   })
 
 /**
+ * `makeMemory` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -36,6 +36,8 @@ export interface Lag {
 }
 
 /**
+ * Reads the memory of this process.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -44,6 +46,8 @@ export class MemoryProbe extends Context.Tag("@holdfast/core/Probes/MemoryProbe"
 }>() {}
 
 /**
+ * Reads how late the event loop is.
+ *
  * @since 0.1.0
  * @category tags
  */

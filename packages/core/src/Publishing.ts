@@ -8,6 +8,8 @@ import type { Envelope } from "./Envelope.js"
 import type { StoreError } from "./EventLogStore.js"
 
 /**
+ * The topic and the cause of an event, and the condition under which it is published.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -136,6 +138,8 @@ export class Unconfirmed extends Schema.TaggedError<Unconfirmed>("@holdfast/core
 }
 
 /**
+ * Why an event was not published.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -28,12 +28,16 @@ export const ShutdownReason = Schema.Union(
 )
 
 /**
+ * What began the shutdown.
+ *
  * @since 0.1.0
  * @category models
  */
 export type ShutdownReason = typeof ShutdownReason.Type
 
 /**
+ * Where the process stands between accepting and stopped.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -48,6 +52,8 @@ export const Phase = Schema.Literal(
 )
 
 /**
+ * Where the process stands between accepting and stopped.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -67,6 +73,8 @@ export type Phase = typeof Phase.Type
 export const Status = Schema.Literal("completed", "interrupted", "failed", "abandoned")
 
 /**
+ * What became of one hook or finalizer.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -113,6 +121,8 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
 }
 
 /**
+ * What one phase did, and in which time.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -156,6 +166,8 @@ export class LiveFiber extends Schema.Class<LiveFiber>("@holdfast/core/ShutdownR
 export type Verdict = "clean" | "failed" | "forced"
 
 /**
+ * What the shutdown did, phase by phase.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -235,12 +247,16 @@ export const renderReason = (reason: ShutdownReason): string => {
 }
 
 /**
+ * The report as one line of JSON.
+ *
  * @since 0.1.0
  * @category encoding
  */
 export const toJson: (report: ShutdownReport) => string = Schema.encodeSync(Schema.parseJson(ShutdownReport))
 
 /**
+ * A report out of its JSON. Throws a `ParseError` for anything else.
+ *
  * @since 0.1.0
  * @category encoding
  */

@@ -48,6 +48,8 @@ interface Waiter {
 }
 
 /**
+ * Wakes those who wait, without remembering that it did.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -32,6 +32,8 @@ export type Shutdown = Duration.DurationInput | "infinity" | "brutal_kill"
 export type Strategy = "one_for_one" | "one_for_all" | "rest_for_one"
 
 /**
+ * A child: what it runs, when it is restarted, and how long its end may take.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -51,6 +53,8 @@ export interface ChildSpec<R = never> {
 }
 
 /**
+ * The name, the strategy and the intensity of a supervisor.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -78,6 +82,8 @@ export interface Options<R = never> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -128,6 +134,8 @@ export class ChildExists extends Data.TaggedError("ChildExists")<{
 }> {}
 
 /**
+ * The supervisor has no child of this name.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -155,6 +163,8 @@ export class SupervisorStopped extends Data.TaggedError("SupervisorStopped")<{
 }> {}
 
 /**
+ * A child as it is now.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -175,6 +185,8 @@ export interface ChildInfo {
 }
 
 /**
+ * How many children there are, by what they do.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -186,6 +198,8 @@ export interface Counts {
 }
 
 /**
+ * Children that are started in order, restarted by rule, and stopped in reverse order.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -62,6 +62,8 @@ export type {
 }
 
 /**
+ * The numbers of a ticker, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -85,6 +87,8 @@ export interface Stats {
 }
 
 /**
+ * The name of a handler, which ticks it takes, and how long each run may be.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -102,6 +106,8 @@ export interface HandlerOptions {
 }
 
 /**
+ * A clock that ticks at a fixed rate without drift.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -131,6 +137,8 @@ export interface Service {
 }
 
 /**
+ * The rate of a ticker, and what happens to ticks that come late.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -169,6 +177,8 @@ export type Options =
   )
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -179,6 +189,8 @@ export const defaults = {
 } as const satisfies Partial<Options>
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -291,6 +303,8 @@ const isWithin = (
 ): boolean => fiber === outer || childrenOf(outer).some((child) => isWithin(fiber, child))
 
 /**
+ * A tag of a ticker of one's own, with its layers.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -336,6 +350,8 @@ export const Tag = <const Id extends string>(id: Id) => <Self>(): TagClass<Self,
 export class Ticker extends Tag("@holdfast/core/Ticker")<Ticker>() {}
 
 /**
+ * The ticker of the tag `Ticker`.
+ *
  * @since 0.1.0
  * @category layers
  */

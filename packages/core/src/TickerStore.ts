@@ -47,6 +47,8 @@ export class StoreError extends Schema.TaggedError<StoreError>("@holdfast/core/T
 }
 
 /**
+ * Keeps the number of the last tick over a restart.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -56,6 +58,8 @@ export interface Service {
 }
 
 /**
+ * Where a ticker keeps its state.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -20,6 +20,8 @@
 import { Buckets } from "./internal/buckets.js"
 
 /**
+ * What a subscriber follows: one topic, or all that begin alike.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -36,6 +38,8 @@ export type Pattern =
 export const isPrefix = (pattern: string): boolean => pattern.endsWith("*")
 
 /**
+ * `room.*` is all that begin with `room.`; anything else is one topic.
+ *
  * @example
  * ```ts
  * import * as Topic from "@holdfast/core/Topic"

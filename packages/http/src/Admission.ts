@@ -37,6 +37,8 @@ export interface Grant {
 }
 
 /**
+ * A request for a stream, read.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -49,6 +51,8 @@ export interface Incoming {
 }
 
 /**
+ * Topics that a client names in its query, and who may follow them.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -78,6 +82,8 @@ export interface Topics<E, R> {
 }
 
 /**
+ * What a client may follow of a topic, and until when.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -88,6 +94,8 @@ export interface TopicGrant {
 }
 
 /**
+ * Who is let in, and to what.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -115,6 +123,8 @@ export interface Admitted {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

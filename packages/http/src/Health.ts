@@ -25,6 +25,8 @@ import { fromRouter } from "./internal/layerRoutes.js"
 import { bounded, unsafeMake } from "./internal/registry.js"
 
 /**
+ * Something that has to work for the service to be ready.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -37,6 +39,8 @@ export interface Check {
 }
 
 /**
+ * Whether the service is ready, and what each check said.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -49,6 +53,8 @@ export interface Report {
 }
 
 /**
+ * Whether this service has started, and whether it is ready.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -64,12 +70,16 @@ export interface Service {
 }
 
 /**
+ * What `/health/live`, `/health/ready` and `/health/started` ask.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class Health extends Context.Tag("@holdfast/http/Health")<Health, Service>() {}
 
 /**
+ * The checks of readiness, and whether the service counts as started at once.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -88,6 +98,8 @@ export interface Options {
 export const defaults = { started: true, timeout: Duration.seconds(1), prefix: "/health" } as const
 
 /**
+ * Without a `Lifecycle` in the context, only the checks decide.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -130,6 +142,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, Scope
   })
 
 /**
+ * `make` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

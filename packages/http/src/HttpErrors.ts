@@ -66,6 +66,8 @@ export const ErrorBody: Schema.Schema<ErrorBody> = Schema.Struct(
 ) as never
 
 /**
+ * An answer that says what went wrong.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -113,6 +115,8 @@ export const statuses = {
 } as const
 
 /**
+ * The kinds of problems, each with a status of its own.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -262,6 +266,8 @@ export const toResponse = (problem: Problem): HttpServerResponse.HttpServerRespo
 }
 
 /**
+ * How the application's own failures are answered.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -14,6 +14,8 @@ import type { Ended, Policy, SessionInfo } from "./SseSession.js"
 import type * as TopicWindow from "./TopicWindow.js"
 
 /**
+ * One source of events, and the sessions that follow it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -38,6 +40,8 @@ export interface Service {
 }
 
 /**
+ * A client that is connected.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -67,6 +71,8 @@ export interface Session {
 export type Unfollow = TopicWindow.Target & { readonly upTo?: number | undefined }
 
 /**
+ * The numbers of a hub, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -88,6 +94,8 @@ export interface Stats {
 }
 
 /**
+ * Where a session writes to, what it follows, and where it begins.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -108,6 +116,8 @@ export interface OpenOptions {
 }
 
 /**
+ * How many sessions there may be.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -125,6 +135,8 @@ export interface Limits {
 }
 
 /**
+ * How fast sessions end in a drain, and when they may come back.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -138,6 +150,8 @@ export interface DrainOptions {
 }
 
 /**
+ * How many sessions a drain ended, and in which time.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -147,6 +161,8 @@ export interface DrainReport {
 }
 
 /**
+ * The source of a hub, its limits, and what a slow client gets.
+ *
  * @since 0.1.0
  * @category options
  */

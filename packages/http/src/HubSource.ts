@@ -40,6 +40,8 @@ export interface Source<out A> {
 export class SourceClosed extends Data.TaggedError("SourceClosed")<{}> {}
 
 /**
+ * Hands out what has been published since the last time.
+ *
  * @since 0.1.0
  * @category ports
  */
@@ -52,6 +54,8 @@ export interface Subscription<out A> {
 }
 
 /**
+ * Events that are lost to this subscriber.
+ *
  * @since 0.1.0
  * @category ports
  */
@@ -62,6 +66,8 @@ export interface Gap {
 }
 
 /**
+ * Events of the past, for clients that come back.
+ *
  * @since 0.1.0
  * @category ports
  */
@@ -74,6 +80,8 @@ export interface History<out A> {
 }
 
 /**
+ * A part of the history, and where the next one begins.
+ *
  * @since 0.1.0
  * @category ports
  */
@@ -116,6 +124,8 @@ export const fromBus = <A extends Event>(
 })
 
 /**
+ * Whether this stands for events that were lost.
+ *
  * @since 0.1.0
  * @category guards
  */

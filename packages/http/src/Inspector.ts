@@ -45,6 +45,8 @@ import * as Sse from "./Sse.js"
 import { SseHub } from "./SseHub.js"
 
 /**
+ * Something to look at, in a section of the inspector.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -82,6 +84,8 @@ export const register = <R>(
   )
 
 /**
+ * Where the inspector is served, and how often its feed is renewed.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -95,6 +99,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -45,6 +45,8 @@ export interface Sample {
 }
 
 /**
+ * Samples of one name, with a help text and a type.
+ *
  * @since 0.1.0
  * @category models
  */

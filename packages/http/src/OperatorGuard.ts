@@ -45,6 +45,8 @@ import { toJson } from "./internal/json.js"
 import * as Metrics from "./Metrics.js"
 
 /**
+ * Who asks, as far as it is known.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -74,6 +76,8 @@ export interface Act extends Visitor {
 }
 
 /**
+ * The numbers of the guard, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -87,6 +91,8 @@ export interface Stats {
 }
 
 /**
+ * The guard in front of the operator's routes.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -110,12 +116,16 @@ export class OperatorGuard extends Context.Tag("@holdfast/http/OperatorGuard")<O
 }>() {}
 
 /**
+ * What the guard does.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Service = Context.Tag.Service<typeof OperatorGuard>
 
 /**
+ * The tokens, and how guesses are slowed down.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -139,6 +149,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -160,6 +172,8 @@ export const defaults = {
 export const actHeader = "x-operator-act"
 
 /**
+ * Without a token it makes one for this run. Fails with `InvalidOption` for options that make no sense.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -222,6 +236,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
   })
 
 /**
+ * `make` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -114,6 +114,8 @@ export interface GapInfo {
 }
 
 /**
+ * What a session is told first.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -222,6 +224,8 @@ export interface Connection {
 export const onStop: unique symbol = Symbol.for("@holdfast/http/SessionSink/onStop")
 
 /**
+ * A sink that can be told to stop.
+ *
  * @since 0.1.0
  * @category ports
  */
@@ -253,6 +257,8 @@ export class Transport extends Context.Reference<Transport>()("@holdfast/http/Se
 }) {}
 
 /**
+ * How a response becomes a connection that can be written to.
+ *
  * @since 0.1.0
  * @category ports
  */

@@ -35,6 +35,8 @@ export interface Frame {
 }
 
 /**
+ * What a stream can bring.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -66,6 +68,8 @@ export interface Position {
 }
 
 /**
+ * The time after which to reconnect, in milliseconds.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -75,6 +79,8 @@ export interface Retry {
 }
 
 /**
+ * A line that means nothing; a heartbeat, as a rule.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -97,12 +103,16 @@ export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{ readonly 
 }
 
 /**
+ * `text/event-stream`.
+ *
  * @since 0.1.0
  * @category encoding
  */
 export const contentType = "text/event-stream"
 
 /**
+ * A frame as text. Line breaks in its fields cannot begin another field.
+ *
  * @example
  * ```ts
  * import { Sse } from "@holdfast/http"
@@ -138,6 +148,8 @@ export const encode = (frame: Frame): string => {
 }
 
 /**
+ * `encode`, as UTF-8.
+ *
  * @since 0.1.0
  * @category encoding
  */
@@ -158,6 +170,8 @@ const breaking = /[\r\n\0]/g
 const oneLine = (text: string): string => text.replace(breaking, "\uFFFD")
 
 /**
+ * The largest frame, and the id to begin with.
+ *
  * @since 0.1.0
  * @category decoding
  */
@@ -169,6 +183,8 @@ export interface DecodeOptions {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -178,6 +194,8 @@ export const defaults = {
 } as const
 
 /**
+ * Takes bytes as they come, and hands out what is complete.
+ *
  * @since 0.1.0
  * @category decoding
  */

@@ -40,6 +40,8 @@ import * as Sse from "./Sse.js"
 import * as SseFormat from "./SseFormat.js"
 
 /**
+ * Reads event streams, and reconnects.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -52,6 +54,8 @@ export class SseClient extends Context.Tag("@holdfast/http/SseClient")<SseClient
 }>() {}
 
 /**
+ * When to reconnect, and when to give up.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -139,6 +143,8 @@ export const defaultReconnect: Schedule.Schedule<unknown, unknown> = Schedule.ex
 )
 
 /**
+ * A client over the `HttpClient` of the context.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -172,6 +178,8 @@ export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient
 )
 
 /**
+ * `make` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -23,6 +23,8 @@ import type { Format } from "./SessionSink.js"
 import * as Sse from "./Sse.js"
 
 /**
+ * An event, as a format takes it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -34,6 +36,8 @@ export interface Envelope<out A> {
 }
 
 /**
+ * How events become frames.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -47,6 +51,8 @@ export interface Options<A, I = unknown> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -81,6 +87,8 @@ const reserved = new RegExp(`^(?:${reservedNames.join("|")})_*$`)
 export const eventName = (tag: string): string => reserved.test(tag) ? `${tag}_` : tag
 
 /**
+ * Frames with the id of the event, its tag as name, and its JSON as data.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -95,6 +95,8 @@ export {
 } from "./HubSource.js"
 
 /**
+ * The hub of an application.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -236,6 +238,8 @@ class EncodeFaults {
 }
 
 /**
+ * `make` as a Layer; the options may come from an Effect, such as one that needs the bus.
+ *
  * @since 0.1.0
  * @category layers
  */

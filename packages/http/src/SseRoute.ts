@@ -35,6 +35,8 @@ import * as SseFormat from "./SseFormat.js"
 import type * as SseHub from "./SseHub.js"
 
 /**
+ * Which origins may read the stream.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -52,6 +54,8 @@ export interface Cors {
 }
 
 /**
+ * The hub that is served, who is let in, and the headers.
+ *
  * @since 0.1.0
  * @category options
  */

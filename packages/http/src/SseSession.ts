@@ -25,6 +25,8 @@ export type Policy =
   | { readonly _tag: "dropping" }
 
 /**
+ * A session as it is now.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -49,6 +51,8 @@ export interface SessionInfo {
 }
 
 /**
+ * A session that ended, and why.
+ *
  * @since 0.1.0
  * @category models
  */

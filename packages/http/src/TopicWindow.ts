@@ -13,6 +13,8 @@
 import type * as Topic from "@holdfast/core/Topic"
 
 /**
+ * A topic or a prefix, and the part of it that is meant.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -29,6 +31,8 @@ export type Target =
   | { readonly prefix: string; readonly topic?: undefined }
 
 /**
+ * The part of a topic that is meant, by ids of events.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -40,6 +44,8 @@ export interface Bounds {
 }
 
 /**
+ * A window whose bounds are filled in.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -50,6 +56,8 @@ export interface BoundedWindow {
 }
 
 /**
+ * The target as a pattern.
+ *
  * @since 0.1.0
  * @category conversions
  */
@@ -57,6 +65,8 @@ export const targetOf = (target: Target): Topic.Pattern =>
   target.prefix === undefined ? { _tag: "Exact", topic: target.topic } : { _tag: "Prefix", prefix: target.prefix }
 
 /**
+ * Whether both mean the same topics.
+ *
  * @since 0.1.0
  * @category guards
  */
@@ -92,6 +102,8 @@ export const windows = (
   }))
 
 /**
+ * Whether one of the windows holds the event.
+ *
  * @since 0.1.0
  * @category matching
  */

@@ -18,6 +18,8 @@ import type { Format } from "./SessionSink.js"
 import type { Envelope } from "./SseFormat.js"
 
 /**
+ * How events become messages.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -31,12 +33,16 @@ export interface Options<A, I = unknown> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
 export const defaults = { name: "websocket" } as const
 
 /**
+ * Messages of JSON with the id of the event, its tag and its fields.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -66,6 +72,8 @@ export const make = <A, I = unknown>(options?: Options<A, I>): Format<Envelope<A
 }
 
 /**
+ * A value as JSON in UTF-8.
+ *
  * @since 0.1.0
  * @category conversions
  */

@@ -61,6 +61,8 @@ export interface Commands<A, I, E, R> {
 }
 
 /**
+ * The hub that is served, who is let in, and which commands come in.
+ *
  * @since 0.1.0
  * @category options
  */

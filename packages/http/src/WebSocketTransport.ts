@@ -20,6 +20,8 @@ import * as HttpErrors from "./HttpErrors.js"
 import type { EndReason, Sink, SinkHandlers } from "./SessionSink.js"
 
 /**
+ * The limits of a WebSocket. `closeTimeout` is in milliseconds.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -33,6 +35,8 @@ export interface AcceptOptions {
 }
 
 /**
+ * What is called when a peer sends something.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -118,6 +122,8 @@ const isListOfTokens = (list: string): boolean => {
 export const accept: unique symbol = Symbol.for("@holdfast/http/WebSocketTransport/accept")
 
 /**
+ * A request that can become a WebSocket.
+ *
  * @since 0.1.0
  * @category ports
  */

@@ -107,6 +107,8 @@ export interface Options extends Omit<Lifecycle.Options, "log"> {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

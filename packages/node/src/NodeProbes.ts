@@ -14,6 +14,8 @@ import * as Layer from "effect/Layer"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 
 /**
+ * How exact the lag is.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -23,12 +25,16 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
 export const defaults = { resolution: Duration.millis(10) } as const
 
 /**
+ * The memory of this process, in bytes.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -76,6 +82,8 @@ export const layerLag = (options: Options = {}): Layer.Layer<LagProbe, InvalidOp
   )
 
 /**
+ * Both probes with their defaults.
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -84,6 +84,8 @@ export {
 } from "./NodeListen.js"
 
 /**
+ * A request that was cut off.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -113,6 +115,8 @@ export interface DrainReport {
 }
 
 /**
+ * What the server has now, and what it has had.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -179,6 +183,8 @@ export const layer = (
 > => Layer.mergeAll(layerServer(options), layerContext)
 
 /**
+ * `layer` with options from `Config`.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -192,6 +198,8 @@ export const layerConfig = (
 const layerContext = Layer.mergeAll(NodeHttpPlatform.layer, Etag.layerWeak, NodeContext.layer)
 
 /**
+ * `HttpServer` and `NodeServer`, until the scope closes. Fails with `ListenError` when the address cannot be had, and with `InvalidOption` for options that make no sense.
+ *
  * @since 0.1.0
  * @category constructors
  */

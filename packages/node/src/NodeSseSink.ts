@@ -175,6 +175,8 @@ export class NodeSseSink implements SessionSink.Sink {
 }
 
 /**
+ * Writes to the socket of Node.js; requests of other servers go the portable way.
+ *
  * @since 0.1.0
  * @category transports
  */

@@ -51,6 +51,8 @@ import { makeSubmit } from "./internal/sqlite/submit.js"
 import { makeTickers } from "./internal/sqlite/tickers.js"
 
 /**
+ * The file, and how safely it is written.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -71,6 +73,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -133,6 +137,8 @@ export class BackupError extends Schema.TaggedError<BackupError>("@holdfast/node
 }
 
 /**
+ * What the store has written, and what it holds.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -37,6 +37,8 @@ import { endPaused } from "./internal/main/exit.js"
 import type { Message, Setup } from "./internal/watchdog/worker.js"
 
 /**
+ * How long the event loop may stand still, and what happens then.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -50,6 +52,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -75,6 +79,8 @@ export interface SignalOptions {
 }
 
 /**
+ * The deadlines that the thread beside the event loop keeps.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -92,6 +98,8 @@ export interface Service {
 }
 
 /**
+ * A thread that ends the process when the event loop cannot.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -110,6 +118,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
   )
 
 /**
+ * `make` as a Layer.
+ *
  * @since 0.1.0
  * @category layers
  */

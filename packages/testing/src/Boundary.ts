@@ -17,6 +17,8 @@ import { join } from "node:path"
 import ts from "typescript"
 
 /**
+ * A place that leaves Effect's runtime.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -28,6 +28,8 @@ import { range, until } from "./internal/eventBusFixture.js"
 type Journal = EventJournal["Type"]
 
 /**
+ * The journal to test.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -25,6 +25,8 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
 /**
+ * The store to test.
+ *
  * @since 0.1.0
  * @category models
  */

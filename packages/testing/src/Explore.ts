@@ -60,6 +60,8 @@ export type {
 } from "./ExploreRun.js"
 
 /**
+ * What the runs were, when none found a bug.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -140,6 +142,8 @@ const maxLines = 40
 export const currentSeed: FiberRef.FiberRef<Option.Option<number>> = Seed.currentSeed
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -316,6 +320,8 @@ export const find = <A, E>(
   )
 
 /**
+ * What was explored, and whether that was all there is.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -27,6 +27,8 @@ export type Strategy =
   | { readonly _tag: "pct"; readonly depth: number }
 
 /**
+ * How many runs, by which strategy, and what ends one.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -71,6 +73,8 @@ export interface Options {
 }
 
 /**
+ * A step of a run.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -31,6 +31,8 @@ import type { InvalidOption } from "./InvalidOption.js"
 import * as LeakCheck from "./LeakCheck.js"
 
 /**
+ * How often faults fire, and which.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -51,12 +53,16 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
 export const defaults = { activation: 0.5, probability: 0.25, only: false } as const
 
 /**
+ * What a point of faults did in this run.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -68,6 +74,8 @@ export interface PointReport {
 }
 
 /**
+ * Decides at each point whether its fault fires.
+ *
  * @since 0.1.0
  * @category models
  */

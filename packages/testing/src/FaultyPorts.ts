@@ -37,6 +37,8 @@ const bind = Effect.map(
 )
 
 /**
+ * An event store that fails now and then.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -79,6 +81,8 @@ export const eventStore: Layer.Layer<EventLogStore.Store, never, EventLogStore.S
 )
 
 /**
+ * A ticker's store that fails now and then.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -108,6 +112,8 @@ export const tickerStore: Layer.Layer<TickerStore.Store, never, TickerStore.Stor
 )
 
 /**
+ * A key-value store that fails now and then.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -281,6 +287,8 @@ class MoodySink implements SessionSink.Sink {
 }
 
 /**
+ * A clock that jumps now and then.
+ *
  * @since 0.1.0
  * @category layers
  */

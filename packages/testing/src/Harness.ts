@@ -90,6 +90,8 @@ export type Ports =
   | Lifecycle.Lifecycle
 
 /**
+ * A line that was logged.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -115,6 +117,8 @@ export interface Reading {
 }
 
 /**
+ * The server answered with something else than an event stream.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -144,6 +148,8 @@ export class UnusedSwap extends Data.TaggedError("UnusedSwap")<{
 }
 
 /**
+ * A client of an event stream.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -161,6 +167,8 @@ export interface SseConnection {
 }
 
 /**
+ * An application under test, and what a test does with it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -198,6 +206,8 @@ export interface Harness<R> {
 }
 
 /**
+ * What is put in the place of what.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -42,6 +42,8 @@ export interface Cluster {
 }
 
 /**
+ * The port to test.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -36,6 +36,8 @@ import * as Hooks from "./internal/hooks.js"
 import * as Place from "./internal/place.js"
 
 /**
+ * What can be left behind.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -56,6 +58,8 @@ export interface Leak {
 }
 
 /**
+ * A test left something behind.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -89,6 +93,8 @@ export class Leaked extends Data.TaggedError("Leaked")<{
 }
 
 /**
+ * What is no leak, and how long to wait for it to go.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -102,6 +108,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -413,6 +421,8 @@ const find = (record: Record, options: Options): ReadonlyArray<Leak> => {
 }
 
 /**
+ * A leak in one line.
+ *
  * @since 0.1.0
  * @category rendering
  */

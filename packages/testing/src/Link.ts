@@ -17,6 +17,8 @@ import type * as Scope from "effect/Scope"
 import { Faults } from "./Faults.js"
 
 /**
+ * How slow and how unreliable the link is.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -31,12 +33,16 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
 export const defaults = { latency: Duration.millis(50), outage: Duration.seconds(30), reorder: false } as const
 
 /**
+ * One end of a link.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -49,6 +55,8 @@ export interface End<Out, In> {
 }
 
 /**
+ * Two ends that can be parted.
+ *
  * @since 0.1.0
  * @category models
  */

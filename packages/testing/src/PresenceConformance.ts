@@ -30,6 +30,8 @@ type Join = (
 ) => Effect.Effect<Presence.Service, unknown, Scope.Scope>
 
 /**
+ * The port to test.
+ *
  * @since 0.1.0
  * @category options
  */

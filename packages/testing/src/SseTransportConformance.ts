@@ -30,6 +30,8 @@ import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 
 /**
+ * The server to test.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -19,6 +19,8 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 
 /**
+ * The store to test.
+ *
  * @since 0.1.0
  * @category models
  */

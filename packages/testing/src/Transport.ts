@@ -45,6 +45,8 @@ import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
 
 /**
+ * How much a connection holds before its writer waits.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -58,6 +60,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -84,6 +88,8 @@ export class UpgradeRefused extends Data.TaggedError("UpgradeRefused")<{
 }
 
 /**
+ * Requests and WebSockets without a socket.
+ *
  * @since 0.1.0
  * @category tags
  */

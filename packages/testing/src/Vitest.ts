@@ -15,12 +15,16 @@ import * as LeakCheck from "./LeakCheck.js"
 export * from "@effect/vitest"
 
 /**
+ * A test with the switches of vitest.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Variants<F> = F & { readonly skip: F; readonly only: F; readonly fails: F }
 
 /**
+ * The tests of `@effect/vitest`, and three more.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -37,6 +41,8 @@ export interface Methods extends EffectVitest.Vitest.Methods {
 }
 
 /**
+ * A test that fails when it leaves something behind.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -54,6 +60,8 @@ export interface LeakFree {
 }
 
 /**
+ * A test that is run in many interleavings.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -67,6 +75,8 @@ export interface ExploreTest {
 }
 
 /**
+ * A test that is run in one interleaving, which found a bug.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -111,6 +121,8 @@ const regression = variants((register): RegressionTest => (name, schedule, self,
 )
 
 /**
+ * `it` of `@effect/vitest`, with `leakFree`, `explore` and `regression`.
+ *
  * @since 0.1.0
  * @category testing
  */

@@ -57,7 +57,6 @@ import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
-import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as MetricState from "effect/MetricState"
 import * as Option from "effect/Option"
@@ -67,6 +66,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Explore from "./Explore.js"
 import * as Faults from "./Faults.js"
+import { Channel } from "./internal/channel.js"
 import * as Swap from "./internal/swap.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Transport from "./Transport.js"
@@ -378,31 +378,26 @@ const connect = (
     if (response.status !== 200 || !(response.headers["content-type"] ?? "").startsWith(Sse.contentType)) {
       return yield* new StreamRefused({ status: response.status, body: yield* response.text })
     }
-    const mailbox = yield* Mailbox.make<Sse.Incoming, Error>(
-      options.capacity === undefined ? undefined : { capacity: options.capacity, strategy: "suspend" }
-    )
+    const channel = new Channel<Sse.Incoming>(options.capacity)
     const reader = yield* response.stream.pipe(
       Sse.decode(options.lastEventId === undefined ? {} : { lastEventId: options.lastEventId }),
-      Stream.runForEach((incoming) => mailbox.offer(incoming)),
+      Stream.runForEach(channel.offer),
       // a stream that breaks ends, for a client of events: it would reconnect
       Effect.exit,
-      Effect.zipRight(mailbox.end),
-      Effect.onInterrupt(() => mailbox.end),
+      Effect.zipRight(channel.end),
+      Effect.onInterrupt(() => channel.end),
       Effect.forkScoped
     )
     const next: SseConnection["next"] = Effect.flatMap(
-      mailbox.take,
+      channel.take,
       (incoming) => incoming._tag === "Message" ? Effect.succeed(incoming) : next
     )
     return {
       status: response.status,
       next,
       take: (n) => Effect.replicateEffect(next, n),
-      arrived: Effect.map(
-        Effect.orElseSucceed(mailbox.clear, () => Chunk.empty<Sse.Incoming>()),
-        Chunk.toReadonlyArray
-      ),
-      rest: Effect.map(Effect.orDie(Stream.runCollect(Mailbox.toStream(mailbox))), Chunk.toReadonlyArray),
+      arrived: Effect.map(channel.clear, Chunk.toReadonlyArray),
+      rest: Effect.map(Stream.runCollect(channel.stream), Chunk.toReadonlyArray),
       leave: Effect.asVoid(Fiber.interrupt(reader))
     }
   })

@@ -32,15 +32,16 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
-import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { Channel } from "./internal/channel.js"
 import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
 
@@ -290,7 +291,7 @@ const webSocketOf = (start: Start, capacity: number): Context.Tag.Service<Transp
         "sec-websocket-key": "aG9sZGZhc3QgdGVzdGluZw=="
       } as unknown as Headers.Headers)
     })
-    const [near, far] = yield* MemorySocket.makePair(capacity)
+    const [near, far] = MemorySocket.makePair(capacity)
     const upgrade = (exchange: Exchange) =>
       Effect.as(Deferred.succeed(exchange.answer, { _tag: "Upgraded", socket: near.socket }), far.socket)
     const { exchange, fiber } = yield* Effect.acquireRelease(
@@ -337,15 +338,15 @@ const send = (
     case "Stream": {
       if (request.method === "HEAD") return answer(undefined)
       return Effect.gen(function*() {
-        const mailbox = yield* Mailbox.make<Uint8Array, unknown>({ capacity, strategy: "suspend" })
-        yield* answer(Mailbox.toStream(mailbox))
+        const channel = new Channel<Uint8Array, unknown>(capacity)
+        yield* answer(channel.stream)
         yield* body.stream.pipe(
-          Stream.runForEachChunk((chunk) => mailbox.offerAll(chunk)),
+          Stream.runForEach(channel.offer),
           Effect.interruptible,
           Effect.matchCauseEffect({
-            onSuccess: () => mailbox.end,
+            onSuccess: () => channel.end,
             // a broken connection, for the client
-            onFailure: (cause) => Effect.zipRight(mailbox.fail(Cause.squash(cause)), Effect.failCause(cause))
+            onFailure: (cause) => Effect.zipRight(channel.done(Exit.fail(Cause.squash(cause))), Effect.failCause(cause))
           })
         )
       })

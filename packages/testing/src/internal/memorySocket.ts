@@ -3,7 +3,8 @@ import * as Socket from "@effect/platform/Socket"
 import * as Race from "@holdfast/core/Race"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Mailbox from "effect/Mailbox"
+import * as Exit from "effect/Exit"
+import { Channel } from "./channel.js"
 
 type Message = string | Uint8Array
 
@@ -13,9 +14,7 @@ export interface End {
   readonly close: (code: number, reason?: string) => Effect.Effect<void>
 }
 
-interface Pipe {
-  readonly mailbox: Mailbox.Mailbox<Message, Socket.SocketCloseError>
-}
+type Pipe = Channel<Message, Socket.SocketCloseError>
 
 const closed = (code: number, closeReason?: string) =>
   new Socket.SocketCloseError({ reason: "Close", code, ...(closeReason === undefined ? {} : { closeReason }) })
@@ -25,13 +24,13 @@ const encoder = new TextEncoder()
 const makeEnd = (incoming: Pipe, outgoing: Pipe): End => {
   const close = (code: number, reason?: string) =>
     // both directions: the peer hears of it, and so does whoever reads here
-    Effect.zipRight(outgoing.mailbox.fail(closed(code, reason)), incoming.mailbox.fail(closed(code, reason)))
+    Effect.zipRight(outgoing.done(Exit.fail(closed(code, reason))), incoming.done(Exit.fail(closed(code, reason))))
   const runRaw: Socket.Socket["runRaw"] = (handler, options) =>
     Effect.scopedWith((scope) =>
       Effect.gen(function*() {
         const failed = yield* Deferred.make<never, unknown>()
         if (options?.onOpen !== undefined) yield* options.onOpen
-        const read = Effect.flatMap(incoming.mailbox.take, (message) => {
+        const read = Effect.flatMap(incoming.take, (message) => {
           const result = handler(message)
           return Effect.isEffect(result)
             ? Effect.forkIn(Effect.catchAllCause(result, (cause) => Deferred.failCause(failed, cause)), scope)
@@ -56,7 +55,7 @@ const makeEnd = (incoming: Pipe, outgoing: Pipe): End => {
       Socket.isCloseEvent(chunk)
         ? close(chunk.code, chunk.reason)
         : Effect.flatMap(
-          outgoing.mailbox.offer(chunk),
+          outgoing.offer(chunk),
           (accepted) =>
             accepted
               ? Effect.void
@@ -67,10 +66,8 @@ const makeEnd = (incoming: Pipe, outgoing: Pipe): End => {
   return { socket, close }
 }
 
-export const makePair = (capacity: number): Effect.Effect<readonly [End, End]> =>
-  Effect.gen(function*() {
-    const make = Mailbox.make<Message, Socket.SocketCloseError>({ capacity, strategy: "suspend" })
-    const there: Pipe = { mailbox: yield* make }
-    const back: Pipe = { mailbox: yield* make }
-    return [makeEnd(back, there), makeEnd(there, back)]
-  })
+export const makePair = (capacity: number): readonly [End, End] => {
+  const there: Pipe = new Channel(capacity)
+  const back: Pipe = new Channel(capacity)
+  return [makeEnd(back, there), makeEnd(there, back)]
+}

@@ -40,17 +40,7 @@ const make = ({ perAddress }: Pick<Settings, "perAddress">) =>
     const bus = yield* WorldBus
     const hub = yield* SseHub.make<WorldEvent>({
       name: "players",
-      source: {
-        subscribe: Effect.map(
-          Effect.orDie(bus.subscribe({ name: "player-streams", capacity: 16_384, policy: "sliding" })),
-          // The bus closes before the streams have said farewell: that is no failure, there is just nothing more to say.
-          ({ takeBatch }) => ({
-            takeBatch: (max) => Effect.catchTag(takeBatch(max), "SubscriptionClosed", () => Effect.never)
-          })
-        ),
-        lastId: bus.lastId,
-        history: bus.log
-      },
+      source: SseHub.fromBus(bus, { name: "player-streams" }),
       retry: "1 second",
       // Twice: a player may have a page open in two places.
       limits: { perPrincipal: 8, onPrincipalLimit: "replace", perAddress: perAddress * 2 },

@@ -12,6 +12,8 @@ import { sized } from "../../../scripts/sized.js"
 import * as App from "../src/App.js"
 import * as Settings from "../src/Settings.js"
 
+const timeout = sized(600_000, 7_200_000)
+
 const settings = Effect.gen(function*() {
   const asked = Either.getOrThrow(Settings.parse(["--port", "0", "--log", "none", "--join-rate", "1000"], {}))
   return asked._tag === "Run" ? asked.settings : yield* Effect.dieMessage("expected settings")
@@ -128,7 +130,7 @@ describe("the whole world in memory", () => {
         settle: "1 minute"
       })
       assert.deepStrictEqual(report.escapes, [])
-    }), 600_000)
+    }), timeout)
 
   it.effect(
     "shuts down in the middle of what happens: everybody hears the farewell, and nothing is left",
@@ -161,6 +163,6 @@ describe("the whole world in memory", () => {
           settle: "1 minute"
         })
       }),
-    600_000
+    timeout
   )
 })

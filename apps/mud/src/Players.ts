@@ -8,6 +8,7 @@
  */
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
+import type { WireId } from "@holdfast/http/SessionSink"
 import { Context, Effect, Either, Layer, Option } from "effect"
 import type { WorldData } from "./data/WorldData.js"
 import type { Command } from "./domain/Command.js"
@@ -23,6 +24,7 @@ import type { RoomView } from "./domain/WorldEvent.js"
 import { Game, type Unavailable } from "./Game.js"
 import * as Limits from "./Limits.js"
 import * as Monotonic from "./Monotonic.js"
+import { PlayerStreams } from "./PlayerStreams.js"
 import * as Presence from "./Presence.js"
 import type { Settings } from "./Settings.js"
 import * as Storm from "./Storm.js"
@@ -38,7 +40,7 @@ export interface Joined {
   readonly player: { readonly id: string; readonly name: string }
   readonly token: string
   /** The id up to which `view` is already true: a stream is opened after it. */
-  readonly after: number
+  readonly after: WireId
   readonly welcome: string
   readonly view: RoomView
   readonly carrying: ReadonlyArray<{ readonly id: string; readonly name: string }>
@@ -154,6 +156,7 @@ const make = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
     const tokens = yield* Tokens
+    const { hub } = yield* PlayerStreams
     const lifecycle = yield* Lifecycle.Lifecycle
     const commands = Limits.make({ burst: 12, perSecond: 4 })
     const joins = Limits.make({ burst: settings.joinRate * 5, perSecond: settings.joinRate })
@@ -174,7 +177,7 @@ const make = (settings: Settings) =>
         return {
           player: { id: player.id, name: player.name },
           token: yield* tokens.issue(claim),
-          after: world.lastId,
+          after: hub.idOf(world.lastId),
           welcome: data.realm.welcome,
           view: View.view(data, world, player),
           carrying: World.holdings(data, world, player.id).map((id) => ({ id, name: data.things[id].name })),
@@ -279,5 +282,7 @@ const make = (settings: Settings) =>
  * @since 0.1.0
  * @category layers
  */
-export const layer = (settings: Settings): Layer.Layer<Players, never, Game | Tokens | Lifecycle.Lifecycle> =>
+export const layer = (
+  settings: Settings
+): Layer.Layer<Players, never, Game | Tokens | PlayerStreams | Lifecycle.Lifecycle> =>
   Layer.effect(Players, make(settings))

@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as HttpErrors from "./HttpErrors.js"
 import type { SessionRefused } from "./HubOptions.js"
+import { parseId } from "./internal/hub/wireId.js"
 import type { Policy } from "./SseSession.js"
 import type { TopicWindow } from "./TopicWindow.js"
 
@@ -46,7 +47,10 @@ export interface Incoming {
   readonly request: HttpServerRequest.HttpServerRequest
   /** Of the query, decoded. */
   readonly query: URLSearchParams
-  /** The last id that the client says it has seen. */
+  /**
+   * The last id that the client says it has seen, without the epoch of the log; `Number.MAX_SAFE_INTEGER` for one that is
+   * none of this log, or of another epoch.
+   */
   readonly lastEventId: number | undefined
 }
 
@@ -134,18 +138,20 @@ export const defaults = {
 } as const
 
 /**
- * Everything that is settled before a hub is asked for a session. Failures of the hooks are given on as they are.
+ * Everything that is settled before a hub is asked for a session. Failures of the hooks are given on as they are. `epoch` is
+ * that of the hub.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const admit = <E, R, E2, R2>(
   request: HttpServerRequest.HttpServerRequest,
-  options: Options<E, R, E2, R2>
+  options: Options<E, R, E2, R2>,
+  epoch?: string
 ): Effect.Effect<Admitted, HttpErrors.HttpError | E | E2, R | R2> =>
   Effect.gen(function*() {
     const query = queryOf(request)
-    const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query) }
+    const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query, epoch) }
     const grant: Grant = options.authorize === undefined ? {} : yield* options.authorize(incoming)
     const following = Array.from(grant.following ?? [])
     let expiresAt = grant.expiresAt
@@ -196,14 +202,11 @@ const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams 
 /** The header comes first: a browser that reconnects sets it, and keeps the query of its first connection. */
 const lastEventIdOf = (
   request: HttpServerRequest.HttpServerRequest,
-  query: URLSearchParams
+  query: URLSearchParams,
+  epoch: string | undefined
 ): number | undefined => {
   const text = request.headers["last-event-id"] || query.get("lastEventId") || ""
-  if (text === "") {
-    return undefined
-  }
-  // an id that is none of ours is beyond every id: the hub says so with a gap
-  return /^\d{1,15}$/.test(text) ? Number(text) : Number.MAX_SAFE_INTEGER
+  return text === "" ? undefined : parseId(epoch, text)
 }
 
 const topicsOf = (

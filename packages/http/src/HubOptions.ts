@@ -9,7 +9,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Source } from "./HubSource.js"
-import type { EndReason, Format, Sink } from "./SessionSink.js"
+import type { EndReason, Format, Sink, WireId } from "./SessionSink.js"
 import type { Ended, Policy, SessionInfo } from "./SseSession.js"
 import type * as TopicWindow from "./TopicWindow.js"
 
@@ -21,6 +21,10 @@ import type * as TopicWindow from "./TopicWindow.js"
  */
 export interface Service {
   readonly name: string
+  /** The epoch of its source. */
+  readonly epoch: string | undefined
+  /** An id as clients see it and come back with: for answers that say behind which event a stream is to begin. */
+  readonly idOf: (id: number) => WireId
   /** Opens a session for as long as the scope. */
   readonly open: (options: OpenOptions) => Effect.Effect<Session, SessionRefused, Scope.Scope>
   /** Fails with what `open` would be refused with now. It opens nothing, and is not counted as a refusal. */

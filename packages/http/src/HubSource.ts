@@ -22,6 +22,13 @@ export interface Source<out A> {
   readonly subscribe: Effect.Effect<Subscription<A>, never, Scope.Scope>
   /** The id of the last event that was published. */
   readonly lastId: Effect.Effect<number>
+  /**
+   * The last id of the whole log, where that may be ahead of this process: a client that has seen more on another node is
+   * waited for, and is not told of a `gap`. Default: `lastId`.
+   */
+  readonly head?: Effect.Effect<number, unknown> | undefined
+  /** Names the life of the log. With it, ids on the wire are `<epoch>.<number>`, and those of another epoch are unknown. */
+  readonly epoch?: string | undefined
   /** Without it, sessions resume from the last `recent` events alone. */
   readonly history?: History<A> | undefined
   /**
@@ -119,6 +126,8 @@ export const fromBus = <A extends Event>(
     })
   ),
   lastId: bus.lastId,
+  head: bus.head,
+  epoch: bus.epoch,
   history: { after: (id, { limit, topics }) => bus.log.after(id, { limit, topics }) },
   toJson: Schema.encodeSync(bus.schema)
 })

@@ -34,6 +34,14 @@ import * as Stream from "effect/Stream"
 export type EndReason = "client-left" | "slow" | "expired" | "drained" | "replaced" | "error" | (string & {})
 
 /**
+ * The id of an event as clients see it, and come back with: a number, or `<epoch>.<number>` where the log has an epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WireId = number | string
+
+/**
  * One encoded event or control message. `id` is that of the event, undefined for what is not an event.
  *
  * @since 0.1.0
@@ -100,7 +108,7 @@ export class Payload {
  *
  * - `history`: it asked for more than is still kept.
  * - `overflow`: its buffer ran over and the policy dropped them.
- * - `reset`: it came with an id that this log has never given, so it starts anew at `lastId`.
+ * - `reset`: it came with an id that this log has never given, or gave in another epoch, so it starts anew at `lastId`.
  *
  * @since 0.1.0
  * @category models
@@ -119,6 +127,15 @@ export interface GapInfo {
  * @since 0.1.0
  * @category models
  */
+export interface GapNotice extends GapInfo {
+  /** What to come back with: `lastId` on the wire. */
+  readonly id: WireId
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface Opening {
   readonly session: string
   readonly retryMillis: number
@@ -126,7 +143,7 @@ export interface Opening {
    * The id up to which the session has been given everything that it follows. A client that loses the connection before
    * its first event comes back with this id, and misses nothing.
    */
-  readonly position: number
+  readonly position: WireId
 }
 
 /**
@@ -142,10 +159,10 @@ export interface Format<in Envelope> {
    * One event. `id` is the client's place in the log, greater than the envelope's own when an older event is late. `json`
    * returns the event as its source encodes it.
    */
-  readonly event: (envelope: Envelope, id: number, json: () => unknown) => Uint8Array
+  readonly event: (envelope: Envelope, id: WireId, json: () => unknown) => Uint8Array
   /** The first thing on a connection: it makes headers leave the server, and tells the client its place in the log. */
   readonly opening: (info: Opening) => Uint8Array
-  readonly gap: (gap: GapInfo) => Uint8Array
+  readonly gap: (gap: GapNotice) => Uint8Array
   /** The last thing on a connection that the server ends. */
   readonly farewell: (
     info: { readonly reason: EndReason; readonly retryMillis: number | undefined }
@@ -154,7 +171,7 @@ export interface Format<in Envelope> {
    * What is sent when nothing was for a while; undefined where the transport has its own. `position` is the last id that
    * the session has been given everything up to, so that a quiet topic does not fall behind history.
    */
-  readonly heartbeat: (position: number) => Uint8Array | undefined
+  readonly heartbeat: (position: WireId) => Uint8Array | undefined
 }
 
 /**

@@ -115,12 +115,12 @@ export const make = <A, I = unknown>(options?: Options<A, I>): Format<Envelope<A
         retry: retryMillis,
         event: "position",
         id: String(position),
-        data: `{"id":${position}}`
+        data: JSON.stringify({ id: position })
       }),
     gap: (gap) =>
       Sse.encodeBytes({
         event: "gap",
-        id: String(gap.lastId),
+        id: String(gap.id),
         data: JSON.stringify({ reason: gap.reason, firstId: gap.firstId, lastId: gap.lastId, count: gap.count })
       }),
     farewell: ({ reason, retryMillis }) =>

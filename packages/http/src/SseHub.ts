@@ -116,7 +116,7 @@ export const make = <A, R = never>(
     const context = yield* Effect.context<R>()
     const scope = yield* Effect.scope
     const faults = new EncodeFaults()
-    const fanOut = new FanOut(recent, options.source.toJson, faults.add)
+    const fanOut = new FanOut(recent, options.source.toJson, faults.add, options.source.epoch)
     // follow and unfollow wait for a fan-out that has given others a turn: they would apply to half of it
     const lock = new Lock()
     const table = new SessionTable(name, yield* Effect.clock, fanOut, options)
@@ -149,6 +149,8 @@ export const make = <A, R = never>(
 
     return {
       name,
+      epoch: options.source.epoch,
+      idOf: (id) => fanOut.wireId(id),
       open: Opening.make({ name, table, fanOut, catchUp, lock, endOne, context, retryMillis, options }),
       check: (given) =>
         Effect.suspend(() => {

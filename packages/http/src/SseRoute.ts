@@ -192,7 +192,7 @@ const prepare = <E, R, E2, R2>(
   scope: Scope.CloseableScope
 ): Effect.Effect<Response, HttpErrors.HttpError | E | E2, R | R2 | Scope.Scope> =>
   Effect.gen(function*() {
-    const { grant, ...incoming } = yield* Admission.admit(request, options)
+    const { grant, ...incoming } = yield* Admission.admit(request, options, options.hub.epoch)
     if (request.method === "HEAD") {
       yield* Effect.mapError(
         options.hub.check({ principal: grant.principal, address: incoming.address }),

@@ -6,15 +6,17 @@
  * | `open` | `session`, `id`, `retryMillis` | the first message; `id` is the place to come back to until there is another |
  * | `event` | `id`, `at`, `topic`, `event` | one event; `id` is what to come back with (`?lastEventId=`) |
  * | `position` | `id` | nothing happened, but everything up to `id` was given |
- * | `gap` | `reason`, `firstId`, `lastId`, `count?` | events that this connection will not see |
+ * | `gap` | `reason`, `firstId`, `lastId`, `count?`, `id` | events that this connection will not see; `id` is what to come back with |
  * | `reply` | `ref?`, `value` | what a command answered |
  * | `error` | `ref?`, `error` | a message that was refused, in the shape of `HttpErrors` |
  * | `farewell` | `reason`, `retryMillis?` | the last message, before the close |
  *
+ * An `id` is a number, or a string `<epoch>.<number>` where the log has an epoch: hand it back as it came.
+ *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import type { Format } from "./SessionSink.js"
+import type { Format, WireId } from "./SessionSink.js"
 import type { Envelope } from "./SseFormat.js"
 
 /**
@@ -29,7 +31,7 @@ export interface Options<A, I = unknown> {
   /** How an event becomes JSON. Default: as the source of the hub encodes it, a bus by its schema. */
   readonly schema?: Schema.Schema<A, I> | undefined
   /** Takes the place of `schema`: the whole message, as a value for `JSON.stringify`. It must carry the `id`. */
-  readonly encode?: ((envelope: Envelope<A>, id: number) => unknown) | undefined
+  readonly encode?: ((envelope: Envelope<A>, id: WireId) => unknown) | undefined
 }
 
 /**

@@ -150,7 +150,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
     const request = yield* HttpServerRequest.HttpServerRequest
     yield* WebSocketTransport.checkHandshake(request)
     yield* checkOrigin(request, options.origins)
-    const { grant, ...arrival } = yield* Admission.admit(request, options)
+    const { grant, ...arrival } = yield* Admission.admit(request, options, options.hub.epoch)
     const peer = yield* WebSocketTransport.connect(request, accept)
 
     const inbox = yield* Queue.unbounded<string | Uint8Array>()

@@ -34,7 +34,7 @@ Usage: npm run play -- [name] [flags]
 const Joined = Schema.Struct({
   player: Schema.Struct({ id: Schema.String, name: Schema.String }),
   token: Schema.String,
-  after: Schema.Number,
+  after: Schema.Union(Schema.Number, Schema.String),
   welcome: Schema.String,
   view: RoomView,
   hint: Schema.optional(Schema.String)

@@ -40,7 +40,9 @@ const room = (session: LiveSession) =>
     })
   })
 
-const missing = (session: LiveSession, firstId: number, lastId: number) => {
+const missing = (session: LiveSession, from: number, lastId: number) => {
+  // what it has seen elsewhere is not missing
+  const firstId = Math.max(from, session.seen + 1)
   if (firstId <= lastId) {
     session.gap({ reason: "history", firstId, lastId })
     session.cursor = Math.max(session.cursor, lastId)

@@ -11,11 +11,12 @@
  * It is not for applications, and it forks, waits and writes nothing by itself.
  */
 import * as Topic from "@holdfast/core/Topic"
-import type { Format, Frame } from "../../SessionSink.js"
+import type { Format, Frame, WireId } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Envelope } from "../../SseFormat.js"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { SessionState } from "./session.js"
+import { wireId } from "./wireId.js"
 
 export interface Delivery {
   readonly payload: Payload
@@ -65,8 +66,14 @@ export class FanOut {
   constructor(
     private readonly recent: number,
     private readonly toJson: ((event: never) => unknown) | undefined,
-    private readonly onEncodeError: (envelope: Envelope<unknown>, error: unknown) => void
+    private readonly onEncodeError: (envelope: Envelope<unknown>, error: unknown) => void,
+    readonly epoch: string | undefined
   ) {}
+
+  /** The id as clients see it. */
+  wireId(id: number): WireId {
+    return wireId(this.epoch, id)
+  }
 
   /** Begins at an id, with the events before it as far as they are known. */
   reset(position: number, last: ReadonlyArray<Envelope<unknown>>): void {
@@ -247,7 +254,7 @@ export class FanOut {
       const { toJson } = this
       return (format as Format<Envelope<unknown>>).event(
         envelope,
-        id,
+        wireId(this.epoch, id),
         toJson === undefined ? () => envelope.event : () => toJson(envelope.event as never)
       )
     } catch (error) {

@@ -47,9 +47,13 @@ const beat = (table: SessionTable, fanOut: FanOut): Effect.Effect<void> =>
       if (session.state !== "live" || session.stalledSince !== undefined) {
         continue
       }
+      if (session.seen > fanOut.position) {
+        // its client has seen more elsewhere: its last id must not go back
+        continue
+      }
       const { name } = session.format
       if (!beats.has(name)) {
-        const bytes = session.format.heartbeat(fanOut.position)
+        const bytes = session.format.heartbeat(fanOut.wireId(fanOut.position))
         beats.set(name, bytes && new Payload([{ bytes, id: undefined }]))
       }
       const payload = beats.get(name)

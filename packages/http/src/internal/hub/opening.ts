@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { OpenOptions, Options, Session, SessionRefused } from "../../HubOptions.js"
+import type { Source } from "../../HubSource.js"
 import type { EndReason } from "../../SessionSink.js"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { CatchUp } from "./catchUp.js"
@@ -77,27 +78,50 @@ const begin = <R>(
     let from = lastEventId ?? position
     let reset = false
     if (from > position) {
-      // another hub of the same bus may be ahead of this one
-      reset = from > (yield* options.source.lastId)
+      // another hub of the same bus, or another node of the same log, may be ahead of this one
+      const head = from === Number.MAX_SAFE_INTEGER ? 0 : yield* headOf(options.source)
+      if (head === undefined) {
+        session.finishWith("error", "farewell", retryMillis)
+      }
+      reset = head !== undefined && from > head
       from = reset ? position : from
     }
     session.windows = TopicWindow.windows(following, from, lastEventId === undefined ? 0 : from)
     session.cursor = from
+    session.seen = lastEventId === undefined ? 0 : from
     session.offered = Math.min(
       position,
       lastEventId === undefined
         ? session.windows.reduce((least, window) => Math.min(least, window.after), from)
         : from
     )
-    session.begin({
-      onReady: () => session.ready(),
-      onClose: (reason) => session.finishWith(reason, "abort")
-    }, format.opening({ session: session.id, retryMillis, position: session.offered }))
+    session.begin(
+      {
+        onReady: () => session.ready(),
+        onClose: (reason) => session.finishWith(reason, "abort")
+      },
+      format.opening({
+        session: session.id,
+        retryMillis,
+        position: fanOut.wireId(Math.max(session.offered, session.seen))
+      })
+    )
     if (reset) {
       session.gap({ reason: "reset", firstId: 1, lastId: position })
     }
     yield* catchUp.run(session, yield* Effect.scope)
   })
+
+/** The last id of the log. Unknown while the log cannot be asked: whether an id is one of it, nobody can say then. */
+const headOf = (source: Source<unknown>): Effect.Effect<number | undefined> =>
+  Effect.catchAllCause(
+    source.head ?? source.lastId,
+    (cause) =>
+      Effect.as(
+        Effect.logWarning("A session is told to come back later: the log that its id is of cannot be asked", cause),
+        undefined
+      )
+  )
 
 const handleOf = <R>({ catchUp, endOne, lock, table }: Hub<R>, session: LiveSession): Session => ({
   id: session.id,

@@ -6,7 +6,7 @@
  * live the hub delivers payloads to it; those that its sink cannot take are buffered, at most `capacity` bytes, and then the
  * policy decides. When it has ended nothing is written any more, and it is in no index of the hub.
  */
-import type { Format, Frame, GapInfo, Sink, SinkHandlers } from "../../SessionSink.js"
+import type { Format, Frame, GapInfo, Sink, SinkHandlers, WireId } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Policy, SessionInfo } from "../../SseSession.js"
 import type { BoundedWindow } from "../../TopicWindow.js"
@@ -17,6 +17,7 @@ import type { BoundedWindow } from "../../TopicWindow.js"
 export interface Owner {
   readonly now: () => number
   readonly monotonic: () => number
+  readonly wireId: (id: number) => WireId
   /** The session's sink is full, or no longer. */
   readonly stalled: (session: SessionState, stalled: boolean) => void
   readonly overflowed: (session: SessionState) => void
@@ -31,6 +32,8 @@ export class SessionState {
   state: "catching-up" | "live" | "ended" = "catching-up"
   /** While it catches up: the id up to which it has been offered everything. */
   offered = 0
+  /** The id that its client came back with: what another node of the log had shown it. */
+  seen = 0
   /** Written to since the last heartbeat. */
   active = false
   /** The key of the group of a live session that follows plain topics. */
@@ -283,6 +286,6 @@ export class SessionState {
   }
 
   private gapFrame(info: GapInfo): Frame {
-    return { bytes: this.format.gap(info), id: undefined }
+    return { bytes: this.format.gap({ ...info, id: this.owner.wireId(info.lastId) }), id: undefined }
   }
 }

@@ -11,7 +11,7 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import type { OpenOptions, Options, Stats } from "../../HubOptions.js"
 import { defaults, SessionRefused } from "../../HubOptions.js"
-import type { EndReason, Sink } from "../../SessionSink.js"
+import type { EndReason, Sink, WireId } from "../../SessionSink.js"
 import type { Ended } from "../../SseSession.js"
 import type { FanOut } from "./fanOut.js"
 import { Multimap } from "./multimap.js"
@@ -105,6 +105,10 @@ export class SessionTable implements Owner {
   /** Milliseconds that no setting of the clock changes: for time-outs. */
   monotonic(): number {
     return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
+  }
+
+  wireId(id: number): WireId {
+    return this.fanOut.wireId(id)
   }
 
   /** What would keep a session out now. */

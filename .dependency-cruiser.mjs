@@ -1,4 +1,4 @@
-/** An arrow never points up: core <- http <- node, and testing beside node; applications on top of all. */
+/** An arrow never points up: core <- http <- node, nats on core, and testing beside node; applications on top of all. */
 const only = (name, allowed) => ({
   name: `${name}-layer`,
   comment: `packages/${name} may import ${allowed.length === 0 ? "no other package" : allowed.join(", ")}`,
@@ -23,8 +23,10 @@ export default {
     only("core", []),
     only("http", ["core"]),
     only("node", ["core", "http"]),
+    only("nats", ["core"]),
     only("testing", ["core", "http"]),
     vendors("core", ["effect"]),
+    vendors("nats", ["effect", "@effect/platform", "@nats-io/[a-z-]+"]),
     {
       name: "portable",
       comment: "core and http run wherever Effect runs: no node builtins",

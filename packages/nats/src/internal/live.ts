@@ -1,0 +1,29 @@
+/**
+ * Time as the machine tells it. What this package waits for happens on a server, whose time no virtual clock moves: its own
+ * timers run on the monotonic clock of the machine, also in a test under `TestClock`.
+ */
+import * as Effect from "effect/Effect"
+
+/** Milliseconds that never go back. */
+export const now = (): number => performance.now()
+
+export const sleep = (millis: number): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), millis)
+    return Effect.sync(() => clearTimeout(timer))
+  })
+
+/** Pauses that double from `least` to `most`, each between half of it and all of it. */
+export const backoff = (least: number, most: number) => {
+  let next = least
+  return {
+    reset: () => {
+      next = least
+    },
+    next: (): number => {
+      const pause = next * (0.5 + Math.random() / 2)
+      next = Math.min(most, next * 2)
+      return pause
+    }
+  }
+}

@@ -1,4 +1,8 @@
 export * as NatsConnection from "./NatsConnection.js"
+export * as NatsEntries from "./NatsEntries.js"
 export * as NatsJournal from "./NatsJournal.js"
+export * as NatsLeadership from "./NatsLeadership.js"
+export * as NatsPresence from "./NatsPresence.js"
 export * as NatsStream from "./NatsStream.js"
 export * as NatsSubject from "./NatsSubject.js"
+export * as NatsTickerStore from "./NatsTickerStore.js"

@@ -1,0 +1,165 @@
+/**
+ * `TickerStore.Store` in a bucket of NATS: the state of a ticker that moves from node to node with its owner.
+ *
+ * **Guarantees**
+ * - A save is accepted only over the state that this node loaded or saved last. A node that is no longer the owner, and has not
+ *   noticed, cannot overwrite what its successor saved: its save fails.
+ * - A save that got no answer is tried again, and done once.
+ *
+ * **Limits.** A ticker whose state was never loaded here is saved over whatever is there, the first time.
+ *
+ * @since 0.1.0
+ */
+import type { InvalidOption } from "@holdfast/core/InvalidOption"
+import { check, unsafeCheck } from "@holdfast/core/InvalidOption"
+import { Lock } from "@holdfast/core/Lock"
+import * as TickerStore from "@holdfast/core/TickerStore"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { randomBytes } from "node:crypto"
+import { Bucket } from "./internal/bucket.js"
+import { NatsConnection, unsafeConnection } from "./NatsConnection.js"
+import type * as NatsStream from "./NatsStream.js"
+import { fromName } from "./NatsSubject.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** The bucket is called `<name>_tickers`: 1 to 32 letters, digits, dashes or underscores. */
+  readonly name: string
+  /** On how many servers it is kept. Default 1. */
+  readonly replicas?: 1 | 3 | 5 | undefined
+  /** Default `"file"`. */
+  readonly storage?: "file" | "memory" | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { replicas: 1, storage: "file" } as const satisfies Partial<Options>
+
+const Saved = Schema.parseJson(Schema.Struct({
+  id: Schema.String,
+  number: Schema.Number,
+  elapsedMillis: Schema.Number,
+  at: Schema.Number
+}))
+const decode = Schema.decodeUnknownOption(Saved)
+
+interface Slot {
+  readonly lock: Lock
+  /** The revision that this node loaded or saved last. */
+  revision: number | undefined
+}
+
+const failure = (ticker: string, operation: "load" | "save", reason: string) =>
+  new TickerStore.StoreError({ ticker, operation, reason, cause: reason })
+
+class Tickers {
+  private readonly slots = new Map<string, Slot>()
+
+  constructor(private readonly bucket: Bucket) {}
+
+  private slot(name: string): Slot {
+    const known = this.slots.get(name)
+    if (known !== undefined) return known
+    const made: Slot = { lock: new Lock(), revision: undefined }
+    this.slots.set(name, made)
+    return made
+  }
+
+  readonly load: TickerStore.Service["load"] = (name) =>
+    Effect.suspend(() => {
+      const slot = this.slot(name)
+      return slot.lock.withLock(Effect.mapBoth(this.bucket.get(fromName(name)), {
+        onFailure: ({ details }) => failure(name, "load", details),
+        onSuccess: (entry) => {
+          slot.revision = entry?.revision ?? 0
+          if (entry?.value === undefined) return Option.none()
+          return Option.map(
+            decode(entry.value.toString("utf8")),
+            ({ at, elapsedMillis, number }) => ({ number, elapsedMillis, at })
+          )
+        }
+      }))
+    })
+
+  readonly save: TickerStore.Service["save"] = (name, state) =>
+    Effect.suspend(() => {
+      const slot = this.slot(name)
+      const id = randomBytes(8).toString("hex")
+      const key = fromName(name)
+      const known = Effect.suspend(() =>
+        slot.revision === undefined
+          ? Effect.map(this.bucket.get(key), (entry) => entry?.revision ?? 0)
+          : Effect.succeed(slot.revision)
+      )
+      return slot.lock.withLock(known.pipe(
+        Effect.flatMap((expected) =>
+          this.bucket.write(key, JSON.stringify({ id, ...state }), {
+            id,
+            expected,
+            isMine: ({ value }) =>
+              value !== undefined && Option.getOrUndefined(decode(value.toString("utf8")))?.id === id
+          })
+        ),
+        Effect.mapBoth({
+          onFailure: (error) =>
+            failure(
+              name,
+              "save",
+              error._tag === "Refusal" ? `another node has saved it since: ${error.details}` : error.details
+            ),
+          onSuccess: (revision) => {
+            slot.revision = revision
+          }
+        })
+      ))
+    })
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  TickerStore.Service,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable,
+  NatsConnection
+> =>
+  Effect.gen(function*() {
+    const name = yield* check(() =>
+      unsafeCheck(
+        "NatsTickerStore.name",
+        options.name,
+        (text) => /^[A-Za-z0-9_-]{1,32}$/.test(text),
+        "1 to 32 letters, digits, dashes or underscores"
+      )
+    )
+    const bucket = yield* Bucket.ensure(unsafeConnection(yield* NatsConnection), {
+      name: `${name}_tickers`,
+      replicas: options.replicas ?? defaults.replicas,
+      storage: options.storage ?? defaults.storage
+    })
+    const { load, save } = new Tickers(bucket)
+    return { load, save }
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<
+  TickerStore.Store,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable,
+  NatsConnection
+> => Layer.effect(TickerStore.Store, make(options))

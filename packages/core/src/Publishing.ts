@@ -104,7 +104,8 @@ export class SubscriberSaturated
 }
 
 /**
- * What was to be accepted only directly after `ifLast` was not: something came between.
+ * What was to be accepted only directly after `ifLast` was not: something came between. The bus has seen it: `lastId`, the
+ * log and its subscribers are past it, so that whoever decides again at once decides on something new.
  *
  * @since 0.1.0
  * @category errors

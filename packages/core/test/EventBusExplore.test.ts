@@ -88,9 +88,14 @@ const selfClosing = (concurrency: number) =>
     assert.deepStrictEqual((yield* bus.stats).subscribers, [])
   }).pipe(Effect.scoped)
 
-/** Each node adds one to what it has seen, only if nothing came between: no addition is lost, whoever was overtaken. */
+/**
+ * Each node adds one to what it has seen, only if nothing came between: no addition is lost, whoever was overtaken. It
+ * decides again at once, with a queue that its own subscription may have left full, and loops for ever if it is told
+ * before its node has seen what came between.
+ */
 const deciding = Effect.gen(function*() {
   const journal = yield* EventJournal.makeMemory()
+  let tries = 0
   const node = Effect.gen(function*() {
     const bus = yield* EventBus.make({ name: "explored", schema: Counted, journal })
     let sum = 0
@@ -105,12 +110,18 @@ const deciding = Effect.gen(function*() {
     })
     const add = (by: number): Effect.Effect<void, unknown> =>
       Effect.zipRight(
-        Effect.zipRight(Effect.yieldNow(), fold),
+        fold,
         Effect.suspend(() =>
           Effect.catchTag(
             Effect.asVoid(bus.publish({ _tag: "Counted", by, index: sum + 1 }, { ifLast: seen })),
             "Overtaken",
-            () => add(by)
+            ({ ifLast, lastId }) =>
+              Effect.flatMap(bus.lastId, (seenNow) => {
+                assert.isAtLeast(seenNow, lastId, "it has seen what it is told of")
+                assert.isAbove(lastId, ifLast)
+                assert.isBelow(++tries, 50, "each try has something new to decide on")
+                return add(by)
+              })
           )
         )
       )

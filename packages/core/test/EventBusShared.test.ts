@@ -3,7 +3,7 @@ import type { Envelope, Gap } from "@holdfast/core/Envelope"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventJournal from "@holdfast/core/EventJournal"
-import { Deferred, Effect, Fiber, Logger, Schema } from "effect"
+import { Deferred, Effect, Fiber, Logger, Schema, TestClock } from "effect"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
 const said = (text: string) => ({ _tag: "Said" as const, text })
@@ -103,4 +103,79 @@ describe("a bus over a journal that fails", () => {
       assert.strictEqual((yield* Fiber.join(taking)).reason, "diverged")
       assert.strictEqual((yield* Effect.flip(bus.publish(said("x"))))._tag, "BusClosed")
     }).pipe(Effect.provide(quiet)))
+})
+
+describe("a publisher that tries again at once", () => {
+  const add = (
+    bus: EventBus.EventBus<typeof Said.Type>,
+    tries: { count: number }
+  ): Effect.Effect<void, EventBus.PublishError> =>
+    Effect.flatMap(bus.lastId, (ifLast) => {
+      assert.isBelow(++tries.count, 100, "it keeps the tail from bringing what came between")
+      return Effect.asVoid(bus.publish(said("x"), { ifLast }))
+    }).pipe(Effect.catchTag("Overtaken", () => add(bus, tries)))
+
+  for (const knows of [true, false]) {
+    it.scoped(`is told when its node has seen what came between, ${knows ? "told of its id" : "asking for it"}`, () =>
+      Effect.gen(function*() {
+        const memory = yield* EventJournal.makeMemory()
+        const journal: typeof memory = knows ? memory : {
+          ...memory,
+          append: (rows, options) =>
+            Effect.mapError(
+              memory.append(rows, options),
+              ({ details, operation, reason }) => new EventJournal.JournalError({ operation, reason, details })
+            )
+        }
+        const tries = { count: 0 }
+        const nodes = yield* Effect.all([open(journal), open(journal)])
+        yield* Effect.forEach([0, 1, 0, 1], (node) => add(nodes[node], tries), { concurrency: "unbounded" })
+        assert.deepStrictEqual(yield* journal.bounds, { first: 1, last: 4 })
+      }))
+  }
+
+  it.scoped("is told, too, when the tail ends instead", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      const bus = yield* open({ ...journal, follow: () => Effect.never })
+      yield* journal.append([{ at: 0, topic: "Said", tag: "Said", payload: "{}", meta: "{}" }], {
+        attempt: "elsewhere"
+      })
+      const told = yield* Effect.fork(Effect.flip(bus.publish(said("x"), { ifLast: 0 })))
+      yield* Effect.yieldNow()
+      yield* bus.drain("1 second").pipe(Effect.fork)
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(told))._tag, "Overtaken")
+    }).pipe(Effect.provide(quiet)))
+
+  it.scoped("waits for no room in a queue that holds what it has not decided on", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      for (const bus of [yield* open(journal), yield* EventBus.make({ name: "alone", schema: Said })]) {
+        yield* bus.subscribe({ capacity: 1 })
+        yield* bus.publish(said("x"))
+        const error = yield* Effect.flip(bus.publish(said("y"), { ifLast: 0 }))
+        assert.deepInclude(error, { _tag: "Overtaken", ifLast: 0, lastId: 1 })
+      }
+    }))
+
+  it.scoped("lets others run, also beside a full queue that does not concern it", () =>
+    Effect.gen(function*() {
+      const bus = yield* EventBus.make({ name: "alone", schema: Said })
+      yield* bus.subscribe({ capacity: 1, topics: ["full"] })
+      yield* bus.publish(said("x"), { topic: "full" })
+      let others = false
+      yield* Effect.fork(Effect.sync(() => {
+        others = true
+      }))
+      let published = 0
+      yield* Effect.whileLoop({
+        while: () => !others && published < 10_000,
+        body: () => bus.publish(said("y"), { topic: "hall" }),
+        step: () => {
+          published++
+        }
+      })
+      assert.isTrue(others, "10,000 publishes in one go")
+    }))
 })

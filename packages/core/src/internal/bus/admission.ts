@@ -23,6 +23,11 @@ export class Admission<A extends Event> {
     private readonly accept: (request: Request<A>) => void
   ) {}
 
+  /** Whether nobody who is interested is full. */
+  hasRoom(drafts: ReadonlyArray<Draft<A>>): boolean {
+    return this.findFull(drafts, 0) === undefined
+  }
+
   /** Accepts a request, or lets it wait for the first subscriber of interest that is full. */
   admit(request: Request<A>) {
     const blocker = this.findFull(request.drafts, 0)

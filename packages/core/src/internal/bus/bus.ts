@@ -211,6 +211,11 @@ export class Bus<A extends Event, I> implements Host<A> {
     handling: Handling | undefined,
     clock: Clock.Clock
   ): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
+    const { attempt, ifLast } = options ?? {}
+    // It waits for no room: the subscriber without room may be its own, with the very events that it has not decided on.
+    if (this.isLate(ifLast) && attempt === undefined) {
+      return this.refuse(new Overtaken({ bus: this.name, ifLast, lastId: this.lastId }))
+    }
     const payloads: Array<string> = []
     if (this.writer !== undefined || this.outbox !== undefined) {
       for (const { event } of drafts) {
@@ -223,19 +228,35 @@ export class Bus<A extends Event, I> implements Host<A> {
     const saturated = patient ? undefined : this.admission.saturation(drafts)
     if (saturated !== undefined) return this.refuse(saturated)
     let request: Request<A> | undefined
-    const accepted = Effect.async<ReadonlyArray<Envelope<A>>, PublishError>((resume) => {
-      const { attempt, ifLast } = options ?? {}
-      request = { drafts, payloads, clock, ifLast, attempt, resume, done: false }
-      // again: a drain that began since the first look may have found everything idle already
-      if (!this.accepts(handling)) this.reject(request)
-      else if (patient) this.admission.admit(request)
-      else this.accept(request)
+    // each step looks again: a drain that began since the last look may have found everything idle already
+    const accepted = Effect.suspend((): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> => {
+      if (!this.accepts(handling)) {
+        this.countRefused(drafts.length)
+        return this.busClosed()
+      }
+      const draft = (resume: Request<A>["resume"]): Request<A> =>
+        request = { drafts, payloads, clock, ifLast, attempt, resume, done: false }
+      if (this.writer === undefined && (!patient || this.admission.hasRoom(drafts))) {
+        // not by a resumption in the same step: effect 3.22 counts the operations until a yield anew with each
+        return this.acceptNow(draft(() => {}))
+      }
+      return Effect.async((resume) => {
+        const waiting = draft(resume)
+        if (!this.accepts(handling)) this.reject(waiting)
+        else if (patient) this.admission.admit(waiting)
+        else this.accept(waiting)
+      })
     })
     // around the wait: one that `async` returns is lost on a fiber that is interrupted between registering and waiting
     return Effect.onInterrupt(accepted, () =>
       Effect.sync(() => {
         if (request !== undefined) this.withdraw(request)
       }))
+  }
+
+  /** Whether something came behind `ifLast` for certain: what this node has seen is never more than there is. */
+  private isLate(ifLast: number | undefined): ifLast is number {
+    return ifLast !== undefined && ifLast < this.lastId
   }
 
   private withdraw(request: Request<A>) {
@@ -248,20 +269,24 @@ export class Bus<A extends Event, I> implements Host<A> {
     }
   }
 
-  /** For a request that waits for no room: on to the store or the journal, or into the queues at once. */
+  /** For a request that waits for no room: on to the store, or what `acceptNow` does. */
   private accept(request: Request<A>) {
-    const { clock, drafts, ifLast } = request
     if (request.done) return
     if (this.writer !== undefined) this.writer.push(request)
-    else if (this.outbox !== undefined) this.outbox.push(request)
-    else if (ifLast !== undefined && ifLast !== this.lastId) {
-      this.countRefused(1)
-      respond(request, new Overtaken({ bus: this.name, ifLast, lastId: this.lastId }))
-    } else {
-      const at = clock.unsafeCurrentTimeMillis()
-      for (const draft of drafts) this.commit(draft, at)
-      respond(request, Effect.succeed(drafts))
+    else request.resume(this.acceptNow(request))
+  }
+
+  /** On to the journal, or into the queues at once. */
+  private acceptNow(request: Request<A>): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
+    const { clock, drafts, ifLast } = request
+    request.done = true
+    if (this.outbox !== undefined) return this.outbox.publish(request)
+    if (ifLast !== undefined && ifLast !== this.lastId) {
+      return this.refuse(new Overtaken({ bus: this.name, ifLast, lastId: this.lastId }))
     }
+    const at = clock.unsafeCurrentTimeMillis()
+    for (const draft of drafts) this.commit(draft, at)
+    return Effect.succeed(drafts)
   }
 
   /**

@@ -75,19 +75,19 @@ export class Outbox<A extends Event, I> {
     return this.arrived.wait(() => this.receiver.bus.lastId >= id || this.stopped)
   }
 
-  /** Lets the publisher go on by itself. */
-  push(request: Request<A>) {
+  /** What the publisher does, from the step in which it is made. */
+  publish(request: Request<A>): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
     const attempt = request.attempt ?? `${this.node}-${++this.attempts}`
     request.done = true
     const pending: Pending<A> = { request, seen: false }
     this.pending.set(attempt, pending)
-    request.resume(Effect.ensuring(
+    return Effect.ensuring(
       this.append(pending, attempt),
       Effect.sync(() => {
         this.pending.delete(attempt)
         this.receiver.onIdle()
       })
-    ))
+    )
   }
 
   /** An interrupted publisher waits for nothing. Its events may come all the same, as those of a stranger. */
@@ -110,13 +110,34 @@ export class Outbox<A extends Event, I> {
       const { id: _, ...row } = this.codec.row(draft, payloads[index])
       return row
     })
-    return Effect.flatMap(
-      Effect.mapError(
-        Effect.suspend(() => this.journal.append(rows, { attempt, ifLast })),
-        (error) => this.publishError(error, attempt, pending.request)
-      ),
-      (first) => this.envelopes(pending, first)
-    )
+    return Effect.matchEffect(Effect.suspend(() => this.journal.append(rows, { attempt, ifLast })), {
+      onFailure: (error) =>
+        error.reason === "Overtaken" && ifLast !== undefined
+          ? this.overtaken(ifLast, error.lastId)
+          : this.publishError(error, attempt, pending.request),
+      onSuccess: (first) => this.envelopes(pending, first)
+    })
+  }
+
+  /**
+   * Nobody hears of it before this node has seen what came between: who decides again at once decides on that. Told
+   * earlier, it would only ask the journal again, and keep the tail from the processor.
+   */
+  private overtaken(ifLast: number, lastId: number | undefined): Effect.Effect<never, PublishError> {
+    const last = lastId === undefined
+      ? Effect.matchEffect(this.journal.bounds, {
+        onFailure: storeError,
+        onSuccess: (bounds) => Effect.succeed(bounds.last)
+      })
+      : Effect.succeed(lastId)
+    return Effect.flatMap(last, (lastId) =>
+      Effect.zipRight(
+        this.reached(lastId),
+        Effect.suspend(() =>
+          // in the meantime the tail may have come further
+          new Overtaken({ bus: this.receiver.bus.name, ifLast, lastId: Math.max(lastId, this.receiver.bus.lastId) })
+        )
+      ))
   }
 
   /** The envelopes of what was appended, once the tail is past it. */
@@ -142,13 +163,6 @@ export class Outbox<A extends Event, I> {
   }
 
   private publishError(error: JournalError, attempt: string, request: Request<A>): PublishError {
-    if (error.reason === "Overtaken" && request.ifLast !== undefined) {
-      return new Overtaken({
-        bus: this.receiver.bus.name,
-        ifLast: request.ifLast,
-        lastId: error.lastId ?? this.receiver.bus.lastId
-      })
-    }
     if (error.reason !== "Unsure") return storeError(error)
     this.unconfirmed++
     return new Unconfirmed({

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import { Monotonic } from "@holdfast/core"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
@@ -15,7 +16,6 @@ import { fold } from "./domain/Words.js"
 import { characterRoom, knownExits } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
 import { Game } from "./Game.js"
-import * as Monotonic from "./Monotonic.js"
 import { WorldBus } from "./WorldBus.js"
 
 /** A player is greeted once in this time by the same character. */

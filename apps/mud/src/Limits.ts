@@ -7,8 +7,8 @@
  *
  * @since 0.1.0
  */
+import { Monotonic } from "@holdfast/core"
 import { Effect } from "effect"
-import * as Monotonic from "./Monotonic.js"
 
 /**
  * @since 0.1.0

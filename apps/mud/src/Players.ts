@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Monotonic from "@holdfast/core/Monotonic"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import type { WireId } from "@holdfast/http/SessionSink"
 import { Context, Effect, Either, Layer, Option } from "effect"
@@ -23,7 +24,6 @@ import * as World from "./domain/World.js"
 import type { RoomView } from "./domain/WorldEvent.js"
 import { Game, type Unavailable } from "./Game.js"
 import * as Limits from "./Limits.js"
-import * as Monotonic from "./Monotonic.js"
 import { PlayerStreams } from "./PlayerStreams.js"
 import * as Presence from "./Presence.js"
 import type { Settings } from "./Settings.js"

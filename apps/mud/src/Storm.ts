@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
+import { Monotonic } from "@holdfast/core"
 import { Duration, Effect } from "effect"
-import * as Monotonic from "./Monotonic.js"
 
 /**
  * @since 0.1.0

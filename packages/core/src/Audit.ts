@@ -29,9 +29,9 @@ import { Clock, Context, Data, Duration, Effect, Fiber, Layer, Option, PubSub, S
 import type { Scope } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { monotonicMillis } from "./internal/monotonic.js"
 import * as InvalidOption from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
+import * as Monotonic from "./Monotonic.js"
 import * as Probes from "./Probes.js"
 import * as Supervision from "./Supervision.js"
 
@@ -354,9 +354,6 @@ interface Look {
   readonly lag: Option.Option<Probes.Lag>
 }
 
-/** Of the process, as the ages of fibers are: not moved by a test, nor by who sets the clock of the machine. */
-const realClock = Clock.make()
-
 /** Looks, and remembers what it has to from one look to the next. */
 class Eye {
   private readonly orphanAfter: number
@@ -399,7 +396,7 @@ class Eye {
   private orphan(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
     const why = orphaned(entry)
     if (why === undefined) return []
-    const now = monotonicMillis(realClock)
+    const now = Monotonic.unsafeOfProcess()
     const since = this.firstSeen.get(entry.fiber) ?? now
     this.firstSeen.set(entry.fiber, since)
     const millis = why === "scope-closed" ? now - since : entry.ageMillis

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
+import * as Monotonic from "./Monotonic.js"
 
 /**
  * Something that tells the time in milliseconds and calls back later.
@@ -28,7 +29,7 @@ export interface Timer {
 }
 
 const fromClock = (clock: Clock.Clock, schedule: Timer["unsafeSchedule"]): Timer => ({
-  unsafeNow: () => Number(clock.unsafeCurrentTimeNanos() / 1000n) / 1000,
+  unsafeNow: () => Monotonic.unsafeNow(clock),
   unsafeSchedule: schedule
 })
 

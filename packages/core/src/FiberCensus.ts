@@ -77,6 +77,7 @@ export interface Entry {
   readonly parent: string | undefined
   /** Milliseconds since the epoch. */
   readonly startedAt: number
+  /** How long it has lived, by the monotonic clock. */
   readonly ageMillis: number
   readonly status: Status
   /** The fiber that this one waits for, where Effect knows it. */
@@ -106,8 +107,11 @@ export interface Ended {
   readonly name: string
   readonly kind: FiberKind
   readonly owner: OwnerPath
+  /** Milliseconds since the epoch. */
   readonly startedAt: number
   readonly endedAt: number
+  /** How long it lived, by the monotonic clock. */
+  readonly ageMillis: number
   readonly outcome: "success" | "failure" | "interrupted"
   readonly cause: Cause.Cause<unknown> | undefined
   readonly restarts: number
@@ -287,9 +291,7 @@ export const render = (
     for (const one of latest) {
       const failure = one.outcome === "failure" && one.cause !== undefined ? `: ${summary(one.cause)}` : ""
       lines.push(
-        `  ${one.owner.join("/")} [${one.kind}] ${one.id} ${one.outcome} after ${
-          duration(one.endedAt - one.startedAt)
-        }` +
+        `  ${one.owner.join("/")} [${one.kind}] ${one.id} ${one.outcome} after ${duration(one.ageMillis)}` +
           failure
       )
     }

@@ -19,7 +19,9 @@
  * - Untracked fibers, status and the state of scopes are read from fields that `effect` keeps private (3.22), and a fork
  *   takes the step of Effect's own fork directly. All of it is in this module and
  *   `internal/fibers`, and the tests fail when a release moves it.
- * - Times are wall-clock milliseconds, also under `TestClock`: a fiber's age is a fact of the process.
+ * - `startedAt` and `endedAt` are wall-clock milliseconds, for people. Ages are monotonic, also under `TestClock`, since a
+ *   fiber's age is a fact of the process. That of an untracked fiber is taken from effect's own stamp, which is of the wall
+ *   clock, when it is first seen, and is monotonic from then on.
  *
  * @since 0.1.0
  */
@@ -45,6 +47,7 @@ import * as Owner from "./internal/fibers/owner.js"
 import { survey } from "./internal/fibers/survey.js"
 import type { Survey } from "./internal/fibers/survey.js"
 import * as InvalidOption from "./InvalidOption.js"
+import * as Monotonic from "./Monotonic.js"
 
 export type {
   /** @since 0.1.0 */
@@ -176,6 +179,8 @@ export const withOwner: (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>
 /** One tracked fiber. The hot path allocates this, its path and one closure. */
 class Tracked {
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined = undefined
+  /** On the clock of the process: effect's own stamp is of the wall clock. */
+  since = 0
   readonly path: OwnerPath
   constructor(
     readonly registry: Registry,
@@ -216,6 +221,7 @@ class Registry implements Service {
   readonly crashes = this.crashFeed.stream
 
   begin(tracked: Tracked) {
+    tracked.since = Monotonic.unsafeOfProcess()
     this.live.add(tracked)
     this.started++
     if (this.changeFeed.isHeard()) {
@@ -231,7 +237,7 @@ class Registry implements Service {
     if (!this.live.delete(tracked)) return
     const fiber = tracked.fiber!
     const id = fiber.id()
-    const endedAt = Date.now()
+    const ageMillis = Math.round(Monotonic.unsafeOfProcess() - tracked.since)
     const crashed = exit._tag === "Failure" && !Cause.isInterruptedOnly(exit.cause)
     const ended: Ended = {
       id: `#${id.id}`,
@@ -239,7 +245,8 @@ class Registry implements Service {
       kind: tracked.options.kind ?? "worker",
       owner: tracked.path,
       startedAt: id.startTimeMillis,
-      endedAt,
+      endedAt: id.startTimeMillis + ageMillis,
+      ageMillis,
       outcome: exit._tag === "Success" ? "success" : crashed ? "failure" : "interrupted",
       cause: exit._tag === "Success" ? undefined : exit.cause,
       restarts: tracked.options.restarts ?? 0
@@ -255,8 +262,8 @@ class Registry implements Service {
           name: ended.name,
           kind: ended.kind,
           owner: ended.owner,
-          at: endedAt,
-          ageMillis: endedAt - ended.startedAt,
+          at: Date.now(),
+          ageMillis,
           restarts: ended.restarts,
           cause: exit.cause,
           action: undefined

@@ -46,13 +46,12 @@ import {
   Option,
   Schema,
   Scope,
-  Stream,
-  SubscriptionRef
+  Stream
 } from "effect"
 import type { Fiber } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { spanOf, withRefs } from "./internal/fibers/fiberState.js"
+import { isWithin, spanOf, withRefs } from "./internal/fibers/fiberState.js"
 import { firstLine, PhaseRun, round } from "./internal/lifecycle/phase.js"
 import type { Surroundings, TimedPhase, WaitingOptions } from "./internal/lifecycle/phase.js"
 import { scopeLabel, ShutdownRecord } from "./internal/lifecycle/record.js"
@@ -60,6 +59,7 @@ import { sourcesIn } from "./internal/lifecycle/sources.js"
 import * as Scopes from "./internal/scopes.js"
 import * as InvalidOption from "./InvalidOption.js"
 import * as Report from "./ShutdownReport.js"
+import { Signal } from "./Signal.js"
 
 /**
  * Where the process stands between accepting and stopped.
@@ -325,7 +325,6 @@ export const make = (
       timer,
       monitor,
       registry,
-      yield* SubscriptionRef.make<Phase>("accepting"),
       yield* Deferred.make<ShutdownReason>(),
       yield* Deferred.make<ShutdownReport>(),
       yield* Scope.make()
@@ -365,6 +364,9 @@ class Machine implements Service {
   readonly working = new Set<Admitted>()
   readonly targeted = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
   current: Phase = "accepting"
+  /** Every phase so far. Not a `SubscriptionRef`: whoever is interrupted while it subscribes can lock that for good. */
+  readonly entered: Array<Phase> = ["accepting"]
+  readonly moved = new Signal()
   /** When the whole shutdown must be over, and the most that a hurry before it leaves to it. */
   deadline = Number.POSITIVE_INFINITY
   limit = Number.POSITIVE_INFINITY
@@ -379,7 +381,6 @@ class Machine implements Service {
     readonly timer: Cleanup.Timer,
     readonly monitor: Cleanup.Monitor,
     readonly registry: FiberRegistry.Service,
-    readonly ref: SubscriptionRef.SubscriptionRef<Phase>,
     readonly requested: Deferred.Deferred<ShutdownReason>,
     readonly finished: Deferred.Deferred<ShutdownReport>,
     readonly hookScope: Scope.CloseableScope
@@ -414,7 +415,14 @@ class Machine implements Service {
   readonly admitted = Effect.sync(() => this.working.size)
   readonly report = Effect.sync(() => Option.fromNullable(this.final))
   get phases(): Stream.Stream<Phase> {
-    return Stream.takeUntil(this.ref.changes, (phase) => phase === "done")
+    return Stream.suspend(() => {
+      let next = this.entered.length - 1
+      const following = Effect.zipRight(
+        this.moved.wait(() => next < this.entered.length),
+        Effect.sync(() => this.entered[next++])
+      )
+      return Stream.takeUntil(Stream.repeatEffect(following), (phase) => phase === "done")
+    })
   }
   get awaitShutdown(): Effect.Effect<ShutdownReason> {
     return Deferred.await(this.requested)
@@ -455,7 +463,7 @@ class Machine implements Service {
         (work) =>
           Effect.sync(() => {
             this.working.delete(work)
-            if (this.working.size === 0) this.running?.unsafeWake()
+            this.running?.unsafeWake()
           })
       )
     })
@@ -562,8 +570,11 @@ class Machine implements Service {
   }
 
   private enter(phase: Phase): Effect.Effect<void> {
-    this.current = phase
-    return SubscriptionRef.set(this.ref, phase)
+    return Effect.sync(() => {
+      this.current = phase
+      this.entered.push(phase)
+      this.moved.wake()
+    })
   }
 
   /** Readiness goes down, and nothing else changes, until those who send the work have noticed. */
@@ -617,13 +628,19 @@ class Machine implements Service {
 
   /** Admitted work has as long as draining has; what is left then is interrupted. */
   private drained(phase: PhaseRun): Effect.Effect<void> {
-    return Effect.map(phase.until(() => this.working.size === 0), () => {
-      for (const { fiber, owner, since, what } of this.working) {
-        if (fiber === this.record.self) continue
+    const others = () => Array.from(this.working).filter(({ fiber }) => !this.carries(fiber))
+    return Effect.map(phase.until(() => this.working.size === 0 || others().length === 0), () => {
+      for (const { fiber, owner, since, what } of others()) {
         const detail = `in progress for ${round(this.timer.unsafeNow() - since)} ms`
         phase.listInterrupted(fiber, { kind: "admitted", label: what, owner, detail })
       }
     })
+  }
+
+  /** Whether it runs this shutdown, or waits for the fiber that does: it cannot end before it. */
+  private carries(fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean {
+    const { self } = this.record
+    return self !== undefined && isWithin(self, fiber)
   }
 
   private stop(phase: PhaseRun, which: (entry: FiberRegistry.Entry) => boolean) {
@@ -646,7 +663,7 @@ class Machine implements Service {
   }
 
   private stopFiber(phase: PhaseRun, fiber: Fiber.RuntimeFiber<unknown, unknown>, options: WaitingOptions) {
-    if (fiber === this.record.self || this.targeted.has(fiber)) return
+    if (this.targeted.has(fiber) || this.carries(fiber)) return
     this.targeted.add(fiber)
     phase.waitFor(fiber, options)
     fiber.unsafeInterruptAsFork(this.record.self?.id() ?? FiberId.none)

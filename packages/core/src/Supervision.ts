@@ -27,7 +27,7 @@
  *
  * @since 0.1.0
  */
-import { Effect, Layer, Option } from "effect"
+import { Effect, FiberRef, Layer, Option } from "effect"
 import type { Scope } from "effect"
 import * as FiberRegistry from "./FiberRegistry.js"
 import * as Manager from "./internal/supervision/manager.js"
@@ -118,8 +118,15 @@ export const make = <R = never>(
 export const run = <R = never>(options: Options<R>): Effect.Effect<void, Escalated, Exclude<R, Scope.Scope>> =>
   Effect.flatMap(
     Manager.make(options),
-    (manager) => Effect.ensuring(manager.loop, Effect.sync(manager.unsafeFinish))
+    (manager) => Effect.ensuring(named(options.name, manager.loop), Effect.sync(manager.unsafeFinish))
   ) as Effect.Effect<void, Escalated, Exclude<R, Scope.Scope>>
+
+/** The owner path ends with the name of the supervisor, whoever forked the fiber. */
+const named = <A, E, R>(name: string, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    FiberRef.get(FiberRegistry.currentOwner),
+    (path) => path.at(-1) === name ? self : FiberRegistry.withOwner(name)(self)
+  )
 
 /**
  * A supervisor as the child of another one: what it gives up on is its parent's to decide.

@@ -35,7 +35,6 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -43,7 +42,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
-import { childrenOf } from "./internal/fibers/fiberState.js"
+import { isWithin } from "./internal/fibers/fiberState.js"
 import { Driver, type Pace } from "./internal/ticker/driver.js"
 import { handlerLoop } from "./internal/ticker/handler.js"
 import * as Check from "./internal/ticker/options.js"
@@ -295,12 +294,6 @@ const schedulePace = (
       })
     )
   )
-
-/** Whether a fiber is another one, or was forked by it as a child, or by one of its children. */
-const isWithin = (
-  fiber: Fiber.RuntimeFiber<unknown, unknown>,
-  outer: Fiber.RuntimeFiber<unknown, unknown>
-): boolean => fiber === outer || childrenOf(outer).some((child) => isWithin(fiber, child))
 
 /**
  * A tag of a ticker of one's own, with its layers.

@@ -5,8 +5,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Race from "@holdfast/core/Race"
 import * as Supervision from "@holdfast/core/Supervision"
-import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schedule, Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Logger, Schedule, Scope } from "effect"
 
 const quiet = Logger.replace(Logger.defaultLogger, Logger.none)
 const fresh = Effect.provide(Layer.mergeAll(Cleanup.layerMonitor, FiberRegistry.layer, quiet))
@@ -118,6 +119,71 @@ describe("Cleanup", () => {
         children: [{ name: "bad", start: Effect.fail("crash") }]
       }))
       assert.strictEqual(error._tag, "Escalated")
+    }).pipe(fresh))
+
+  for (
+    const [how, onEscalation] of [
+      ["dies", () => Effect.die("the pager is broken")],
+      ["throws", () => {
+        throw new Error("the pager is broken")
+      }],
+      ["is interrupted", () => Effect.interrupt]
+    ] as const
+  ) {
+    it.effect(`an onEscalation that ${how} is logged, and hides nothing (thejerf/suture#8)`, () =>
+      Effect.gen(function*() {
+        const logged: Array<string> = []
+        const listening = Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ cause, message }) => {
+            logged.push(`${String(message)} ${Cause.isEmpty(cause) ? "" : Cause.pretty(cause).split("\n", 1)[0]}`)
+          })
+        )
+        const error = yield* Effect.flip(
+          Effect.provide(
+            Supervision.run({
+              name: "crowd",
+              intensity: 0,
+              onEscalation,
+              children: [{ name: "bad", start: Effect.fail("crash") }]
+            }),
+            listening
+          )
+        )
+        assert.deepInclude(error, { _tag: "Escalated", child: "bad", reason: "intensity" })
+        const line = logged.find((line) => line.startsWith("onEscalation of crowd failed"))
+        assert.include(line, "about bad")
+        if (how !== "is interrupted") assert.include(line, "the pager is broken")
+      }).pipe(fresh))
+  }
+
+  it.effect("a supervisor that runs outside of every owner, or in a fiber of another name, goes by its own", () =>
+    Effect.gen(function*() {
+      const run = Effect.flip(Supervision.run({
+        name: "crowd",
+        intensity: 0,
+        children: [{ name: "bad", start: Effect.fail("crash") }]
+      }))
+      assert.deepStrictEqual((yield* run).owner, ["crowd"])
+      assert.strictEqual((yield* run).message, "crowd gave up on bad: more than 0 restarts within 5000 ms")
+      assert.deepStrictEqual((yield* FiberRegistry.withOwner("main")(run)).owner, ["main", "crowd"])
+      const registry = yield* FiberRegistry.FiberRegistry
+      assert.deepStrictEqual(registry.unsafeEnded().map(({ owner }) => owner.join("/")), [
+        "crowd/bad",
+        "crowd/bad",
+        "main/crowd/bad"
+      ])
+      const tree = Supervision.run({
+        name: "tree",
+        intensity: 0,
+        children: [Supervision.child({
+          name: "branch",
+          intensity: 0,
+          children: [{ name: "leaf", start: Effect.fail("crash") }]
+        })]
+      })
+      assert.deepStrictEqual((yield* Effect.flip(tree)).owner, ["tree"])
+      assert.isTrue(registry.unsafeEnded().some(({ owner }) => owner.join("/") === "tree/branch/leaf"))
     }).pipe(fresh))
 
   it.effect("releases what a finalizer acquires in the scope that is closing (Effect-TS/effect#7602)", () =>
@@ -255,6 +321,36 @@ describe("Lifecycle", () => {
       assert.deepStrictEqual(report.items("abandoned").map((item) => item.label), ["again"])
       assert.deepStrictEqual(report.reason, reason)
     }).pipe(fresh))
+
+  for (
+    const [where, around] of [
+      ["itself", <A, E, R>(self: Effect.Effect<A, E, R>) => self],
+      ["a child", <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.flatMap(Effect.fork(self), Fiber.join)],
+      ["a race", <A, E, R>(self: Effect.Effect<A, E, R>) => Race.first(self, Effect.never)]
+    ] as const
+  ) {
+    it.effect(`work that runs the shutdown in ${where} is not waited for by it; other work is (apache/storm#3299)`, () =>
+      Effect.gen(function*() {
+        const lifecycle = yield* Lifecycle.make({ log: false, gracefulShutdownTimeout: "1 day" })
+        const order: Array<string> = []
+        const gate = yield* Deferred.make<void>()
+        const other = yield* Effect.fork(
+          lifecycle.admit("GET /", Effect.zipRight(Deferred.await(gate), Effect.sync(() => order.push("other"))))
+        )
+        yield* settle
+        const stopping = yield* Effect.fork(lifecycle.admit(
+          "POST /shutdown",
+          around(Effect.tap(lifecycle.shutdown(reason), () => Effect.sync(() => order.push("shutdown"))))
+        ))
+        yield* settle
+        assert.strictEqual(yield* lifecycle.phase, "draining")
+        yield* Deferred.succeed(gate, undefined)
+        const report = yield* Fiber.join(stopping)
+        assert.deepStrictEqual(order, ["other", "shutdown"])
+        assert.strictEqual(report.verdict, "clean")
+        yield* Fiber.join(other)
+      }).pipe(fresh))
+  }
 
   it.effect("hooks of what is gone are not waited for (spring-projects/spring-amqp#2511)", () =>
     Effect.gen(function*() {

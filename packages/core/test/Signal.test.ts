@@ -3,9 +3,6 @@ import * as Lock from "@holdfast/core/Lock"
 import * as Signal from "@holdfast/core/Signal"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Option, Random } from "effect"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { sized } from "../../../scripts/sized.js"
 
 const seeds = sized(1_000, 100_000)
@@ -171,22 +168,6 @@ describe("Lock", () => {
       )
       assert.isTrue(Option.isSome(found), "effect has mended its semaphore: Lock can become one")
     }), timeout)
-
-  it("is what the library uses, and no semaphore of effect", () => {
-    const packages = fileURLToPath(new URL("../..", import.meta.url))
-    const files = readdirSync(packages).flatMap((name) =>
-      existsSync(join(packages, name, "src"))
-        ? readdirSync(join(packages, name, "src"), { recursive: true, encoding: "utf8" })
-          .filter((file) => file.endsWith(".ts"))
-          .map((file) => join(packages, name, "src", file))
-        : []
-    )
-    const uses = files.filter((file) =>
-      /^(?!\s*(?:\*|\/\/)).*(?:withPermits|[mM]akeSemaphore)/m.test(readFileSync(file, "utf8"))
-    )
-    assert.isAbove(files.length, 80)
-    assert.deepStrictEqual(uses, [])
-  })
 
   it.effect("is had in the order in which it was asked for, also after a failure and a defect", () =>
     Effect.gen(function*() {

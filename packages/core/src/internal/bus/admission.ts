@@ -1,7 +1,7 @@
 import type * as Clock from "effect/Clock"
 import type { Event } from "../../Envelope.js"
+import * as Monotonic from "../../Monotonic.js"
 import { SubscriberSaturated } from "../../Publishing.js"
-import { monotonicMillis } from "../monotonic.js"
 import type { Mailbox } from "./mailbox.js"
 import type { Draft, Request } from "./model.js"
 import type { StallWatch } from "./stallWatch.js"
@@ -34,14 +34,14 @@ export class Admission<A extends Event> {
     if (blocker === undefined) return this.accept(request)
     blocker.waiting.push(request)
     if (blocker.waiting.length === 1) {
-      blocker.stalledSince = monotonicMillis(this.clock)
+      blocker.stalledSince = Monotonic.unsafeNow(this.clock)
       this.watch.add(blocker)
     }
   }
 
   /** A mailbox that publishers wait for has room, or will never take anything. */
   onRoom(mailbox: Mailbox<A>) {
-    if (mailbox.isLive) mailbox.stalledSince = monotonicMillis(this.clock)
+    if (mailbox.isLive) mailbox.stalledSince = Monotonic.unsafeNow(this.clock)
     while (mailbox.waiting.length > 0 && (!mailbox.isLive || mailbox.size < mailbox.capacity)) {
       this.admit(mailbox.waiting.shift()!)
     }

@@ -16,11 +16,11 @@ import type * as EventLogStore from "../../EventLogStore.js"
 import type * as EventSubscription from "../../EventSubscription.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import { check } from "../../InvalidOption.js"
+import * as Monotonic from "../../Monotonic.js"
 import type { PublishError, PublishOptions } from "../../Publishing.js"
 import { BusClosed, Overtaken } from "../../Publishing.js"
 import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
-import { monotonicMillis } from "../monotonic.js"
 import { Admission } from "./admission.js"
 import { DeadLetters } from "./deadLetters.js"
 import type { Handling } from "./handlers.js"
@@ -514,7 +514,7 @@ export class Bus<A extends Event, I> implements Host<A> {
           Effect.sync(() => this.report!)
         )
         if (this.state === "draining" || this.report !== undefined) return restore(ended)
-        const startedAt = monotonicMillis(clock)
+        const startedAt = Monotonic.unsafeNow(clock)
         const wasOpen = this.state === "open"
         if (wasOpen) this.state = "draining"
         const rejected = this.rejectAll()
@@ -527,7 +527,7 @@ export class Bus<A extends Event, I> implements Host<A> {
             undelivered,
             rejected,
             unconfirmed: this.outbox?.unconfirmed ?? 0,
-            elapsedMillis: monotonicMillis(clock) - startedAt
+            elapsedMillis: Monotonic.unsafeNow(clock) - startedAt
           }
           this.report = report
           this.progress.wake()

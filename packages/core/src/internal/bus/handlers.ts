@@ -13,9 +13,9 @@ import type { DeadLetter, Options } from "../../EventHandler.js"
 import { HandlerTimeout } from "../../EventHandler.js"
 import type { SubscriptionClosed } from "../../EventSubscription.js"
 import * as FiberRegistry from "../../FiberRegistry.js"
+import * as Monotonic from "../../Monotonic.js"
 import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
-import { monotonicMillis } from "../monotonic.js"
 import type { Mailbox } from "./mailbox.js"
 import { isOrderly } from "./mailbox.js"
 import * as Metrics from "./metrics.js"
@@ -260,7 +260,7 @@ const runner = <A extends Event, E, R>(
 
   return (envelope, defect) => {
     let attempts = 0
-    const startedAt = monotonicMillis(clock)
+    const startedAt = Monotonic.unsafeNow(clock)
     const handling: Handling = { bus, envelope, active: true }
     let attempt: Effect.Effect<unknown, E | HandlerTimeout, R> = Effect.suspend(() => {
       if (defect !== undefined) return Effect.die(defect.thrown)
@@ -285,7 +285,7 @@ const runner = <A extends Event, E, R>(
     }
     const settle = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void, never, R> => {
       handling.active = false
-      durations.unsafeUpdate(monotonicMillis(clock) - startedAt, Metrics.noTags)
+      durations.unsafeUpdate(Monotonic.unsafeNow(clock) - startedAt, Metrics.noTags)
       if (exit._tag === "Success") return Effect.void
       return Effect.descriptorWith((descriptor) =>
         HashSet.size(descriptor.interruptors) > 0 && Cause.isInterrupted(exit.cause)

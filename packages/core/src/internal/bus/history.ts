@@ -7,7 +7,7 @@ import type { Envelope, Event } from "../../Envelope.js"
 import { Gap, isEnvelope } from "../../Envelope.js"
 import type { Options, Page } from "../../EventLog.js"
 import type { Store, Stored, StoreError } from "../../EventLogStore.js"
-import { monotonicMillis } from "../monotonic.js"
+import * as Monotonic from "../../Monotonic.js"
 import { utf8Length } from "../utf8.js"
 import type { Mailbox } from "./mailbox.js"
 import type { Item } from "./model.js"
@@ -86,7 +86,7 @@ export class EventHistory<A extends Event, I> {
       count: limits.count,
       bytes: limits.bytes,
       age: limits.age,
-      now: () => monotonicMillis(clock),
+      now: () => Monotonic.unsafeNow(clock),
       sizeOf: options.sizeOf ?? ((envelope) => {
         const payload = codec.payload(envelope.event)
         return utf8Length(envelope.topic) + (Either.isRight(payload) ? utf8Length(payload.right) : 0)

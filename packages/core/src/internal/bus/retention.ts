@@ -2,7 +2,7 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Bounds, Store, Stored, StoreError } from "../../EventLogStore.js"
 import { sizeOf } from "../../EventLogStore.js"
-import { monotonicMillis } from "../monotonic.js"
+import * as Monotonic from "../../Monotonic.js"
 
 /** Infinite where there is no limit; the age in milliseconds. */
 export interface Limits {
@@ -31,14 +31,14 @@ export class Retention {
     const { stored, storedAge, storedBytes } = this.limits
     return rows > stored * 1.25
       || this.bytesSince > storedBytes / 4
-      || (storedAge < Number.POSITIVE_INFINITY && monotonicMillis(this.clock) - this.trimmedAt > storedAge / 4)
+      || (storedAge < Number.POSITIVE_INFINITY && Monotonic.unsafeNow(this.clock) - this.trimmedAt > storedAge / 4)
   }
 
   /** Returns what is left. */
   trim(store: Store["Type"], last: number): Effect.Effect<Bounds, StoreError> {
     return Effect.suspend(() => {
       const { stored, storedAge, storedBytes } = this.limits
-      const now = monotonicMillis(this.clock)
+      const now = Monotonic.unsafeNow(this.clock)
       const limits = { bytes: storedBytes, since: this.clock.unsafeCurrentTimeMillis() - storedAge }
       return Effect.zipRight(store.trim(Math.max(0, last - stored + 1), limits), store.bounds).pipe(
         Effect.tap(() => {

@@ -1,9 +1,9 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Monotonic from "../../Monotonic.js"
 import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
-import { monotonicMillis } from "../monotonic.js"
 import type { Mailbox } from "./mailbox.js"
 
 /** One fiber per bus, which cuts off the subscribers that keep publishers waiting for too long. It sleeps otherwise. */
@@ -30,7 +30,7 @@ export class StallWatch<A> {
   private readonly awaitStale = this.changed.wait(() => this.stale)
 
   readonly run: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
-    const now = monotonicMillis(this.clock)
+    const now = Monotonic.unsafeNow(this.clock)
     const late: Array<Mailbox<A>> = []
     this.stale = false
     this.wakeAt = Number.POSITIVE_INFINITY

@@ -20,6 +20,12 @@ export const internals = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Internal
 
 export const childrenOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Array.from(internals(fiber)._children ?? [])
 
+/** Whether a fiber is another one, or was forked by it as a child, or by one of its children. */
+export const isWithin = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  outer: Fiber.RuntimeFiber<unknown, unknown>
+): boolean => fiber === outer || childrenOf(outer).some((child) => isWithin(fiber, child))
+
 /**
  * Whether only Effect itself watches a root fiber: the set of roots always does, and for what was forked by a fiber the
  * supervisor in use. A scope, a `FiberSet`, a join or a `runMain` adds an observer of its own.

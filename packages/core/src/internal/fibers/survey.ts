@@ -4,6 +4,7 @@
 import { Fiber } from "effect"
 import type { Cause, Scope } from "effect"
 import type { Entry, FiberKind, OwnerPath, Ownership } from "../../FiberCensus.js"
+import * as Monotonic from "../../Monotonic.js"
 import { isClosed } from "../scopes.js"
 import { childrenOf, fiberName, isDetached, spanOf, statusOf, waitingFor } from "./fiberState.js"
 import { answerable, currentOwner } from "./owner.js"
@@ -13,6 +14,8 @@ type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 /** What the registry knows of a fiber that it tracks. */
 export interface Known {
   readonly fiber: AnyFiber | undefined
+  /** When it came, on the monotonic clock of the process. */
+  readonly since: number
   readonly path: OwnerPath
   readonly parentPath: OwnerPath
   readonly scope: Scope.Scope | undefined
@@ -51,27 +54,41 @@ class Kinship {
   /** What can be said of every fiber. */
   entry(
     fiber: AnyFiber,
-    now: number,
+    ageMillis: number,
     rest: Pick<
       Entry,
       "name" | "kind" | "tracked" | "owner" | "ownership" | "detached" | "supervised" | "restarts" | "lastFailure"
     >
   ): Entry {
     const id = fiberName(fiber)
-    const startedAt = fiber.id().startTimeMillis
     return {
       ...rest,
       id,
       fiber,
       parent: this.parents.get(fiber),
-      startedAt,
-      ageMillis: Math.max(0, now - startedAt),
+      startedAt: fiber.id().startTimeMillis,
+      ageMillis: Math.max(0, Math.round(ageMillis)),
       status: statusOf(fiber),
       waitingFor: waitingFor(fiber),
       span: spanOf(fiber),
       children: this.counts.get(id) ?? 0
     }
   }
+}
+
+const births = new WeakMap<AnyFiber, number>()
+
+/**
+ * When a fiber began that nobody stamped: by effect's stamp of the wall clock when it is first seen, and not before the
+ * process. Who sets the clock later on changes no age.
+ */
+const birthOf = (fiber: AnyFiber, now: number): number => {
+  let birth = births.get(fiber)
+  if (birth === undefined) {
+    birth = Math.max(0, now - Math.max(0, Date.now() - fiber.id().startTimeMillis))
+    births.set(fiber, birth)
+  }
+  return birth
 }
 
 /** The live fibers that are not tracked: roots that belong here, and all that hangs below them and below tracked ones. */
@@ -109,7 +126,7 @@ const findStrays = (
 }
 
 export const survey = (live: ReadonlySet<Known>, belongs: (root: AnyFiber) => boolean): Survey => {
-  const now = Date.now()
+  const now = Monotonic.unsafeOfProcess()
   const owners = new Map(Array.from(live, (known) => [known.path, known] as const))
   const kinship = new Kinship()
   for (const { fiber, parentPath } of live) {
@@ -118,8 +135,8 @@ export const survey = (live: ReadonlySet<Known>, belongs: (root: AnyFiber) => bo
   }
   const strays = findStrays(live, owners, kinship, belongs)
   return {
-    tracked: Array.from(live, ({ fiber, options, path, scope }) =>
-      kinship.entry(fiber!, now, {
+    tracked: Array.from(live, ({ fiber, options, path, scope, since }) =>
+      kinship.entry(fiber!, now - since, {
         name: options.name,
         kind: options.kind ?? "worker",
         tracked: true,
@@ -131,7 +148,7 @@ export const survey = (live: ReadonlySet<Known>, belongs: (root: AnyFiber) => bo
         lastFailure: options.lastFailure
       })),
     untracked: strays.map(({ detached, fiber, ownership }) =>
-      kinship.entry(fiber, now, {
+      kinship.entry(fiber, now - birthOf(fiber, now), {
         name: fiber.currentSpan?._tag === "Span" ? fiber.currentSpan.name : "fiber",
         kind: "untracked",
         tracked: false,

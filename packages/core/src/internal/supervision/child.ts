@@ -5,6 +5,7 @@ import { Cause, Clock, Effect, Exit, FiberId, Scope } from "effect"
 import type { Context, Fiber } from "effect"
 import * as Cleanup from "../../Cleanup.js"
 import * as FiberRegistry from "../../FiberRegistry.js"
+import * as Monotonic from "../../Monotonic.js"
 import { defaults } from "../../SupervisorSpec.js"
 import type { ChildInfo, ChildSpec, Shutdown } from "../../SupervisorSpec.js"
 
@@ -17,6 +18,8 @@ export interface Child<R> {
   startedAt: number | undefined
   /** The same moment on the monotonic clock. */
   runsSince: number
+  /** The same moment on the clock of the process. */
+  bornAt: number
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
   scope: Scope.CloseableScope | undefined
   lastFailure: Cause.Cause<unknown> | undefined
@@ -32,9 +35,6 @@ export interface Parent<R> {
   readonly onExit: (child: Child<R>, generation: number) => void
 }
 
-/** Restarts are counted on a clock that nobody sets, and that a test moves. */
-export const monotonicMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1000n) / 1000)
-
 export const make = <R>(spec: ChildSpec<R>, backoff: unknown): Child<R> => ({
   spec,
   status: "stopped",
@@ -42,6 +42,7 @@ export const make = <R>(spec: ChildSpec<R>, backoff: unknown): Child<R> => ({
   starts: 0,
   startedAt: undefined,
   runsSince: 0,
+  bornAt: 0,
   fiber: undefined,
   scope: undefined,
   lastFailure: undefined,
@@ -73,7 +74,8 @@ export const start = <R>(child: Child<R>, parent: Parent<R>): Effect.Effect<void
     const generation = ++child.generation
     const scope = yield* Scope.make()
     child.startedAt = yield* Clock.currentTimeMillis
-    child.runsSince = yield* monotonicMillis
+    child.runsSince = yield* Monotonic.now
+    child.bornAt = Monotonic.unsafeOfProcess()
     child.scope = scope
     child.status = "running"
     child.starts++
@@ -125,14 +127,13 @@ export const reportCrash = <R>(
   cause: Cause.Cause<unknown>,
   action: string
 ) => {
-  const at = Date.now()
   parent.registry.unsafeReport({
     id: `#${fiber.id().id}`,
     name: child.spec.name,
     kind: child.spec.kind ?? defaults.kind,
     owner: pathOf(child, parent),
-    at,
-    ageMillis: at - fiber.id().startTimeMillis,
+    at: Date.now(),
+    ageMillis: Math.round(Monotonic.unsafeOfProcess() - child.bornAt),
     restarts: child.starts - 1,
     cause,
     action

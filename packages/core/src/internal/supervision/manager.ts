@@ -1,9 +1,10 @@
 /**
  * The fiber of a supervisor: it takes exits and commands from its mailbox, one at a time.
  */
-import { Cause, Deferred, Effect, Exit, FiberId, FiberRef, Queue } from "effect"
+import { Cause, Deferred, Effect, Exit, FiberId, FiberRef } from "effect"
 import type { Context } from "effect"
 import * as FiberRegistry from "../../FiberRegistry.js"
+import { Inbox } from "../../Inbox.js"
 import * as InvalidOption from "../../InvalidOption.js"
 import {
   ChildExists,
@@ -45,7 +46,6 @@ export const make = <R>(options: Options<R>): Effect.Effect<Manager<R>, never, R
       checkOptions(options),
       yield* Effect.context<R>(),
       yield* FiberRegistry.FiberRegistry,
-      yield* Queue.unbounded<Message<R>>(),
       yield* Deferred.make<void>(),
       yield* Deferred.make<void, Escalated>()
     )
@@ -60,13 +60,13 @@ export class Manager<R> implements Child.Parent<R> {
   /** Refuses the commands that wait for their answer. */
   private readonly refusals = new Set<() => void>()
   private finished = false
+  private readonly mailbox = new Inbox<Message<R>>()
 
   constructor(
     readonly options: Options<R>,
     periodMillis: number,
     readonly context: Context.Context<R>,
     readonly registry: FiberRegistry.Service,
-    private readonly mailbox: Queue.Queue<Message<R>>,
     private readonly started: Deferred.Deferred<void>,
     private readonly ended: Deferred.Deferred<void, Escalated>
   ) {
@@ -95,7 +95,9 @@ export class Manager<R> implements Child.Parent<R> {
         }
         yield* Deferred.succeed(this.started, undefined)
         while (true) {
-          const verdict = yield* this.handle(yield* Effect.interruptible(Queue.take(this.mailbox)))
+          yield* Effect.interruptible(this.mailbox.filled)
+          const [message] = this.mailbox.unsafeTake(1)
+          const verdict = yield* this.handle(message)
           if (verdict === undefined) continue
           yield* this.stopAll(this.children)
           if (verdict._tag === "Done") return
@@ -185,7 +187,17 @@ export class Manager<R> implements Child.Parent<R> {
     return Effect.gen(this, function*() {
       yield* Deferred.fail(this.ended, escalated)
       yield* Effect.logError(escalated.message)
-      if (onEscalation !== undefined) yield* Effect.provide(onEscalation(escalated), this.context)
+      if (onEscalation !== undefined) {
+        // a function of the user's: it may throw, and whoever waits is to hear of the child that failed, not of this
+        yield* Effect.suspend(() => Effect.provide(onEscalation(escalated), this.context)).pipe(
+          Effect.catchAllCause((cause) =>
+            Effect.logError(
+              `onEscalation of ${this.owner.join("/")} failed: what it was to do about ${escalated.child} is not done`,
+              cause
+            )
+          )
+        )
+      }
       return yield* escalated
     })
   }

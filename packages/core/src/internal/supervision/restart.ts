@@ -2,9 +2,9 @@
  * Whether a child is started again, when, and which others with it.
  */
 import { Cause, Effect, ScheduleDecision, ScheduleIntervals } from "effect"
+import * as Monotonic from "../../Monotonic.js"
 import { defaults } from "../../SupervisorSpec.js"
 import type { Escalated, Options, Strategy } from "../../SupervisorSpec.js"
-import { monotonicMillis } from "./child.js"
 import type { Child } from "./child.js"
 
 export type Decision =
@@ -25,7 +25,7 @@ export class RestartAllowance<R> {
   /** Counts a restart of this child, and decides on it. */
   decide(child: Child<R>, cause: Cause.Cause<unknown>): Effect.Effect<Decision> {
     return Effect.gen(this, function*() {
-      const now = yield* monotonicMillis
+      const now = yield* Monotonic.now
       this.restarts = [...this.restarts.filter((at) => now <= at + this.periodMillis), now]
       if (this.restarts.length > this.intensity) return { _tag: "GiveUp", reason: "intensity" }
       const { backoff } = this

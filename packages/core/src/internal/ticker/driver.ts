@@ -10,9 +10,10 @@ import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as FiberRegistry from "../../FiberRegistry.js"
 import * as Lock from "../../Lock.js"
+import * as Monotonic from "../../Monotonic.js"
 import type * as TickerStore from "../../TickerStore.js"
 import { counter, histogram, noTags } from "./metrics.js"
-import { fixedPlan, nowOf, type Plan, schedulePlan, wallPlan } from "./plan.js"
+import { fixedPlan, type Plan, schedulePlan, wallPlan } from "./plan.js"
 import { Saver } from "./saver.js"
 import type { Slots } from "./slots.js"
 
@@ -63,7 +64,7 @@ export class Driver {
 
   readonly resume = this.controlled(() => {
     if (this.phase !== "paused") return Effect.void
-    const now = Math.ceil(nowOf(this.settings.clock))
+    const now = Math.ceil(Monotonic.unsafeNow(this.settings.clock))
     return this.start(now, now)
   })
 
@@ -74,7 +75,7 @@ export class Driver {
       return Effect.zipRight(
         this.halt(),
         Effect.suspend(() => {
-          const now = Math.ceil(nowOf(this.settings.clock))
+          const now = Math.ceil(Monotonic.unsafeNow(this.settings.clock))
           return this.start("interval" in next ? Math.max(this.base, now - next.interval) : this.base, now)
         })
       )
@@ -143,7 +144,7 @@ export class Driver {
     const { saver } = this
     const { ahead, clock } = this.settings
     const next: Effect.Effect<void> = Effect.suspend(() => {
-      const now = nowOf(clock)
+      const now = Monotonic.unsafeNow(clock)
       const wait = plan.wait(now)
       if (wait === Number.POSITIVE_INFINITY) return Effect.void
       if (wait > 0) {
@@ -157,7 +158,7 @@ export class Driver {
           return next
         }
         return Effect.flatMap(saver.save(state), (kept) => {
-          this.handOut(plan, state, nowOf(clock), kept)
+          this.handOut(plan, state, Monotonic.unsafeNow(clock), kept)
           return next
         })
       })

@@ -9,9 +9,9 @@ import * as Exit from "effect/Exit"
 import * as LogLevel from "effect/LogLevel"
 import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
+import * as Monotonic from "../../Monotonic.js"
 import * as Race from "../../Race.js"
 import { counter, histogram, noTags } from "./metrics.js"
-import { nowOf } from "./plan.js"
 import type { Slots, Tick } from "./slots.js"
 
 /** Runs one handler for as long as its fiber lives: one run at a time, and no failure ends it. */
@@ -55,7 +55,7 @@ export const handlerLoop = <E, R>(
     const ended = (tick: Tick, started: number, exit: Exit.Exit<boolean, E>): Effect.Effect<void> => {
       slots.running = false
       slots.runs++
-      duration.unsafeUpdate(nowOf(clock) - started, noTags)
+      duration.unsafeUpdate(Monotonic.unsafeNow(clock) - started, noTags)
       if (Exit.isFailure(exit)) {
         slots.failures++
         failures.unsafeUpdate(1, noTags)
@@ -76,7 +76,7 @@ export const handlerLoop = <E, R>(
 
     const loop: Effect.Effect<void, never, R> = Effect.suspend(() => {
       if (slots.closed) return Effect.void
-      const started = nowOf(clock)
+      const started = Monotonic.unsafeNow(clock)
       const tick = slots.take(ticker, started)
       if (tick === undefined) return Effect.flatMap(park, () => loop)
       if (tick.missed > 0) missed.unsafeUpdate(tick.missed, noTags)

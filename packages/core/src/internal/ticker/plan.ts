@@ -7,10 +7,8 @@ import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import * as Monotonic from "../../Monotonic.js"
 import type { State } from "../../TickerStore.js"
-
-/** The monotonic reading of the clock, in milliseconds since the epoch. */
-export const nowOf = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /** Where the slots are, as monotonic readings unless it says otherwise. */
 export interface Plan {
@@ -160,7 +158,7 @@ export const wallPlan = (
         return Effect.flatMap(pass, () => Effect.as(next <= wall ? step(wall, wall + 1, now) : Effect.void, last))
       }
     }
-    return Effect.as(startAnew(nowOf(clock)), plan)
+    return Effect.as(startAnew(Monotonic.unsafeNow(clock)), plan)
   })
 
 /**

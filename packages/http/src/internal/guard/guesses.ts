@@ -1,5 +1,5 @@
 /** Wrong tokens by address: how many, and how long the next answer waits. Bounded in addresses and in who waits. */
-import * as Clock from "effect/Clock"
+import * as Monotonic from "@holdfast/core/Monotonic"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
@@ -7,8 +7,8 @@ const maxAddresses = 1000
 
 interface Guess {
   readonly count: number
-  /** Monotonic, nanoseconds. */
-  readonly at: bigint
+  /** Monotonic, milliseconds. */
+  readonly at: number
 }
 
 export interface Guesses {
@@ -29,11 +29,11 @@ export const makeGuesses = (settings: {
 }): Guesses => {
   // The address that guessed last is the last one.
   const byAddress = new Map<string, Guess>()
-  const forgetAfter = BigInt(Math.round(settings.forgetAfter * 1_000_000))
+  const { forgetAfter } = settings
   let waiting = 0
   return {
     wrong: (address) =>
-      Effect.map(Clock.currentTimeNanos, (now) => {
+      Effect.map(Monotonic.now, (now) => {
         const known = byAddress.get(address)
         const count = known === undefined || now - known.at > forgetAfter ? 1 : known.count + 1
         byAddress.delete(address)

@@ -3,6 +3,7 @@
  *
  * It is synchronous, and not for applications: see `SseHub`.
  */
+import * as Monotonic from "@holdfast/core/Monotonic"
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -104,7 +105,7 @@ export class SessionTable implements Owner {
 
   /** Milliseconds that no setting of the clock changes: for time-outs. */
   monotonic(): number {
-    return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
+    return Monotonic.unsafeNow(this.clock)
   }
 
   wireId(id: number): WireId {

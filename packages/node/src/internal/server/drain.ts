@@ -4,6 +4,7 @@
  *
  * The timers are the wall clock's: budgets that a test clock could stop would bound nothing.
  */
+import * as Monotonic from "@holdfast/core/Monotonic"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Settings } from "../../NodeServerOptions.js"
@@ -127,5 +128,5 @@ const count = <A>(values: Iterable<A>, predicate: (value: A) => boolean): number
 const describe = (exchange: Exchange): Cut => ({
   method: exchange.request.method ?? "",
   url: exchange.request.url ?? "",
-  ageMillis: Date.now() - exchange.startedAt
+  ageMillis: Math.round(Monotonic.unsafeOfProcess() - exchange.since)
 })

@@ -7,6 +7,7 @@
  * - `100 Continue` is sent when the body is first wanted, so that a refusal costs no upload.
  */
 import { once } from "@holdfast/core/Lock"
+import * as Monotonic from "@holdfast/core/Monotonic"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -55,8 +56,8 @@ export class Exchange {
   hasSocket = false
   /** Did the parser forget what came behind this request? Set where it may have. */
   mayHaveLostMore: (() => boolean) | undefined
-  /** The wall clock at the start, milliseconds. */
-  readonly startedAt = Date.now()
+  /** When it began, on the monotonic clock of the process, in milliseconds. */
+  readonly since = Monotonic.unsafeOfProcess()
   /** Ends the stream in order. Undefined when there is none, or nobody to end it. */
   private endStream: (() => void) | undefined
   private stopping = false

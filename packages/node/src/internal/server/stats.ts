@@ -2,6 +2,7 @@
  * What a server responded, for `Metrics`: responses by method and status, and how long they took. Event streams and
  * upgraded connections count when they end, and not in the durations.
  */
+import * as Monotonic from "@holdfast/core/Monotonic"
 import type * as Metrics from "@holdfast/http/Metrics"
 import type { Exchange } from "./exchange.js"
 
@@ -30,7 +31,7 @@ export const unsafeMake = (): Responses => {
         found.count++
       }
       if (!exchange.longLived) {
-        const seconds = (Date.now() - exchange.startedAt) / 1000
+        const seconds = (Monotonic.unsafeOfProcess() - exchange.since) / 1000
         sum += seconds
         count++
         const at = bounds.findIndex((bound) => seconds <= bound)

@@ -22,6 +22,7 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import type { Envelope } from "@holdfast/core/Envelope"
 import * as EventLog from "@holdfast/core/EventLog"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Inbox } from "@holdfast/core/Inbox"
 import { BusClosed } from "@holdfast/core/Publishing"
 import {
   Cause,
@@ -34,7 +35,6 @@ import {
   Layer,
   Option,
   ParseResult,
-  Queue,
   Ref,
   Schema
 } from "effect"
@@ -279,7 +279,7 @@ const make = (settings: Pick<Settings, "data">) =>
     const store = yield* KeyValueStore.KeyValueStore
     const { initial } = yield* CurrentWorldData
     const state = yield* Ref.make<State>({ data: initial, world: yield* restore(initial, Storage.fileOf(settings)) })
-    const queue = yield* Queue.bounded<Waiting>(capacity)
+    const queue = new Inbox<Waiting>(capacity)
     const writing = makeWriting()
     let saved = (yield* state).world.lastId
     let ahead = (yield* state).world
@@ -336,19 +336,14 @@ const make = (settings: Pick<Settings, "data">) =>
       })
 
     // A batch is published, folded and answered as one: an interrupt waits for that, and nobody waits after it.
-    const write = Effect.uninterruptibleMask((interruptible) =>
-      Effect.flatMap(interruptible(Queue.takeBetween(queue, 1, batch)), settle)
-    )
+    const write = queue.each(settle, batch)
     const refuseRest = Effect.suspend(() => {
       closed = true
-      return Effect.flatMap(
-        Queue.takeAll(queue),
-        Effect.forEach(({ done }) => Deferred.fail(done, closing), { discard: true })
-      )
+      return Effect.forEach(queue.unsafeTake(), ({ done }) => Deferred.fail(done, closing), { discard: true })
     })
 
     yield* Cleanup.addFinalizer({ label: "save the world" }, () => save)
-    yield* FiberRegistry.forkScoped(Effect.ensuring(Effect.forever(write), refuseRest), {
+    yield* FiberRegistry.forkScoped(Effect.ensuring(write, refuseRest), {
       name: "world-writer",
       kind: "service"
     })
@@ -358,7 +353,7 @@ const make = (settings: Pick<Settings, "data">) =>
         if (closed) return closing
         const done = Deferred.unsafeMake<Outcome, E | Unavailable>(FiberId.none)
         return Effect.zipRight(
-          Queue.offer(queue, {
+          queue.offer({
             decide,
             done: done as Deferred.Deferred<Outcome, unknown>,
             ...(data === undefined ? {} : { data })
@@ -378,7 +373,7 @@ const make = (settings: Pick<Settings, "data">) =>
       now: Ref.get(state),
       writable: writing.check,
       windows: (player) => Effect.sync(() => World.windowsOf(ahead, player)),
-      stats: Effect.map(Queue.size(queue), (waiting) => ({ waiting: Math.max(0, waiting), batches, transactions }))
+      stats: Effect.sync(() => ({ waiting: queue.size, batches, transactions }))
     })
   })
 

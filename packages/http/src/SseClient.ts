@@ -21,6 +21,7 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import { Inbox } from "@holdfast/core/Inbox"
 import * as Race from "@holdfast/core/Race"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
@@ -30,7 +31,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as ParseResult from "effect/ParseResult"
-import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -160,16 +160,18 @@ export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient
         )
         return Stream.unwrapScoped(
           Effect.gen(function*() {
-            const queue = yield* Queue.bounded<Take.Take<Sse.Message, SseClientError>>(4)
+            const inbox = new Inbox<Take.Take<Sse.Message, SseClientError>>(4)
             yield* Effect.forkScoped(
-              connected(scoped, request, options, (messages) => Queue.offer(queue, Take.chunk(messages))).pipe(
+              connected(scoped, request, options, (messages) => inbox.offer(Take.chunk(messages))).pipe(
                 Effect.matchCauseEffect({
-                  onFailure: (cause) => Queue.offer(queue, Take.failCause(cause)),
-                  onSuccess: () => Queue.offer(queue, Take.end)
+                  onFailure: (cause) => inbox.offer(Take.failCause(cause)),
+                  onSuccess: () => inbox.offer(Take.end)
                 })
               )
             )
-            return Stream.flattenTake(Stream.fromQueue(queue, { maxChunkSize: 1 }))
+            return Stream.repeatEffectChunkOption(
+              Effect.zipRight(inbox.filled, Effect.suspend(() => Take.done(inbox.unsafeTake(1)[0])))
+            )
           })
         )
       }

@@ -27,12 +27,12 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Inbox } from "@holdfast/core/Inbox"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Admission from "./Admission.js"
@@ -153,7 +153,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
     const { grant, ...arrival } = yield* Admission.admit(request, options, options.hub.epoch)
     const peer = yield* WebSocketTransport.connect(request, accept)
 
-    const inbox = yield* Queue.unbounded<string | Uint8Array>()
+    const inbox = new Inbox<string | Uint8Array>()
     let waiting = 0
     /** Reading has stopped: whatever sign the peer gives, it waits behind its commands. */
     let paused = false
@@ -227,9 +227,9 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
       })
 
     yield* FiberRegistry.forkScoped(
-      Effect.interruptible(Effect.forever(Effect.flatMap(Queue.take(inbox), (data) =>
+      Effect.interruptible(inbox.each(([data], restore) =>
         Effect.ensuring(
-          receive(data),
+          restore(receive(data)),
           Effect.sync(() => {
             waiting--
             if (waiting === capacity - 1) {
@@ -238,7 +238,8 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
               peer.resume()
             }
           })
-        )))),
+        )
+      )),
       { name: `${session.id} commands`, kind: "session" }
     )
 

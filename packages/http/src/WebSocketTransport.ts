@@ -10,11 +10,11 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Socket from "@effect/platform/Socket"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import { Inbox } from "@holdfast/core/Inbox"
 import * as Race from "@holdfast/core/Race"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as HttpErrors from "./HttpErrors.js"
 import type { EndReason, Sink, SinkHandlers } from "./SessionSink.js"
@@ -167,7 +167,7 @@ export const portable = (
     const begun = Deferred.unsafeMake<void>(fiberId)
     const gone = Deferred.unsafeMake<void>(fiberId)
     const ended = Deferred.unsafeMake<void>(fiberId)
-    const outgoing = yield* Queue.unbounded<string | Socket.CloseEvent>()
+    const outgoing = new Inbox<string | Socket.CloseEvent>()
     let handlers: SinkHandlers | undefined
     let peer: PeerHandlers | undefined
     let buffered = 0
@@ -205,8 +205,8 @@ export const portable = (
       }
     }
     const send = Effect.flatMap(socket.writer, (write) =>
-      Effect.forever(Effect.flatMap(Queue.take(outgoing), (message) =>
-        Effect.flatMap(write(message), () => {
+      outgoing.each(([message], restore) =>
+        restore(Effect.flatMap(write(message), () => {
           if (Socket.isCloseEvent(message)) {
             return Effect.zipRight(Effect.sleep(options.closeTimeout), Effect.fail("late" as const))
           }
@@ -216,7 +216,8 @@ export const portable = (
             handlers?.onReady()
           }
           return Effect.void
-        }))))
+        }))
+      ))
 
     const run = Effect.zipRight(
       Deferred.await(begun),

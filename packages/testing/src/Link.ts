@@ -9,9 +9,9 @@
  *
  * @since 0.1.0
  */
+import { Inbox } from "@holdfast/core/Inbox"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { Faults } from "./Faults.js"
@@ -69,6 +69,16 @@ export interface Link<A, B> {
   readonly isParted: Effect.Effect<boolean>
 }
 
+/** Several may wait: one that finds the message taken by another waits again. */
+const receive = <M>(inbox: Inbox<M>): Effect.Effect<M> =>
+  Effect.zipRight(
+    inbox.filled,
+    Effect.suspend(() => {
+      const taken = inbox.unsafeTake(1)
+      return taken.length === 0 ? receive(inbox) : Effect.succeed(taken[0])
+    })
+  )
+
 /**
  * A link that lasts as long as the scope.
  *
@@ -87,43 +97,38 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
 
     const wire = <M>(direction: string) =>
       Effect.gen(function*() {
-        const inbox = yield* Queue.unbounded<M>()
-        yield* Effect.addFinalizer(() => Queue.shutdown(inbox))
-        const transit = yield* Queue.unbounded<M>()
-        yield* Effect.addFinalizer(() => Queue.shutdown(transit))
+        const inbox = new Inbox<M>()
+        const transit = new Inbox<M>()
         const point = `${name}.${direction}`
         const deliver = (message: M) =>
           Effect.suspend(() => Effect.sleep(faults.between(point, 0, Duration.toMillis(latency)))).pipe(
-            Effect.zipRight(Effect.unlessEffect(Queue.offer(inbox, message), isParted))
+            Effect.zipRight(Effect.unlessEffect(inbox.offer(message), isParted))
           )
         // one message after another, unless they may overtake
-        yield* Queue.take(transit).pipe(
-          Effect.flatMap((message): Effect.Effect<unknown> =>
-            reorder ? Effect.forkIn(deliver(message), scope) : deliver(message)
-          ),
-          Effect.forever,
-          Effect.forkScoped
-        )
+        yield* Effect.forkScoped(transit.each(([message], restore) =>
+          restore<unknown, never, never>(reorder ? Effect.forkIn(deliver(message), scope) : deliver(message))
+        ))
         const send = (message: M) =>
           Effect.gen(function*() {
             if (faults.decide(`${name}.parts`)) {
-              yield* Ref.update(outages, (n) => n + 1)
+              yield* Ref.update(outages, (n) =>
+                n + 1)
               const heals = Effect.sleep(faults.between(`${name}.parts`, 1, Duration.toMillis(outage)))
               yield* Effect.forkIn(Effect.zipRight(heals, Ref.update(outages, (n) => n - 1)), scope)
             }
             if ((yield* isParted) || faults.decide(`${name}.lost`)) return
             const copies = faults.decide(`${name}.doubled`) ? 2 : 1
-            for (let copy = 0; copy < copies; copy++) yield* Queue.offer(transit, message)
+            for (let copy = 0; copy < copies; copy++) yield* transit.offer(message)
           })
         return { send, inbox }
       })
 
     const there = yield* wire<A>("there")
     const back = yield* wire<B>("back")
-    const end = <Out, In>(send: (message: Out) => Effect.Effect<void>, inbox: Queue.Queue<In>): End<Out, In> => ({
+    const end = <Out, In>(send: (message: Out) => Effect.Effect<void>, inbox: Inbox<In>): End<Out, In> => ({
       send,
-      receive: Queue.take(inbox),
-      poll: Effect.map(Queue.takeAll(inbox), (chunk) => Array.from(chunk))
+      receive: receive(inbox),
+      poll: Effect.sync(() => inbox.unsafeTake())
     })
     return {
       left: end(there.send, back.inbox),

@@ -10,6 +10,7 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Race from "@holdfast/core/Race"
 import * as SseClient from "@holdfast/http/SseClient"
 import { Cause, Data, Deferred, Duration, Effect, Either, Exit, Fiber, Layer, Option, Schema, Stream } from "effect"
 import { createInterface, type Interface } from "node:readline"
@@ -72,7 +73,7 @@ const ask = <A, I>(url: string, body: unknown, schema: Schema.Schema<A, I>, toke
     return yield* new Refusal({ tag: refused._tag, line: Narration.refusal(refused) })
   }).pipe(
     Effect.scoped,
-    Effect.timeout("10 seconds"),
+    Race.timeoutFail({ duration: "10 seconds", onTimeout: () => unreachable }),
     Effect.mapError((error) => error instanceof Refusal ? error : unreachable)
   )
 
@@ -251,7 +252,7 @@ const game = (options: Options) =>
       Stream.runForEach(obey),
       // What was typed last is still on its way back when the input is at its end.
       Effect.zipRight(screen.interactive ? Effect.void : Effect.sleep("500 millis")),
-      Effect.race(Deferred.await(leave))
+      Race.first(Deferred.await(leave))
     )
     yield* screen.show({ tone: "notice", text: "Until next time." })
     // Whole, so that it can be copied.

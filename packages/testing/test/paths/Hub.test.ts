@@ -116,6 +116,30 @@ describe("the hub under every interleaving", () => {
       { seeds }
     ), timeout)
 
+  it.effect("who is interrupted in follow or unfollow keeps nobody from it, nor from events", () =>
+    Explore.check(
+      Effect.gen(function*() {
+        const { hub, publish, settled } = yield* make(false)
+        yield* publish("a")
+        const sink = new MemorySink(false)
+        const session = yield* hub.open({ sink, format, following: [{ topic: "a" }], lastEventId: 0 })
+        const victims = yield* Effect.forEach(["b", "c", "b"], (topic) =>
+          Effect.fork(Effect.zipRight(
+            session.follow({ topic }),
+            session.unfollow({ topic })
+          )))
+        const publishing = yield* Effect.fork(Effect.zipRight(soon(10), publish("a")))
+        yield* soon(25)
+        yield* Fiber.interruptAll(victims)
+        yield* session.follow({ topic: "d" })
+        yield* Fiber.join(publishing)
+        const id = yield* publish("d")
+        yield* settled
+        yield* ensure(sink.ids.join() === `1,2,${id}`, () => `it heard ${sink.ids.join()}, not 1,2,${id}`)
+      }),
+      { seeds: seeds / 4 }
+    ), timeout)
+
   it.effect("follow and unfollow, exactly to the event", () =>
     Explore.check(
       Effect.gen(function*() {

@@ -1,0 +1,226 @@
+/**
+ * What the sources may use, read from their syntax: of the clocks, the one that nobody sets; of Effect, what has no window.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+
+const root = fileURLToPath(new URL("../../..", import.meta.url))
+
+/** A use: which rule it breaks, and where. */
+interface Use {
+  readonly what: string
+  readonly line: number
+}
+
+const nodesOf = (source: ts.SourceFile): ReadonlyArray<ts.Node> => {
+  const nodes: Array<ts.Node> = []
+  const visit = (node: ts.Node) => {
+    nodes.push(node)
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return nodes
+}
+
+const scan = (text: string, whatIs: (node: ts.Node) => string | undefined): ReadonlyArray<Use> => {
+  const source = ts.createSourceFile("a.ts", text, ts.ScriptTarget.Latest, true)
+  return nodesOf(source).flatMap((node) => {
+    const what = whatIs(node)
+    return what === undefined ? [] : [{ what, line: source.getLineAndCharacterOfPosition(node.getStart()).line + 1 }]
+  })
+}
+
+const nameOf = (node: ts.Node): string | undefined =>
+  ts.isIdentifier(node) || ts.isStringLiteralLike(node) ? node.text : undefined
+
+// The wall clock
+
+const wallNames = new Set(["currentTimeMillis", "unsafeCurrentTimeMillis", "startTimeMillis"])
+
+const wallClock = (node: ts.Node): string | undefined => {
+  if (ts.isNewExpression(node) && nameOf(node.expression) === "Date" && (node.arguments ?? []).length === 0) {
+    return "new Date()"
+  }
+  if (ts.isPropertyAccessExpression(node) && nameOf(node.expression) === "Date" && node.name.text === "now") {
+    return "Date.now"
+  }
+  return ts.isIdentifier(node) && wallNames.has(node.text) ? node.text : undefined
+}
+
+/** Where the time of day is meant. What is compared, limited or waited for takes `Monotonic`. */
+const mayReadTheTimeOfDay: Readonly<Record<string, string>> = {
+  "packages/core/src/Audit.ts": "when a look was, for people",
+  "packages/core/src/EventJournal.ts": "since when a journal has been connected, for people; its epoch",
+  "packages/core/src/FiberRegistry.ts": "startedAt, and when a crash was, for people",
+  "packages/core/src/Lifecycle.ts": "when a shutdown began, for people",
+  "packages/core/src/Ticker.ts": "a schedule that speaks of the time of day",
+  "packages/core/src/internal/bus/bus.ts": "Envelope.at; the lag of events that other processes wrote",
+  "packages/core/src/internal/bus/handlers.ts": "DeadLetter.at",
+  "packages/core/src/internal/bus/history.ts": "the age of stored events, which other processes dated",
+  "packages/core/src/internal/bus/outbox.ts": "Envelope.at",
+  "packages/core/src/internal/bus/retention.ts": "the age of stored events, which other processes dated",
+  "packages/core/src/internal/bus/writer.ts": "Envelope.at",
+  "packages/core/src/internal/cleanup/attempt.ts": "since when a fiber is abandoned, for people",
+  "packages/core/src/internal/fibers/crashLog.ts": "the date of a log line",
+  "packages/core/src/internal/fibers/survey.ts": "startedAt; the first guess at the age of a fiber that nobody stamped",
+  "packages/core/src/internal/supervision/child.ts": "startedAt, and when a crash was, for people",
+  "packages/core/src/internal/ticker/plan.ts": "a schedule that speaks of the time of day",
+  "packages/http/src/Inspector.ts": "when a picture was taken, for people",
+  "packages/http/src/OperatorGuard.ts": "when an operator acted, for people",
+  "packages/http/src/SseClient.ts": "Retry-After as a date",
+  "packages/http/src/internal/hub/sessionTable.ts": "openedAt, for people; grants that end at a time of day",
+  "packages/node/src/internal/server/refusal.ts": "the Date header",
+  "packages/testing/src/FaultyPorts.ts": "a clock that is set while it is used",
+  "packages/testing/src/SseTransportConformance.ts": "grants that end at a time of day",
+  "packages/testing/src/internal/explore/globals.ts": "virtual time",
+  "packages/testing/src/internal/explore/virtualClock.ts": "virtual time",
+  "apps/mud/src/OperatorSnapshot.ts": "when things were, for people",
+  "apps/mud/src/Tokens.ts": "tokens that end at a time of day, also over a restart"
+}
+
+// The windows of effect 3.22
+
+const racyModules = new Set([
+  "Cache",
+  "FiberHandle",
+  "FiberMap",
+  "FiberSet",
+  "KeyedPool",
+  "Pool",
+  "Queue",
+  "RateLimiter",
+  "RcMap",
+  "RcRef",
+  "Reloadable",
+  "Resource",
+  "ScopedCache",
+  "SubscriptionRef",
+  "SynchronizedRef"
+])
+
+const racyMembers = new Set([
+  "cached",
+  "cachedFunction",
+  "cachedInvalidateWithTTL",
+  "cachedWithTTL",
+  "makeLatch",
+  "makeSemaphore",
+  "race",
+  "raceAll",
+  "raceFirst",
+  "raceWith",
+  "timeout",
+  "timeoutFail",
+  "timeoutFailCause",
+  "timeoutOption",
+  "timeoutTo",
+  "unsafeMakeLatch",
+  "unsafeMakeSemaphore"
+])
+
+const window = (node: ts.Node): string | undefined => {
+  if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
+    const [scope, module] = node.moduleSpecifier.text.split("/")
+    if (scope !== "effect" || node.importClause?.isTypeOnly === true) return undefined
+    if (module !== undefined && racyModules.has(module)) return module
+  }
+  if (ts.isImportSpecifier(node) && !node.isTypeOnly && !node.parent.parent.isTypeOnly) {
+    const { moduleSpecifier } = node.parent.parent.parent
+    const from = ts.isStringLiteral(moduleSpecifier) ? moduleSpecifier.text : ""
+    const name = (node.propertyName ?? node.name).text
+    if (from === "effect" && racyModules.has(name)) return name
+    if (from === "effect/Effect" && racyMembers.has(name)) return `Effect.${name}`
+  }
+  if (ts.isPropertyAccessExpression(node)) {
+    if (node.name.text.startsWith("withPermits")) return node.name.text
+    if (nameOf(node.expression) === "Effect" && racyMembers.has(node.name.text)) return `Effect.${node.name.text}`
+  }
+  if (ts.isElementAccessExpression(node) && nameOf(node.expression) === "Effect") {
+    const name = nameOf(node.argumentExpression)
+    if (name !== undefined && racyMembers.has(name)) return `Effect.${name}`
+  }
+  return undefined
+}
+
+/** Bodies of tests, where nobody is interrupted. */
+const mayUse: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "packages/testing/src/EventBusConformance.ts": ["Effect.makeLatch"],
+  "packages/testing/src/SseTransportConformance.ts": ["Queue"]
+}
+
+const files = [
+  ...readdirSync(join(root, "packages")).map((name) => join("packages", name, "src")),
+  join("apps", "mud", "src")
+].filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => join(folder, file).replaceAll("\\", "/"))
+)
+
+const usesByFile = (whatIs: (node: ts.Node) => string | undefined) =>
+  files.flatMap((file) => {
+    const uses = scan(readFileSync(join(root, file), "utf8"), whatIs)
+    return uses.length === 0 ? [] : [[file, uses] as const]
+  })
+
+describe("sources", () => {
+  it("are all looked at", () => {
+    assert.isAbove(files.length, 150)
+  })
+
+  it("read the time of day only where it is meant", () => {
+    const uses = usesByFile(wallClock)
+    const stray = uses.filter(([file]) => mayReadTheTimeOfDay[file] === undefined)
+    assert.deepStrictEqual(stray.map(([file, [{ line, what }]]) => `${file}:${line} ${what}: use Monotonic`), [])
+    const found = new Set(uses.map(([file]) => file))
+    assert.deepStrictEqual(Object.keys(mayReadTheTimeOfDay).filter((file) => !found.has(file)), [], "no longer needed")
+  })
+
+  it("use nothing of Effect that has a window", () => {
+    const uses = usesByFile(window).flatMap(([file, found]) =>
+      found.filter(({ what }) => mayUse[file]?.includes(what) !== true).map(({ line, what }) =>
+        `${file}:${line} ${what}`
+      )
+    )
+    assert.deepStrictEqual(uses, [], "see the table in docs/design.md for what to use instead")
+  })
+
+  it("are seen, whatever they are called with", () => {
+    for (
+      const [source, what] of [
+        [`const at = Date.now()`, "Date.now"],
+        [`const at = new Date()`, "new Date()"],
+        [`import { currentTimeMillis } from "effect/Clock"`, "currentTimeMillis"],
+        [`clock.unsafeCurrentTimeMillis()`, "unsafeCurrentTimeMillis"],
+        [`const { startTimeMillis } = fiber.id()`, "startTimeMillis"]
+      ] as const
+    ) assert.deepStrictEqual(scan(source, wallClock).map((use) => use.what), [what], source)
+    for (const source of [`new Date(0)`, `// Date.now()`, `const text = "Date.now()"`, `Date.parse(text)`]) {
+      assert.deepStrictEqual(scan(source, wallClock), [], source)
+    }
+    for (
+      const [source, what] of [
+        [`import * as Q from "effect/Queue"`, "Queue"],
+        [`import { Queue } from "effect"`, "Queue"],
+        [`import { Pool as P } from "effect"`, "Pool"],
+        [`import { race as r } from "effect/Effect"`, "Effect.race"],
+        [`self.pipe(Effect.timeout("1 second"))`, "Effect.timeout"],
+        [`Effect["cached"](self)`, "Effect.cached"],
+        [`lock.withPermits(1)(self)`, "withPermits"],
+        [`lock.withPermitsIfAvailable(1)`, "withPermitsIfAvailable"]
+      ] as const
+    ) assert.deepStrictEqual(scan(source, window).map((use) => use.what), [what], source)
+    for (
+      const source of [
+        `import type { Queue } from "effect"`,
+        `import { type Queue } from "effect"`,
+        `import type * as Queue from "effect/Queue"`,
+        `Race.timeoutFail(self)`,
+        `// Effect.race`
+      ]
+    ) assert.deepStrictEqual(scan(source, window), [], source)
+  })
+})

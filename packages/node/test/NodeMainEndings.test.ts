@@ -6,7 +6,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Ended, StartOptions } from "./support/process.js"
-import { asFirstProcess, canUnshare, pause, runWith, slack, start } from "./support/process.js"
+import { asFirstProcess, assertWithin, canUnshare, pause, runWith, slack, start } from "./support/process.js"
 
 const run = (scenario: string, signals: ReadonlyArray<NodeJS.Signals>, options: StartOptions = {}) =>
   runWith(scenario, signals, { fixture: "endings", ...options })
@@ -160,7 +160,7 @@ describe("a listener of the process's exit", () => {
       assert.deepStrictEqual(lastLines(ended), [ended.last])
       assert.match(ended.last, /SIGTERM, failed, .* 1 failed: listener exit \(Error: out of nowhere\)/)
       assert.match(ended.stderr, /a listener of exit: Error: out of nowhere\n\s+at /)
-      assert.isBelow(ended.took, 1000 + slack)
+      assertWithin(ended, 1000)
     }))
 
   it.scopedLive("that never returns is ended by the watchdog, with one last line", () =>
@@ -187,7 +187,7 @@ describe("a thread that does not come back", () => {
       if (process.platform === "linux") assert.include(ended.last, `1 abandoned: thread open "${path}";`)
       // It is given its time, and then half a second.
       assert.isAtLeast(ended.took, 1000)
-      assert.isBelow(ended.took, 1000 + slack)
+      assertWithin(ended, 1000)
     }))
 
   it.scopedLive("after a request from inside, too", () =>
@@ -204,7 +204,7 @@ describe("a thread that does not come back", () => {
       const { path } = yield* fifo
       const ended = yield* run("held-for-a-while", ["SIGTERM", "SIGTERM"], { args: [path] })
       held(ended, 15)
-      assert.isBelow(ended.took, 300 + 1000 + slack)
+      assertWithin(ended, 300 + 1000)
     }))
 
   it.scopedLive("does not make a busy loop outlast the watchdog", () =>

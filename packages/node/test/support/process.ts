@@ -1,5 +1,6 @@
 /** Starts the programs of `fixtures`, which `tsc -b` has built, on a plain node, and signals them. */
 import type { Scope } from "effect"
+import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import { spawn, spawnSync } from "node:child_process"
 import { existsSync } from "node:fs"
@@ -21,6 +22,8 @@ export interface Ended {
   readonly stderr: string
   /** Milliseconds since the first signal, or since it said "ready". */
   readonly took: number
+  /** How much of that this process, which only waited, was not given the processor: milliseconds. */
+  readonly starved: number
   readonly last: string
 }
 
@@ -31,6 +34,29 @@ export interface Running {
   readonly stderrSaid: (text: string) => Effect.Effect<void>
   readonly closeStdout: Effect.Effect<void>
   readonly ended: Effect.Effect<Ended>
+}
+
+/** Half a second behind its budget, and not later: what a busy machine takes from everybody is measured, not guessed. */
+export const assertWithin = ({ starved, took }: Ended, budget: number) =>
+  assert.isBelow(took, budget + 500 + 2 * starved, `budget ${budget} ms, starved for ${Math.round(starved)} ms`)
+
+/** Adds up by how much its own timer is late. */
+const startRuler = () => {
+  const interval = 5
+  let starved = 0
+  let looked = performance.now()
+  const look = () => {
+    const now = performance.now()
+    // a timer of a few milliseconds is late by one or two on an idle machine as well
+    starved += Math.max(0, now - looked - interval - 2)
+    looked = now
+  }
+  const timer = setInterval(look, interval)
+  return () => {
+    clearInterval(timer)
+    look()
+    return starved
+  }
 }
 
 export const pause = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
@@ -62,10 +88,17 @@ export const start = (scenario: string, options: StartOptions = {}): Effect.Effe
       let stdout = ""
       let stderr = ""
       let since = 0
+      let stopRuler = startRuler()
+      /** Time counts from here. */
+      const begin = () => {
+        stopRuler()
+        stopRuler = startRuler()
+        since = performance.now()
+      }
       const waiting = new Set<() => void>()
       const hear = () => waiting.forEach((check) => check())
       child.stdout.setEncoding("utf8").on("data", (text: string) => {
-        if (since === 0) since = performance.now()
+        if (since === 0) begin()
         stdout += text
         hear()
       })
@@ -81,6 +114,7 @@ export const start = (scenario: string, options: StartOptions = {}): Effect.Effe
             stdout,
             stderr,
             took: performance.now() - since,
+            starved: stopRuler(),
             last: stdout.trimEnd().split("\n").at(-1) ?? ""
           }))
       )
@@ -99,7 +133,7 @@ export const start = (scenario: string, options: StartOptions = {}): Effect.Effe
         pid: child.pid!,
         signal: (name) =>
           Effect.sync(() => {
-            if (!signalled) since = performance.now()
+            if (!signalled) begin()
             signalled = true
             process.kill(child.pid!, name)
           }),

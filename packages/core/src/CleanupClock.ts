@@ -36,7 +36,7 @@ const fromClock = (clock: Clock.Clock, schedule: Timer["unsafeSchedule"]): Timer
 /** What a timer of JavaScript can hold: 24.8 days. Beyond it, one would fire at once. */
 const longestTimer = 2 ** 31 - 1
 
-const wallClock = (): Timer =>
+const realTime = (): Timer =>
   fromClock(Clock.make(), (task, delay) => {
     let left = Duration.toMillis(delay)
     if (left === Number.POSITIVE_INFINITY) return () => {}
@@ -57,7 +57,7 @@ const wallClock = (): Timer =>
  * @category tags
  */
 export class BudgetClock extends Context.Reference<BudgetClock>()("@holdfast/core/Cleanup/BudgetClock", {
-  defaultValue: wallClock
+  defaultValue: realTime
 }) {}
 
 /**

@@ -30,7 +30,7 @@
  *   place, which is the process's unless said otherwise. What was forked past it is found and reported, not stopped; its
  *   parent fiber or its scope stops it.
  * - A fiber must not run `shutdown` while others that it waits for join it. From inside, `requestShutdown` is the way.
- * - Budgets run on `Cleanup.BudgetClock`, the wall clock by default.
+ * - Budgets run on `Cleanup.BudgetClock`: real time, on the monotonic clock, by default.
  *
  * @since 0.1.0
  */

@@ -1,6 +1,6 @@
 /** Starts the programs of `fixtures`, which `tsc -b` has built, on a plain node, and signals them. */
-import type { Scope } from "effect"
 import { assert } from "@effect/vitest"
+import type { Scope } from "effect"
 import { Effect } from "effect"
 import { spawn, spawnSync } from "node:child_process"
 import { existsSync } from "node:fs"

@@ -11,27 +11,31 @@ import { ensure, seeds, soon, timeout } from "./support/explore.js"
 const reason = { _tag: "Requested", by: "test" } as unknown as Lifecycle.ShutdownReason
 
 describe("shutdown under every interleaving", () => {
-  it.effect("who follows the phases and is interrupted holds up nothing; who stays hears of all of them", () =>
-    Explore.check(
-      Effect.gen(function*() {
-        const lifecycle = yield* Lifecycle.make({ gracefulShutdownTimeout: "5 seconds", log: false })
-        const follow = Effect.fork(Stream.runCollect(lifecycle.phases))
-        const stays = yield* follow
-        const victims = yield* Effect.replicateEffect(follow, 3)
-        const shutdown = yield* Effect.fork(Effect.zipRight(soon(15), lifecycle.shutdown(reason)))
-        yield* soon(25)
-        yield* Fiber.interruptAll(victims)
-        yield* Fiber.join(shutdown)
-        const heard = Array.from(yield* Fiber.join(stays))
-        const all = ["accepting", "draining", "stopping-sources", "stopping-workers", "releasing", "done"]
-        // the first that it hears of is the one in which it came
-        yield* ensure(
-          heard.length > 0 && heard.join() === all.slice(all.length - heard.length).join(),
-          () => `it heard of ${heard.join()}`
-        )
-      }),
-      { seeds: seeds / 4 }
-    ), timeout)
+  it.effect(
+    "who follows the phases and is interrupted holds up nothing; who stays hears of all of them",
+    () =>
+      Explore.check(
+        Effect.gen(function*() {
+          const lifecycle = yield* Lifecycle.make({ gracefulShutdownTimeout: "5 seconds", log: false })
+          const follow = Effect.fork(Stream.runCollect(lifecycle.phases))
+          const stays = yield* follow
+          const victims = yield* Effect.replicateEffect(follow, 3)
+          const shutdown = yield* Effect.fork(Effect.zipRight(soon(15), lifecycle.shutdown(reason)))
+          yield* soon(25)
+          yield* Fiber.interruptAll(victims)
+          yield* Fiber.join(shutdown)
+          const heard = Array.from(yield* Fiber.join(stays))
+          const all = ["accepting", "draining", "stopping-sources", "stopping-workers", "releasing", "done"]
+          // the first that it hears of is the one in which it came
+          yield* ensure(
+            heard.length > 0 && heard.join() === all.slice(all.length - heard.length).join(),
+            () => `it heard of ${heard.join()}`
+          )
+        }),
+        { seeds: seeds / 4 }
+      ),
+    timeout
+  )
 
   it.effect("admits nothing behind readiness, loses nothing that it admitted, ends in time", () =>
     Explore.check(

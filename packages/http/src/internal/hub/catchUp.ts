@@ -14,7 +14,7 @@ import type { Frame } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import * as TopicWindow from "../../TopicWindow.js"
 import type { FanOut } from "./fanOut.js"
-import { late, orFarewell, pageSize } from "./late.js"
+import { missed, orFarewell, pageSize } from "./missed.js"
 import type { LiveSession } from "./sessionTable.js"
 
 const pageBytes = 64 * 1024
@@ -159,7 +159,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         fanOut.join(session)
       }
       const end = Math.min(bounded.upTo, offered)
-      return bounded.after < end ? late(fanOut, history, session, bounded, before, bounded.after, end) : Effect.void
+      return bounded.after < end ? missed(fanOut, history, session, bounded, before, bounded.after, end) : Effect.void
     })
 
   const unfollow = (session: LiveSession, given: Unfollow) => {

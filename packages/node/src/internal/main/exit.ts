@@ -1,5 +1,5 @@
 /** The very end of a process: listeners of its exit, and the exit itself. */
-import { heldBy } from "./held.js"
+import { heldBy } from "./heldThreads.js"
 
 type ExitListener = (this: NodeJS.Process, code: number) => void
 

@@ -19,7 +19,7 @@ import { inspect } from "node:util"
 import * as Watchdog from "../../Watchdog.js"
 import { unsafeTimeout } from "../timeout.js"
 import { endNow, exitWith } from "./exit.js"
-import { heldBy } from "./held.js"
+import { heldBy } from "./heldThreads.js"
 import { flushed, within, write } from "./output.js"
 
 /** The options of `runMain`, checked and with their defaults. Times in milliseconds; `Infinity` is no limit. */

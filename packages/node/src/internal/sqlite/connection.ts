@@ -12,7 +12,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { ask, type Database, loadDriver, lock, type Statement, unlock } from "./driver.js"
 import { Failure, failureOf, isSqliteError, moved } from "./failure.js"
-import { Claim } from "./held.js"
+import { Claim } from "./openFiles.js"
 import {
   checkContent,
   createMissing,

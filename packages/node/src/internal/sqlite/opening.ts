@@ -6,7 +6,7 @@ import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { ask, type Database, lock, unlock } from "./driver.js"
 import { Failure, isSqliteError } from "./failure.js"
-import { readStart } from "./held.js"
+import { readStart } from "./openFiles.js"
 import { applicationId, createSchema, isClosed, schema, schemaVersion } from "./schema.js"
 
 /** A new file comes into being complete, under another name, so that no crash leaves half of one behind. */

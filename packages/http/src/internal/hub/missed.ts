@@ -21,7 +21,7 @@ export const orFarewell = (session: LiveSession, reading: Effect.Effect<void, un
     ))
 
 /** Events in `(from, upTo]` that only the new window includes, behind what the session has already seen. */
-export const late = (
+export const missed = (
   fanOut: FanOut,
   history: History<unknown> | undefined,
   session: LiveSession,

@@ -44,8 +44,10 @@ const wallClock = (node: ts.Node): string | undefined => {
   if (ts.isNewExpression(node) && nameOf(node.expression) === "Date" && (node.arguments ?? []).length === 0) {
     return "new Date()"
   }
-  if (ts.isPropertyAccessExpression(node) && nameOf(node.expression) === "Date" && node.name.text === "now") {
-    return "Date.now"
+  if (ts.isPropertyAccessExpression(node) && node.name.text === "now") {
+    const { expression } = node
+    const of = ts.isPropertyAccessExpression(expression) ? expression.name : expression
+    if (nameOf(of) === "Date") return "Date.now"
   }
   return ts.isIdentifier(node) && wallNames.has(node.text) ? node.text : undefined
 }
@@ -72,6 +74,10 @@ const mayReadTheTimeOfDay: Readonly<Record<string, string>> = {
   "packages/http/src/OperatorGuard.ts": "when an operator acted, for people",
   "packages/http/src/SseClient.ts": "Retry-After as a date",
   "packages/http/src/internal/hub/sessionTable.ts": "openedAt, for people; grants that end at a time of day",
+  "packages/nats/src/NatsConnection.ts": "since when a connection is in its state, for people",
+  "packages/nats/src/internal/connection.ts":
+    "since when a connection is in its state, for people; steps of a schedule",
+  "packages/nats/src/internal/journal.ts": "since when, for people; what the server dated",
   "packages/node/src/internal/server/refusal.ts": "the Date header",
   "packages/testing/src/FaultyPorts.ts": "a clock that is set while it is used",
   "packages/testing/src/SseTransportConformance.ts": "grants that end at a time of day",
@@ -192,6 +198,7 @@ describe("sources", () => {
     for (
       const [source, what] of [
         [`const at = Date.now()`, "Date.now"],
+        [`globalThis.Date.now()`, "Date.now"],
         [`const at = new Date()`, "new Date()"],
         [`import { currentTimeMillis } from "effect/Clock"`, "currentTimeMillis"],
         [`clock.unsafeCurrentTimeMillis()`, "unsafeCurrentTimeMillis"],

@@ -1,5 +1,6 @@
 export * as NatsConnection from "./NatsConnection.js"
 export * as NatsEntries from "./NatsEntries.js"
+export * as NatsEventStore from "./NatsEventStore.js"
 export * as NatsJournal from "./NatsJournal.js"
 export * as NatsLeadership from "./NatsLeadership.js"
 export * as NatsPresence from "./NatsPresence.js"

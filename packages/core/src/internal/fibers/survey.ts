@@ -39,6 +39,12 @@ interface Stray {
   readonly detached: boolean
 }
 
+/** What is known of a fiber from where it was found. */
+type Said = Pick<
+  Entry,
+  "name" | "kind" | "tracked" | "owner" | "ownership" | "detached" | "supervised" | "restarts" | "lastFailure"
+>
+
 /** Who hangs below whom, and how many. */
 class Kinship {
   private readonly parents = new Map<AnyFiber, string>()
@@ -51,26 +57,30 @@ class Kinship {
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1)
   }
 
-  /** What can be said of every fiber. */
-  entry(
-    fiber: AnyFiber,
-    ageMillis: number,
-    rest: Pick<
-      Entry,
-      "name" | "kind" | "tracked" | "owner" | "ownership" | "detached" | "supervised" | "restarts" | "lastFailure"
-    >
-  ): Entry {
+  /**
+   * What is said of a fiber. All fields are named here, in one literal: spread into it, those that differ cost ten times as much
+   * for 10,000 fibers.
+   */
+  entry(fiber: AnyFiber, ageMillis: number, said: Said): Entry {
     const id = fiberName(fiber)
     return {
-      ...rest,
       id,
       fiber,
+      name: said.name,
+      kind: said.kind,
+      tracked: said.tracked,
+      owner: said.owner,
       parent: this.parents.get(fiber),
       startedAt: fiber.id().startTimeMillis,
       ageMillis: Math.max(0, Math.round(ageMillis)),
       status: statusOf(fiber),
       waitingFor: waitingFor(fiber),
       span: spanOf(fiber),
+      restarts: said.restarts,
+      lastFailure: said.lastFailure,
+      supervised: said.supervised,
+      ownership: said.ownership,
+      detached: said.detached,
       children: this.counts.get(id) ?? 0
     }
   }

@@ -36,7 +36,7 @@ describe("Signal", () => {
       { seeds }
     ), timeout)
 
-  it.effect("loses no wake to a waiter that is interrupted, and keeps no entry of it", () =>
+  it.effect("loses no wake to a waiter that is interrupted, and tells of nobody who is gone", () =>
     Explore.check(
       Effect.gen(function*() {
         const signal = new Signal.Signal()
@@ -84,6 +84,20 @@ describe("Signal", () => {
       }),
       { seeds }
     ), timeout)
+
+  it.effect("keeps no crowd of entries when those who wait are interrupted again and again", () =>
+    Effect.gen(function*() {
+      const signal = new Signal.Signal()
+      const live = yield* Effect.fork(signal.wait(() => false))
+      for (let index = 0; index < 1000; index++) {
+        const waiter = yield* Effect.fork(signal.wait(() => false))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(waiter)
+      }
+      assert.strictEqual(signal.waiting, 1)
+      assert.isAtMost((Reflect.get(signal, "waiters") as ReadonlySet<unknown>).size, 8)
+      yield* Fiber.interrupt(live)
+    }))
 
   it.effect("wakes many, each only when its own condition holds, however many wakes there are", () =>
     Explore.check(

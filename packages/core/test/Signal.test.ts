@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Lock from "@holdfast/core/Lock"
 import * as Signal from "@holdfast/core/Signal"
 import * as Explore from "@holdfast/testing/Explore"
-import { Effect, Exit, Fiber, Option, Random } from "effect"
+import { Effect, Exit, Fiber, Option, Random, Stream, SubscriptionRef } from "effect"
 import { sized } from "../../../scripts/sized.js"
 
 const seeds = sized(1_000, 100_000)
@@ -139,6 +139,33 @@ describe("Signal", () => {
       yield* Fiber.join(fiber)
       assert.deepStrictEqual(order, ["wake returned", "woken"])
     }))
+})
+
+describe("Signal instead of a SubscriptionRef", () => {
+  it.effect(
+    "is needed: whoever is interrupted while it subscribes to one of effect locks out who sets it",
+    () =>
+      Effect.gen(function*() {
+        const found = yield* Explore.find(
+          Effect.gen(function*() {
+            const ref = yield* SubscriptionRef.make(0)
+            const followers = yield* Effect.replicateEffect(Effect.fork(Stream.runDrain(ref.changes)), 3)
+            const setting = yield* Effect.fork(
+              Effect.zipRight(soon, Effect.forEach([1, 2, 3, 4, 5], (value) => SubscriptionRef.set(ref, value)))
+            )
+            yield* soon
+            yield* Fiber.interruptAll(followers)
+            yield* Fiber.join(setting)
+          }),
+          { seeds: 2_000 }
+        )
+        assert.isTrue(
+          Option.isSome(found),
+          "effect has mended its semaphore: Lifecycle.phases can become a SubscriptionRef"
+        )
+      }),
+    timeout
+  )
 })
 
 describe("Lock", () => {

@@ -1,5 +1,5 @@
 /**
- * Fault injection that a seed governs. Code under test, or the fake that a test gives it, names points at which the world
+ * Fault injection that a seed reproduces. Code under test, or the fake that a test gives it, names points at which the world
  * may misbehave; in each run some of the points are active, and an active point fires now and then. The same seed makes
  * the same points fire at the same evaluations, whatever else the program draws at random.
  *
@@ -127,7 +127,7 @@ export class Faults extends Context.Reference<Faults>()("@holdfast/testing/Fault
  */
 export class FaultInjected extends Data.TaggedError("FaultInjected")<{ readonly point: string }> {
   override get message() {
-    return `injected fault at ${this.point}`
+    return `fault injected at "${this.point}" by Faults: expected of the program is to survive it`
   }
 }
 
@@ -285,8 +285,8 @@ export const stall =
     )
 
 /**
- * `self`, or nothing for ever: cannot be interrupted either, and counts as declared background work, since whatever gives
- * up waiting for it has to leave it behind.
+ * `self`, or an effect that never ends and refuses interruption. It counts as declared background work of `LeakCheck`, since
+ * whoever gives up waiting for it has to abandon it.
  *
  * @since 0.1.0
  * @category combinators

@@ -1,6 +1,6 @@
 /**
  * The whole app in a test, with one call. `make` builds the app's layer once, in the test's scope, on ports that live in
- * memory, and answers with handles to everything that the app lets out: logs, crash reports, metrics, fibers, HTTP, SSE,
+ * memory, and returns handles to everything that the app lets out: logs, crash reports, metrics, fibers, HTTP, SSE,
  * WebSockets.
  *
  * **Swapping.** A port that the app leaves open (its `R`) is filled from `provide`, or else by the default of the harness.
@@ -22,7 +22,7 @@
  * | loggers | captured, not printed |
  *
  * **Guarantees.** Nothing is shared between two harnesses but the metrics of the process, which are reported as the
- * difference since `make`. When the scope closes, the app is shut down, and what it leaves behind is the business of
+ * difference since `make`. When the scope closes, the app is shut down, and what it leaves behind is reported by
  * `LeakCheck`.
  *
  * @since 0.1.0
@@ -160,7 +160,7 @@ export interface SseConnection {
   readonly take: (n: number) => Effect.Effect<ReadonlyArray<Sse.Message>, Cause.NoSuchElementException | Error>
   /** messages, retries and comments that have arrived and were not taken; does not wait */
   readonly arrived: Effect.Effect<ReadonlyArray<Sse.Incoming>>
-  /** waits for the end of the stream, and answers with everything that was not taken */
+  /** waits for the end of the stream, and returns everything that was not taken */
   readonly rest: Effect.Effect<ReadonlyArray<Sse.Incoming>>
   /** goes away without a word, as a closed laptop does */
   readonly leave: Effect.Effect<void>

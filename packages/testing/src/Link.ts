@@ -1,11 +1,15 @@
 /**
- * A simulated link between two ends: messages take a while, may be lost or doubled, and the link can part. In order per
- * direction, as a TCP connection is, unless `reorder` says otherwise. Driven by `Faults`, so that a seed says it all.
+ * A simulated network link between two ends: messages are delayed, may be lost or duplicated, and the link can be
+ * partitioned. Messages of one direction arrive in order, as over TCP, unless `reorder` is set. All of it is decided by
+ * `Faults`, so that a seed reproduces it.
  *
- * Points: `<name>.lost` · `<name>.doubled` · `<name>.parts` (for up to `outage`, tried at every send).
+ * **For** protocols between nodes, and between a client and a server, under a bad network. **Not for** bytes on a socket: that
+ * is what `Transport` and real ports are for.
  *
- * **Guarantees.** A message arrives at most once, unless doubled. What is sent while the link is parted is lost, without an
- * error: the sender cannot know. Everything that is in flight when the scope closes is dropped, and its fiber ends.
+ * Points: `<name>.lost` · `<name>.duplicated` · `<name>.partitions` (for up to `outage`, decided at every send).
+ *
+ * **Guarantees.** A message arrives at most once, unless it is duplicated. What is sent while the link is partitioned is lost,
+ * without an error: the sender cannot know. Everything that is in flight when the scope closes is dropped, and its fiber ends.
  *
  * @since 0.1.0
  */
@@ -26,7 +30,7 @@ export interface Options {
   readonly name: string
   /** time that a message takes at most. Default 50 ms. */
   readonly latency?: Duration.DurationInput | undefined
-  /** longest time that the link stays parted when a fault parts it. Default 30 s. */
+  /** longest time that the link stays partitioned when a fault partitions it. Default 30 s. */
   readonly outage?: Duration.DurationInput | undefined
   /** messages may overtake one another. Default false. */
   readonly reorder?: boolean | undefined
@@ -55,7 +59,7 @@ export interface End<Out, In> {
 }
 
 /**
- * Two ends that can be parted.
+ * Two ends, and the partition between them.
  *
  * @since 0.1.0
  * @category models
@@ -64,9 +68,9 @@ export interface Link<A, B> {
   readonly left: End<A, B>
   readonly right: End<B, A>
   /** nothing arrives any more, until `heal` */
-  readonly part: Effect.Effect<void>
+  readonly partition: Effect.Effect<void>
   readonly heal: Effect.Effect<void>
-  readonly isParted: Effect.Effect<boolean>
+  readonly isPartitioned: Effect.Effect<boolean>
 }
 
 /** Several may wait: one that finds the message taken by another waits again. */
@@ -90,10 +94,10 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
     const { name, latency = defaults.latency, outage = defaults.outage, reorder = defaults.reorder } = options
     const faults = yield* Faults
     const scope = yield* Effect.scope
-    // how often it has been parted and not healed; an outage heals only its own
+    // how often it has been partitioned and not healed; an outage heals only its own
     const outages = yield* Ref.make(0)
-    const parted = yield* Ref.make(false)
-    const isParted = Effect.zipWith(Ref.get(outages), Ref.get(parted), (count, byHand) => byHand || count > 0)
+    const byHand = yield* Ref.make(false)
+    const isPartitioned = Effect.zipWith(Ref.get(outages), Ref.get(byHand), (count, cut) => cut || count > 0)
 
     const wire = <M>(direction: string) =>
       Effect.gen(function*() {
@@ -102,7 +106,7 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
         const point = `${name}.${direction}`
         const deliver = (message: M) =>
           Effect.suspend(() => Effect.sleep(faults.between(point, 0, Duration.toMillis(latency)))).pipe(
-            Effect.zipRight(Effect.unlessEffect(inbox.offer(message), isParted))
+            Effect.zipRight(Effect.unlessEffect(inbox.offer(message), isPartitioned))
           )
         // one message after another, unless they may overtake
         yield* Effect.forkScoped(transit.each(([message], restore) =>
@@ -110,14 +114,14 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
         ))
         const send = (message: M) =>
           Effect.gen(function*() {
-            if (faults.decide(`${name}.parts`)) {
+            if (faults.decide(`${name}.partitions`)) {
               yield* Ref.update(outages, (n) =>
                 n + 1)
-              const heals = Effect.sleep(faults.between(`${name}.parts`, 1, Duration.toMillis(outage)))
+              const heals = Effect.sleep(faults.between(`${name}.partitions`, 1, Duration.toMillis(outage)))
               yield* Effect.forkIn(Effect.zipRight(heals, Ref.update(outages, (n) => n - 1)), scope)
             }
-            if ((yield* isParted) || faults.decide(`${name}.lost`)) return
-            const copies = faults.decide(`${name}.doubled`) ? 2 : 1
+            if ((yield* isPartitioned) || faults.decide(`${name}.lost`)) return
+            const copies = faults.decide(`${name}.duplicated`) ? 2 : 1
             for (let copy = 0; copy < copies; copy++) yield* transit.offer(message)
           })
         return { send, inbox }
@@ -133,8 +137,8 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
     return {
       left: end(there.send, back.inbox),
       right: end(back.send, there.inbox),
-      part: Ref.set(parted, true),
-      heal: Ref.set(parted, false),
-      isParted
+      partition: Ref.set(byHand, true),
+      heal: Ref.set(byHand, false),
+      isPartitioned
     }
   })

@@ -6,8 +6,8 @@
  *
  * **Not for** what is about bytes on a wire: header parsing, keep-alive, malformed input. Those are tested on a real port.
  *
- * **Guarantees.** What goes wrong is answered by `HttpErrors.toHandled`, as by `NodeServer`, and bodies have its limit. Under `Explore`, a request takes part in the interleaving like any other fiber. When the scope of the
- * layer closes, or the `Lifecycle` that it is built with drains, new requests are refused, those in flight may finish for
+ * **Guarantees.** A failure becomes the response that `HttpErrors.toHandled` makes of it, as in `NodeServer`, and bodies have its
+ * limit. Under `Explore`, a request takes part in the interleaving like any other fiber. When the scope of the layer closes, or the `Lifecycle` that it is built with drains, new requests are refused, those in flight may finish for
  * `drainBudget`, and what is left is interrupted, with as long to clean up: clients see their streams end with an error.
  *
  * @since 0.1.0
@@ -141,7 +141,9 @@ export const layer = (
     const start: Start = (request, url, upgrade) =>
       Effect.gen(function*() {
         const [handler] = yield* Ref.get(handlers)
-        if (handler === undefined) return yield* gone(request, "nobody serves")
+        if (handler === undefined) {
+          return yield* gone(request, "no server listens: HttpServer.serve has not run, or its scope is closed")
+        }
         const exchange: Exchange = { answer: yield* Deferred.make<Answer, HttpClientError.HttpClientError>() }
         const incoming = new MemoryRequest(request, url, remoteAddress, upgrade?.(exchange))
         const fiber = yield* handler(incoming, exchange)
@@ -247,7 +249,7 @@ const serveWith = (
         const fiber = Runtime.runFork(runtime)(tracked, { scope, immediate: false })
         requests.add(fiber)
         fiber.addObserver(() =>
-          Deferred.unsafeDone(exchange.answer, gone(request.client, "the server ended without an answer"))
+          Deferred.unsafeDone(exchange.answer, gone(request.client, "the server ended before it responded"))
         )
         return Effect.succeed(fiber)
       })

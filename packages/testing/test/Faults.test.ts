@@ -49,12 +49,12 @@ describe("Faults", () => {
     Effect.gen(function*() {
       const faults = yield* Faults.Faults
       assert.isTrue(faults.decide("store.append.fails"))
-      assert.isFalse(faults.decide("link.parts"))
+      assert.isFalse(faults.decide("link.partitions"))
       yield* faults.calm
       assert.isFalse(faults.decide("store.append.fails"))
       assert.deepStrictEqual(yield* faults.report, [
         { point: "store.append.fails", active: true, evaluated: 2, fired: 1 },
-        { point: "link.parts", active: false, evaluated: 1, fired: 0 }
+        { point: "link.partitions", active: false, evaluated: 1, fired: 0 }
       ])
     }).pipe(Effect.provide(Faults.layer({ seed: 1, only: true, points: { "store.*": 1 } }))))
 
@@ -272,8 +272,8 @@ describe("Link", () => {
           Effect.flatMap((run) => Option.getOrThrow(run.exit))
         )
       assert.isBelow((yield* got({}, { "link.lost": 0.5 })).length, 20)
-      assert.isAbove((yield* got({}, { "link.doubled": 0.5 })).length, 20)
-      assert.isBelow((yield* got({}, { "link.parts": 0.2 })).length, 20)
+      assert.isAbove((yield* got({}, { "link.duplicated": 0.5 })).length, 20)
+      assert.isBelow((yield* got({}, { "link.partitions": 0.2 })).length, 20)
       const shuffled = yield* got({ reorder: true }, { "link.there": 1 })
       assert.deepStrictEqual(shuffled.toSorted((a, b) => a - b), Array.from({ length: 20 }, (_, i) => i + 1))
       assert.notDeepEqual(shuffled, shuffled.toSorted((a, b) => a - b))
@@ -282,7 +282,7 @@ describe("Link", () => {
   it.scoped("parts and heals by hand", () =>
     Effect.gen(function*() {
       const link = yield* Link.make<string>({ name: "link" })
-      yield* link.part
+      yield* link.partition
       yield* link.left.send("lost")
       yield* TestClock.adjust("1 second")
       yield* link.heal

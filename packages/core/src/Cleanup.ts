@@ -458,6 +458,47 @@ const bound = (
     })
   })
 
+/**
+ * A cleanup that is under way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pending {
+  readonly owner: OwnerPath
+  readonly label: string
+  readonly subject: Subject
+  /** The fiber that runs it, as in log lines. */
+  readonly fiberId: string
+  readonly elapsedMillis: number
+  /** Until it is abandoned; infinite for a plain finalizer that nothing bounds. */
+  readonly remainingMillis: number
+}
+
+/**
+ * The cleanups that are under way, within their time.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const pending: Effect.Effect<ReadonlyArray<Pending>> = Effect.map(
+  FiberRegistry.FiberRegistry,
+  (registry) =>
+    registry.unsafeCensus().flatMap(({ fiber, id, kind }) => {
+      const running = kind === "cleanup" ? attemptOf(fiber) : undefined
+      if (running === undefined || running.result !== undefined) return []
+      const { label, owner, subject, timer } = running.task
+      return [{
+        owner,
+        label,
+        subject,
+        fiberId: id,
+        elapsedMillis: timer.unsafeNow() - running.startedAt,
+        remainingMillis: running.remainingMillis
+      }]
+    })
+)
+
 /** The owner path without the plain finalizers that only stand for the scopes inside of them. */
 const ownerOf = (closing: Fiber.RuntimeFiber<unknown, unknown>, around: Running): OwnerPath => {
   if (around.task.subject._tag !== "Unnamed") return closing.getFiberRef(FiberRegistry.currentOwner)

@@ -50,6 +50,7 @@ import type { InvalidOption } from "./InvalidOption.js"
 import { check, unsafeDuration, unsafeWhole } from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import type { PublishError, PublishOptions } from "./Publishing.js"
+import * as Roster from "./Roster.js"
 
 /**
  * What a bus carries and keeps.
@@ -246,8 +247,21 @@ export const make = <A extends Event, I>(
       drain: bus.drain,
       stats: bus.stats
     }
+    yield* Roster.add(present, service)
     return service
   })
+
+/**
+ * The buses that are open, for who shows them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const present = Roster.kind<
+  Pick<EventBus<never>, "name" | "stats"> & {
+    readonly deadLetters: Effect.Effect<ReadonlyArray<EventHandler.DeadLetter<unknown>>>
+  }
+>("@holdfast/core/EventBus")
 
 /**
  * The class of a bus, as a tag with its layers.

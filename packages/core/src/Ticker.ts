@@ -49,6 +49,7 @@ import * as Check from "./internal/ticker/options.js"
 import { namesInstants } from "./internal/ticker/plan.js"
 import { type HandlerStats, type Overrun, Slots, type Tick } from "./internal/ticker/slots.js"
 import * as InvalidOption from "./InvalidOption.js"
+import * as Roster from "./Roster.js"
 import * as TickerStore from "./TickerStore.js"
 
 export type {
@@ -264,6 +265,7 @@ export const make = (
         )
       }).pipe(Effect.uninterruptible)
 
+    yield* Roster.add(present, { name, stats: Effect.sync(() => driver.stats()) })
     return {
       name,
       onTick,
@@ -275,6 +277,14 @@ export const make = (
       stats: Effect.sync(() => driver.stats())
     }
   })
+
+/**
+ * The tickers that there are, for who shows them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const present = Roster.kind<Pick<Service, "name" | "stats">>("@holdfast/core/Ticker")
 
 const intervalPace = (ticker: string, given: unknown): Effect.Effect<Pace, InvalidOption.InvalidOption> =>
   InvalidOption.check(() => ({ interval: Check.unsafeInterval(ticker, given) }))

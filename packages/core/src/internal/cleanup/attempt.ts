@@ -95,6 +95,11 @@ export class Running {
     return this.limit - this.startedAt
   }
 
+  /** Milliseconds until it is given up. */
+  get remainingMillis(): number {
+    return Math.max(0, (this.holds > 0 ? this.hard : this.limit) - this.task.timer.unsafeNow())
+  }
+
   /** Whether it waits for finalizers inside of it, each of which has a limit of its own. */
   get isWaiting(): boolean {
     return this.holds > 0

@@ -13,12 +13,43 @@
  * @since 0.1.0
  */
 import type { EventBus } from "@holdfast/core/EventBus"
+import * as Roster from "@holdfast/core/Roster"
 import type * as Ticker from "@holdfast/core/Ticker"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Inspector from "./Inspector.js"
 import * as Metrics from "./Metrics.js"
 import type * as SseHub from "./SseHub.js"
+
+/**
+ * What a server can tell of itself: counters since its start, but for `connections` and `inFlight`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Server {
+  readonly address: string
+  readonly stats: Effect.Effect<{
+    readonly connections: number
+    readonly inFlight: number
+    readonly requests: number
+    readonly refused: number
+    readonly aborted: number
+    readonly stalled: number
+  }>
+  /** Responses by method and status. */
+  readonly responses: Effect.Effect<
+    ReadonlyArray<{ readonly method: string; readonly status: string; readonly count: number }>
+  >
+}
+
+/**
+ * The servers that there are, for who shows them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const servers = Roster.kind<Server>("@holdfast/http/Server")
 
 /**
  * Its sessions in the section `sessions`, and what it sent, dropped and cut off.

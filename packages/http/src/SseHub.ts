@@ -30,6 +30,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { Lock } from "@holdfast/core/Lock"
+import * as Roster from "@holdfast/core/Roster"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -147,7 +148,7 @@ export const make = <A, R = never>(
     yield* Effect.addFinalizer(() => drain({ perSecond: Infinity }))
     yield* onPhaseIfPresent("draining", { label: `farewell to the sessions of ${name}` }, drain())
 
-    return {
+    const service: Service = {
       name,
       epoch: options.source.epoch,
       idOf: (id) => fanOut.wireId(id),
@@ -182,7 +183,17 @@ export const make = <A, R = never>(
       stats: Effect.sync(() => table.stats(faults.count)),
       drain
     }
+    yield* Roster.add(present, service)
+    return service
   })
+
+/**
+ * The hubs that there are, for who shows them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const present = Roster.kind<Service>("@holdfast/http/SseHub")
 
 const settingsOf = (options: Omit<Options<unknown, never>, "source" | "onOpen" | "onClose">) =>
   InvalidOption.check(() => {

@@ -33,8 +33,10 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
 import { Lifecycle, onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { once } from "@holdfast/core/Lock"
+import * as Roster from "@holdfast/core/Roster"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
+import * as Observe from "@holdfast/http/Observe"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -237,6 +239,11 @@ export const make = (
       inFlight: connections.exchanges.size,
       draining: connections.isDraining
     }))
+    yield* Roster.add(Observe.servers, {
+      address: address._tag === "TcpAddress" ? `${address.hostname}:${address.port}` : address.path,
+      stats,
+      responses: Effect.sync(connections.responses.counts)
+    })
     return Context.make(HttpServer.HttpServer, HttpServer.make({ address, serve })).pipe(
       Context.add(NodeServer, { address, drain, stats })
     )

@@ -1,3 +1,4 @@
+export * as NodeLastShutdown from "./NodeLastShutdown.js"
 export * as NodeMain from "./NodeMain.js"
 export * as NodeProbes from "./NodeProbes.js"
 export * as NodeRequest from "./NodeRequest.js"

@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.js"
 
 export interface Responses {
   readonly add: (exchange: Exchange) => void
+  readonly counts: () => ReadonlyArray<{ readonly method: string; readonly status: string; readonly count: number }>
   readonly families: () => ReadonlyArray<Metrics.Family>
 }
 
@@ -40,6 +41,7 @@ export const unsafeMake = (): Responses => {
         }
       }
     },
+    counts: () => Array.from(responses.values(), (response) => ({ ...response })),
     families: () => {
       let below = 0
       return [

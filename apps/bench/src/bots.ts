@@ -289,14 +289,24 @@ class Bot {
   }
 }
 
+interface Snapshot {
+  readonly frame: {
+    readonly alerts: ReadonlyArray<{ readonly title: string }>
+    readonly sample: { readonly values: Readonly<Record<string, number>> }
+    readonly sections: Readonly<Record<string, { readonly total?: number }>>
+  }
+}
+
 const census = async () => {
   const { body, status } = await request("GET", "/operator/snapshot", values["operator-token"])
   if (status !== 200) throw new Error(`no snapshot: ${status}`)
-  return body as {
-    readonly counts: { readonly live: number }
-    readonly sessions: { readonly total: number }
-    readonly leaks: ReadonlyArray<unknown>
-    readonly process: { readonly heap: number; readonly cpu: number }
+  const { alerts, sample, sections } = (body as Snapshot).frame
+  return {
+    live: sample.values["live"] ?? 0,
+    sessions: sections["sessions"]?.total ?? 0,
+    leaks: alerts.filter(({ title }) => title === "Leaked fiber").length,
+    heap: sample.values["heap"] ?? 0,
+    cpu: sample.values["cpu"] ?? 0
   }
 }
 
@@ -316,7 +326,7 @@ const during = await census()
 await living
 for (const bot of all) bot.leave()
 let after = await census()
-for (let tries = 0; tries < 40 && (after.sessions.total > 0 || after.counts.live > before.counts.live); tries++) {
+for (let tries = 0; tries < 40 && (after.sessions > 0 || after.live > before.live); tries++) {
   await sleep(250)
   after = await census()
 }
@@ -331,14 +341,12 @@ say(`  events delivered  ${events}, ${(events / seconds).toFixed(0)}/s`)
 say(`  command to event  p50 ${at(0.5)}, p95 ${at(0.95)}, p99 ${at(0.99)}, worst ${at(1)}`)
 say(`  join              worst ${Math.max(...joining, 0).toFixed(0)} ms`)
 say(
-  `  server processor  ${Math.round(during.process.cpu * 100)} % of one, heap ${
-    Math.round(during.process.heap / 1_048_576)
-  } MB`
+  `  server processor  ${Math.round(during.cpu)} % of one, heap ${Math.round(during.heap / 1_048_576)} MB`
 )
-say(`  fibers            ${before.counts.live} before, ${during.counts.live} during, ${after.counts.live} after`)
-say(`  leaks             ${after.leaks.length}`)
+say(`  fibers            ${before.live} before, ${during.live} during, ${after.live} after`)
+say(`  leaks             ${after.leaks}`)
 say(`  stopped           exit code ${stopped.code} after ${stopped.millis.toFixed(0)} ms`)
 for (const [what, count] of problems) say(`  PROBLEM           ${count} x ${what}`)
-const failed = problems.size > 0 || after.leaks.length > 0 || after.counts.live > before.counts.live ||
+const failed = problems.size > 0 || after.leaks > 0 || after.live > before.live ||
   stopped.code !== 0
 if (failed) process.exitCode = 1

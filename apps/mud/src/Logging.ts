@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as ConsoleLog from "@holdfast/http/ConsoleLog"
 import { Layer, Logger, LogLevel } from "effect"
 import type { Settings } from "./Settings.js"
 
@@ -17,11 +18,12 @@ const levels = {
  * @since 0.1.0
  * @category layers
  */
-export const layer = ({ log, logLevel }: Pick<Settings, "log" | "logLevel">): Layer.Layer<never> => {
+export const layer = ({ log, logLevel }: Pick<Settings, "log" | "logLevel">): Layer.Layer<ConsoleLog.ConsoleLog> => {
   const pretty = log === "pretty" || (log === "auto" && process.stdout.isTTY)
   const logger = log === "none" ? Logger.none : pretty ? Logger.prettyLoggerDefault : Logger.jsonLogger
-  return Layer.merge(
+  return Layer.mergeAll(
     Logger.replace(Logger.defaultLogger, log === "none" || pretty ? logger : Logger.withConsoleLog(Logger.jsonLogger)),
-    Logger.minimumLogLevel(levels[logLevel])
+    Logger.minimumLogLevel(levels[logLevel]),
+    Layer.orDie(ConsoleLog.layer())
   )
 }

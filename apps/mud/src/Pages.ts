@@ -1,5 +1,5 @@
 /**
- * The static files of both pages, read once and kept: with an entity tag, a strict content policy, and nothing else.
+ * The static files of the page, read once and kept: with an entity tag, a strict content policy, and nothing else.
  *
  * @since 0.1.0
  */
@@ -16,11 +16,9 @@ const file = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.u
 /** The narration is compiled from the same source as that of the terminal client. */
 const files: ReadonlyArray<readonly [route: `/${string}`, path: string, type: string]> = [
   ["/", "public/index.html", "text/html; charset=utf-8"],
-  ["/operator", "public/operator.html", "text/html; charset=utf-8"],
   ["/style.css", "public/style.css", "text/css; charset=utf-8"],
   ["/favicon.svg", "public/favicon.svg", "image/svg+xml"],
   ["/player.js", "public/player.js", "text/javascript; charset=utf-8"],
-  ["/operator.js", "public/operator.js", "text/javascript; charset=utf-8"],
   ["/log.js", "public/log.js", "text/javascript; charset=utf-8"],
   ["/around.js", "public/around.js", "text/javascript; charset=utf-8"],
   ["/stream.js", "public/stream.js", "text/javascript; charset=utf-8"],

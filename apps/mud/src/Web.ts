@@ -7,6 +7,7 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Console from "@holdfast/http/Console"
 import * as Health from "@holdfast/http/Health"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
@@ -14,7 +15,7 @@ import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { Effect, Layer, Option } from "effect"
 import * as Faults from "./Faults.js"
 import { Game } from "./Game.js"
-import * as OperatorApi from "./OperatorApi.js"
+import * as OperatorSections from "./OperatorSections.js"
 import * as Pages from "./Pages.js"
 import * as PlayerApi from "./PlayerApi.js"
 import type { Settings } from "./Settings.js"
@@ -37,7 +38,7 @@ export const layer = (settings: Settings) =>
       PlayerApi.router(settings),
       Health.routes(),
       Metrics.routes(),
-      yield* OperatorApi.router
+      yield* Console.routes({ path: "/operator", name: "mud", sections: yield* OperatorSections.make })
     ).pipe(yield* PlayerApi.events(settings, Faults.make(process.env["HOLDFAST_FAULT"])))
     return HttpErrors.handled(router, { problem: PlayerApi.problem }).pipe(
       // Nothing that is sent from here is to be taken for something else than it says.

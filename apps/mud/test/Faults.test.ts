@@ -287,7 +287,7 @@ describe.skipIf(faketime === undefined)("the clock of the machine", () => {
     writeFileSync(now, "+2h")
     await eventually("the clock is set forward", async () => {
       const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
-      return body.at > Date.now() + 3_600_000
+      return body.frame.at > Date.now() + 3_600_000
     })
     const before = ada.stream.frames.length
     await eventually(
@@ -300,7 +300,7 @@ describe.skipIf(faketime === undefined)("the clock of the machine", () => {
     writeFileSync(now, "-2h")
     await eventually("the clock is set back", async () => {
       const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
-      return body.at < Date.now() - 3_600_000
+      return body.frame.at < Date.now() - 3_600_000
     })
     for (let index = 0; index < 6; index++) assert.strictEqual((await ada.type("look")).status, 200)
     await eventually("joining", async () => (await ashore(server, "Cy")).status === 200, 10_000)
@@ -329,9 +329,11 @@ describe("a server that runs", () => {
     await ada.stream.closed
     const ended = await eventually("the session has ended", async () => {
       const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
-      return body.sessions.ended.find(({ name }: { name: string }) => name === "Ada")
+      return body.frame.sections.ended.set.find(({ cells }: { cells: Record<string, unknown> }) =>
+        cells.reason === "kicked"
+      )
     })
-    assert.strictEqual(ended.reason, "kicked")
+    assert.strictEqual(ended.cells.hub, "players")
     await server.stop()
   })
 

@@ -114,7 +114,17 @@ describe("a running server", () => {
   })
 
   it("serves its pages with a strict policy, and 304 when they are unchanged", async () => {
-    for (const page of ["/", "/operator", "/player.js", "/narration.js", "/style.css", "/favicon.svg"]) {
+    for (
+      const page of [
+        "/",
+        "/operator/",
+        "/operator/console.js",
+        "/player.js",
+        "/narration.js",
+        "/style.css",
+        "/favicon.svg"
+      ]
+    ) {
       const whole = await request(server, "GET", page)
       assert.strictEqual(whole.status, 200, page)
       assert.include(whole.headers["content-security-policy"], "default-src 'none'")
@@ -126,19 +136,23 @@ describe("a running server", () => {
   it("shows the operator what runs, and lets nobody else", async () => {
     const gus = await join(server, "Gus")
     const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
-    assert.include(body.sessions.open.map(({ name }: { name: string }) => name), "Gus")
-    assert.include(JSON.stringify(body.fibers), "world-writer")
-    assert.deepStrictEqual(body.leaks, [])
-    const stream = await listen(server, "/operator/events", { token: server.operator.token! })
-    await stream.next("a picture", ({ event }) => event === "Snapshot")
+    const { alerts, sections } = body.frame
+    assert.include(JSON.stringify(sections.players.set), "Gus")
+    assert.include(JSON.stringify(sections.fibers.set), "world-writer")
+    assert.notInclude(JSON.stringify(alerts), "Leaked")
+    const stream = await listen(server, "/operator/feed", { token: server.operator.token! })
+    const hello = await stream.next("a greeting", ({ event }) => event === "hello")
+    const frame = await stream.next("a picture", ({ data, event }) => event === "frame" && data.whole)
+    assert.strictEqual(frame.data.epoch, hello.data.epoch)
+    assert.strictEqual(hello.id, undefined, "no id outlives the process")
     stream.close()
     // Behind a bare proxy everybody comes from this machine: who has no token is nobody.
-    for (const path of ["/operator/snapshot", "/operator/events"]) {
+    for (const path of ["/operator/snapshot", "/operator/feed"]) {
       assert.strictEqual((await request(server, "GET", path, { headers: { host: "127.0.0.1:7070" } })).status, 401)
     }
     const refused = await press(server, "shutdown", {}, "not-the-right-token")
     assert.deepStrictEqual([refused.status, refused.body._tag], [401, "Unauthorized"])
-    const forged = await request(server, "POST", "/api/admin/shutdown", { body: {}, token: server.operator.token! })
+    const forged = await request(server, "POST", "/operator/act/shutdown", { body: {}, token: server.operator.token! })
     assert.deepStrictEqual([forged.status, forged.body._tag], [403, "Forbidden"])
     assert.strictEqual((await press(server, "announce", { text: "Dinner." })).status, 200)
     await gus.hear("Dinner.")

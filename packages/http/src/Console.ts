@@ -20,6 +20,8 @@
  * | `HttpApiBuilder.serve` | `Console.layerApi(options)`, provided to it |
  * | `HttpRouter` | `HttpRouter.concat(router, yield* Console.routes(options))` |
  *
+ * `GET <path>/snapshot` is the picture of this moment as one JSON document, with the token, for scripts.
+ *
  * **How it is made.** Sections are values (`ConsoleSection`); those of the library and those of the application are the same.
  * Buses, tickers, hubs and servers are found in the `Roster`, nothing is registered by hand. One engine looks at the sections
  * once a second while somebody looks, and sends what has changed (`ConsoleFeed`). The page is plain files; it knows nothing of
@@ -165,6 +167,7 @@ export const routes = (
     let router: HttpRouter.HttpRouter = HttpRouter.empty.pipe(
       HttpRouter.get(settings.path, page),
       HttpRouter.get(`${settings.path}/feed`, answered(feed(engine, guard))),
+      HttpRouter.get(`${settings.path}/snapshot`, answered(snapshot(engine, guard))),
       HttpRouter.post(`${settings.path}/act/:name`, answered(act(engine, guard)))
     )
     for (const [name, asset] of assets) {
@@ -295,7 +298,7 @@ const awaitIdle = (engine: Engine, registry: FiberRegistry.Service, lifecycle: O
       yield* Effect.sleep(50)
     }
     // The next frame shows it.
-    yield* Effect.sleep(200)
+    if (engine.viewers.all.size > 0) yield* Effect.sleep(200)
   })
 
 interface Surroundings {
@@ -370,6 +373,14 @@ const feed = (engine: Engine, guard: OperatorGuard.Service) =>
       headers: { "cache-control": "no-store, no-transform", "x-accel-buffering": "no" }
     })
   })
+
+const snapshot = (engine: Engine, guard: OperatorGuard.Service) =>
+  Effect.flatMap(
+    guard.visitor,
+    ({ role }) =>
+      Effect.map(engine.snapshot(role), (all) =>
+        HttpServerResponse.unsafeJson(all, { headers: { "cache-control": "no-store" } }))
+  )
 
 const act = (engine: Engine, guard: OperatorGuard.Service) =>
   Effect.flatMap(HttpRouter.params, ({ name = "" }) => {

@@ -145,7 +145,7 @@ export const press = (
   body: unknown = {},
   token = server.operator.token
 ): Promise<Answer> =>
-  request(server, "POST", `/api/admin/${what}`, {
+  request(server, "POST", `/operator/act/${what}`, {
     body,
     headers: { origin: server.url, "x-operator-act": "1" },
     ...(token === undefined ? {} : { token })

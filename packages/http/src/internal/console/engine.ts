@@ -16,7 +16,6 @@ import { bounded } from "../registry.js"
 import { fieldsOf } from "./fields.js"
 import { History } from "./history.js"
 import { Picture } from "./picture.js"
-import type { Viewer } from "./viewers.js"
 import { Viewers } from "./viewers.js"
 
 type Shown = Exclude<Section, Action | AlertRule>
@@ -127,6 +126,16 @@ export class Engine {
       if (viewer === undefined) return Effect.void
       this.due.clear()
       return this.look
+    })
+
+  /** All of it, once. */
+  readonly snapshot = (role: Hello["role"]): Effect.Effect<{ readonly hello: Hello; readonly frame: Frame }> =>
+    Effect.suspend(() => {
+      this.due.clear()
+      return Effect.map(
+        this.look,
+        () => ({ hello: this.hello(role), frame: this.whole(this.actionsText.split("\n"), 0) })
+      )
     })
 
   /** Ends all streams, with a last frame. */
@@ -339,7 +348,11 @@ export class Engine {
         if (hasNew || !viewer.isGreeted) viewer.offer(encode("hello", this.hello(viewer.role)))
         viewer.isGreeted = true
         viewer.stale = false
-        viewer.offer(viewer.missed === 0 && whole !== undefined ? whole : whole = this.wholeFor(viewer, actions))
+        viewer.offer(
+          viewer.missed === 0 && whole !== undefined
+            ? whole
+            : whole = encode("frame", this.whole(actions, viewer.missed))
+        )
       } else {
         viewer.offer(encoded ??= encode("frame", delta))
       }
@@ -347,20 +360,19 @@ export class Engine {
     this.known = all
   }
 
-  private wholeFor(viewer: Viewer, actions: ReadonlyArray<string>): Uint8Array {
+  private whole(actions: ReadonlyArray<string>, missed: number): Frame {
     const history = Object.fromEntries(
       Array.from(this.tracks, ([id, { history }]) => [id, history.rings(this.sampled.at, this.setup.intervalMillis)])
     )
-    const frame: Frame = {
+    return {
       ...this.frame(true),
       sections: this.picture.whole(),
       alerts: this.alerts,
       actions,
       history,
       sample: this.sampled,
-      missed: viewer.missed
+      missed
     }
-    return encode("frame", frame)
   }
 }
 

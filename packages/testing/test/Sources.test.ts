@@ -70,20 +70,25 @@ const mayReadTheTimeOfDay: Readonly<Record<string, string>> = {
   "packages/core/src/internal/fibers/survey.ts": "startedAt; the first guess at the age of a fiber that nobody stamped",
   "packages/core/src/internal/supervision/child.ts": "startedAt, and when a crash was, for people",
   "packages/core/src/internal/ticker/plan.ts": "a schedule that speaks of the time of day",
+  "packages/http/src/Console.ts": "when the process started, for people",
   "packages/http/src/Inspector.ts": "when a picture was taken, for people",
   "packages/http/src/OperatorGuard.ts": "when an operator acted, for people",
   "packages/http/src/SseClient.ts": "Retry-After as a date",
+  "packages/http/src/internal/console/census.ts": "since when something is wrong, for people, as the census dates it",
+  "packages/http/src/internal/console/engine.ts": "when a picture was taken, for people",
+  "packages/http/src/internal/console/process.ts": "how long the run before is spoken of, for people",
+  "packages/http/src/internal/console/services.ts": "since when something is wrong, for people, as hubs date it",
   "packages/http/src/internal/hub/sessionTable.ts": "openedAt, for people; grants that end at a time of day",
   "packages/nats/src/NatsConnection.ts": "since when a connection is in its state, for people",
   "packages/nats/src/internal/connection.ts":
     "since when a connection is in its state, for people; steps of a schedule",
   "packages/nats/src/internal/journal.ts": "since when, for people; what the server dated",
+  "packages/node/src/NodeLastShutdown.ts": "when a process ended, which another one reads",
   "packages/node/src/internal/server/refusal.ts": "the Date header",
   "packages/testing/src/FaultyPorts.ts": "a clock that is set while it is used",
   "packages/testing/src/SseTransportConformance.ts": "grants that end at a time of day",
   "packages/testing/src/internal/explore/globals.ts": "virtual time",
   "packages/testing/src/internal/explore/virtualClock.ts": "virtual time",
-  "apps/mud/src/OperatorSnapshot.ts": "when things were, for people",
   "apps/mud/src/Tokens.ts": "tokens that end at a time of day, also over a restart"
 }
 

@@ -19,6 +19,7 @@ const packages = [
     needs: ["core", "http"],
     beside: ["effect", "@effect/platform", "@effect/platform-node"]
   },
+  { name: "nats", tarball: 200, needs: ["core"], beside: ["effect", "@effect/platform"] },
   {
     name: "testing",
     tarball: 360,

@@ -1,7 +1,7 @@
 /** What others do to the data of a test, past the package: by a connection of their own. */
+import { fromName } from "@holdfast/nats/NatsSubject"
 import { connect } from "@nats-io/transport-node"
 import { Effect } from "effect"
-import { fromName } from "../../src/NatsSubject.js"
 
 const request = (url: string, subject: string, body: string) =>
   Effect.promise(async () => {

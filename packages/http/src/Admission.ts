@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Topic from "@holdfast/core/Topic"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -136,6 +137,16 @@ export const defaults = {
   parameter: "topic",
   max: 32
 } as const
+
+/**
+ * Throws `InvalidOption` for a limit that makes no sense.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const unsafeCheck = (options: Options<unknown, unknown, unknown, unknown>): void => {
+  InvalidOption.unsafeWhole("Admission.topics.max", options.topics?.max ?? defaults.max, { infinite: true, min: 1 })
+}
 
 /**
  * Everything that is settled before a hub is asked for a session. Failures of the hooks are given on as they are. `epoch` is

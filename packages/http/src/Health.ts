@@ -13,6 +13,7 @@
  */
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -97,17 +98,25 @@ export interface Options {
  */
 export const defaults = { started: true, timeout: Duration.seconds(1), prefix: "/health" } as const
 
+/** Throws `InvalidOption`. */
+const unsafeChecked = (check: Check): Check => {
+  InvalidOption.unsafeDuration("Health.timeout", check.timeout ?? defaults.timeout, { infinite: true })
+  return check
+}
+
 /**
  * Without a `Lifecycle` in the context, only the checks decide.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options = {}): Effect.Effect<Service, never, Scope.Scope> =>
+export const make = (options: Options = {}): Effect.Effect<Service, InvalidOption.InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
     const lifecycle = yield* Effect.serviceOption(Lifecycle)
     const checks = unsafeMake<Check>()
-    yield* Effect.forEach(options.checks ?? [], checks.add, { discard: true })
+    const all = options.checks ?? []
+    yield* InvalidOption.check(() => all.forEach(unsafeChecked))
+    yield* Effect.forEach(all, checks.add, { discard: true })
     let started = options.started ?? defaults.started
 
     const report = Effect.gen(function*() {
@@ -135,7 +144,7 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, Scope
       check: (check) =>
         Effect.flatMap(
           Effect.context<Effect.Effect.Context<typeof check.run>>(),
-          (context) => checks.add({ ...check, run: Effect.provide(check.run, context) })
+          (context) => checks.add(unsafeChecked({ ...check, run: Effect.provide(check.run, context) }))
         ),
       report
     }
@@ -147,7 +156,8 @@ export const make = (options: Options = {}): Effect.Effect<Service, never, Scope
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options?: Options): Layer.Layer<Health> => Layer.scoped(Health, make(options))
+export const layer = (options?: Options): Layer.Layer<Health, InvalidOption.InvalidOption> =>
+  Layer.scoped(Health, make(options))
 
 /**
  * Marks the application as started when everything below it has been built.

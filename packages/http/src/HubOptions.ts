@@ -25,7 +25,10 @@ export interface Service {
   readonly epoch: string | undefined
   /** An id as clients see it and come back with: for answers that say behind which event a stream is to begin. */
   readonly idOf: (id: number) => WireId
-  /** Opens a session for as long as the scope. */
+  /**
+   * Opens a session for as long as the scope. Dies with `InvalidOption` for a capacity, an id or an expiry that makes no
+   * sense: a permission that ends at `NaN` would never end.
+   */
   readonly open: (options: OpenOptions) => Effect.Effect<Session, SessionRefused, Scope.Scope>
   /** Fails with what `open` would be refused with now. It opens nothing, and is not counted as a refusal. */
   readonly check: (options: Pick<OpenOptions, "principal" | "address">) => Effect.Effect<void, SessionRefused>

@@ -26,6 +26,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { Audit } from "@holdfast/core/Audit"
 import { CleanupMonitor } from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -126,7 +127,7 @@ export const snapshot: Effect.Effect<Readonly<Record<string, unknown>>> = Effect
 })
 
 /**
- * The routes of the table above.
+ * The routes of the table above. Throws `InvalidOption` for a number or a duration that makes no sense.
  *
  * @since 0.1.0
  * @category routes
@@ -135,10 +136,14 @@ export const routes = (
   options: Options = {}
 ): HttpRouter.HttpRouter<HttpErrors.HttpError, OperatorGuard.OperatorGuard> => {
   const prefix = options.prefix ?? defaults.prefix
+  const maxFeeds = InvalidOption.unsafeWhole("Inspector.maxFeeds", options.maxFeeds ?? defaults.maxFeeds, {
+    infinite: true
+  })
+  const interval = InvalidOption.unsafeDuration("Inspector.interval", options.interval ?? defaults.interval)
   let feeds = 0
   const place = Effect.acquireRelease(
     Effect.suspend(() => {
-      if (feeds >= (options.maxFeeds ?? defaults.maxFeeds)) {
+      if (feeds >= maxFeeds) {
         return HttpErrors.make("TooManyRequests", `there are already ${feeds} feeds`, {}, {
           headers: { "retry-after": "10" }
         })
@@ -172,7 +177,7 @@ export const routes = (
         // Not every platform runs the stream of a response in the context of its handler.
         const context = yield* Effect.context<never>()
         const requests = new URL(request.url, "http://host").searchParams.get("requests") === "1"
-        const items = feed(Duration.decode(options.interval ?? defaults.interval), requests)
+        const items = feed(Duration.millis(interval), requests)
         return HttpServerResponse.stream(Stream.provideContext(items, context), {
           contentType: Sse.contentType,
           headers: { "cache-control": "no-store, no-transform", "x-accel-buffering": "no" }

@@ -13,6 +13,7 @@
  *
  * @since 0.1.0
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Chunk from "effect/Chunk"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -205,13 +206,19 @@ export interface Decoder {
 }
 
 /**
- * The decoder as a plain object, for code outside of streams.
+ * The decoder as a plain object, for code outside of streams. Throws `InvalidOption` for a length that makes no sense.
  *
  * @since 0.1.0
  * @category decoding
  */
 export const unsafeMakeDecoder = (options?: DecodeOptions): Decoder =>
-  new StandardDecoder(options?.maxFrameLength ?? defaults.maxFrameLength, options?.lastEventId ?? "")
+  new StandardDecoder(
+    InvalidOption.unsafeWhole("Sse.maxFrameLength", options?.maxFrameLength ?? defaults.maxFrameLength, {
+      min: 1,
+      infinite: true
+    }),
+    options?.lastEventId ?? ""
+  )
 
 /** The algorithm of the HTML standard, 9.2.6, over chunks. */
 class StandardDecoder implements Decoder {

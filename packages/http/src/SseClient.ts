@@ -22,6 +22,7 @@ import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { Inbox } from "@holdfast/core/Inbox"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Race from "@holdfast/core/Race"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
@@ -46,7 +47,7 @@ import * as SseFormat from "./SseFormat.js"
  * @category tags
  */
 export class SseClient extends Context.Tag("@holdfast/http/SseClient")<SseClient, {
-  /** Connects when it is run. A string is a URL to `GET`. */
+  /** Connects when it is run. A string is a URL to `GET`. Throws `InvalidOption` for an option that makes no sense. */
   readonly messages: (
     request: HttpClientRequest.HttpClientRequest | string,
     options?: Options
@@ -155,6 +156,7 @@ export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient
     const scoped = HttpClient.withScope(client)
     return {
       messages: (given, options = {}) => {
+        unsafeCheck(options)
         const request = (typeof given === "string" ? HttpClientRequest.get(given) : given).pipe(
           HttpClientRequest.setHeaders({ accept: Sse.contentType, "cache-control": "no-cache" })
         )
@@ -215,6 +217,14 @@ export const decoded = <A, I, R>(
 }
 
 const control: ReadonlySet<string> = new Set(SseFormat.reservedNames)
+
+const unsafeCheck = ({ connectTimeout, idleTimeout, maxDelay, maxFrameLength }: Options): void => {
+  const { unsafeDuration, unsafeWhole } = InvalidOption
+  unsafeDuration("SseClient.connectTimeout", connectTimeout ?? defaults.connectTimeout, { infinite: true })
+  unsafeDuration("SseClient.idleTimeout", idleTimeout ?? Infinity, { infinite: true })
+  unsafeDuration("SseClient.maxDelay", maxDelay ?? defaults.maxDelay, { infinite: true, zero: true })
+  unsafeWhole("SseClient.maxFrameLength", maxFrameLength ?? defaults.maxFrameLength, { infinite: true, min: 1 })
+}
 
 /** Connects again and again; succeeds when the server says that there is no more. */
 const connected = (

@@ -36,7 +36,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { Options, Service } from "./HubOptions.js"
+import type { OnClose, Options, Service } from "./HubOptions.js"
 import { defaults } from "./HubOptions.js"
 import { SourceClosed } from "./HubSource.js"
 import * as CatchUp from "./internal/hub/catchUp.js"
@@ -195,9 +195,13 @@ export const make = <A, R = never>(
  */
 export const present = Roster.kind<Service>("@holdfast/http/SseHub")
 
-const settingsOf = (options: Omit<Options<unknown, never>, "source" | "onOpen" | "onClose">) =>
+const settingsOf = (
+  options:
+    & Omit<Options<unknown, never>, "source" | "onOpen" | "onClose">
+    & { readonly onClose?: Pick<OnClose, "budget"> | undefined }
+) =>
   InvalidOption.check(() => {
-    const { drain = {}, limits = {} } = options
+    const { limits = {} } = options
     const whole = (option: string, value: number | undefined, least: number, infinite = false) => {
       if (value !== undefined) {
         InvalidOption.unsafeWhole(`SseHub.${option}`, value, { min: least, infinite })
@@ -215,9 +219,8 @@ const settingsOf = (options: Omit<Options<unknown, never>, "source" | "onOpen" |
     whole("limits.perAddress", limits.perAddress, 0, true)
     whole("limits.perPrincipal", limits.perPrincipal, 0, true)
     time("limits.retryAfter", limits.retryAfter, { zero: true })
-    time("drain.retry", drain.retry, { zero: true })
-    time("drain.jitter", drain.jitter, { zero: true })
-    whole("drain.perSecond", drain.perSecond, 1, true)
+    Farewell.unsafeCheck(options.drain)
+    time("onClose.budget", options.onClose?.budget, { infinite: true, zero: true })
     return {
       name: options.name ?? defaults.name,
       recent: options.recent ?? defaults.recent,

@@ -21,6 +21,7 @@ import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -84,7 +85,8 @@ export const defaults = {
 } as const
 
 /**
- * The handler of a route, for `HttpRouter.all`: it answers `GET`, `HEAD` and `OPTIONS`, and 405 to the rest.
+ * The handler of a route, for `HttpRouter.all`: it answers `GET`, `HEAD` and `OPTIONS`, and 405 to the rest. Throws
+ * `InvalidOption` for an option that makes no sense.
  *
  * @since 0.1.0
  * @category constructors
@@ -97,6 +99,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never>(
   HttpServerRequest.HttpServerRequest | Scope.Scope | R | R2
 > => {
   const format = (options.format ?? SseFormat.make()) as Format<never>
+  Admission.unsafeCheck(options)
   const cors = options.cors === undefined ? () => ({}) : corsHeaders(options.cors)
   const own: Record<string, string> = {
     "content-type": Sse.contentType,
@@ -232,8 +235,13 @@ const accepts = (accept: string | undefined): boolean =>
 const corsHeaders = (cors: Cors) => {
   const { credentials = defaults.cors.credentials, exposedHeaders = defaults.cors.exposedHeaders, origins } = cors
   if (origins === "*" && credentials) {
-    throw new TypeError("CORS with credentials needs a list of origins: browsers refuse \"*\" with them")
+    throw new InvalidOption.InvalidOption({
+      option: "SseRoute.cors.origins",
+      given: "\"*\" with credentials",
+      expected: "a list of origins: browsers refuse \"*\" with credentials"
+    })
   }
+  InvalidOption.unsafeDuration("SseRoute.cors.maxAge", cors.maxAge ?? defaults.cors.maxAge, { zero: true })
   const known = typeof origins === "function"
     ? origins
     : (origin: string) => origins === "*" || origins.includes(origin)

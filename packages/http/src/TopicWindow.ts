@@ -10,6 +10,7 @@
  *
  * @since 0.1.0
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import type * as Topic from "@holdfast/core/Topic"
 
 /**
@@ -53,6 +54,21 @@ export interface BoundedWindow {
   readonly target: Topic.Pattern
   readonly after: number
   readonly upTo: number
+}
+
+/**
+ * Throws `InvalidOption` for a bound that is no id.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const unsafeCheck = ({ after, upTo }: Bounds): void => {
+  if (after !== undefined) {
+    InvalidOption.unsafeWhole("TopicWindow.after", after)
+  }
+  if (upTo !== undefined) {
+    InvalidOption.unsafeWhole("TopicWindow.upTo", upTo, { infinite: true })
+  }
 }
 
 /**

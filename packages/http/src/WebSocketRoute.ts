@@ -138,6 +138,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
   HttpServerRequest.HttpServerRequest | Scope.Scope | R | R2 | R3
 > => {
   const format = (options.format ?? WebSocketFormat.make()) as Format<never>
+  Admission.unsafeCheck(options)
   const accept = acceptOptions(options)
   const capacity = InvalidOption.unsafeWhole("WebSocketRoute.queue", options.queue ?? defaults.queue, { min: 1 })
   const pingInterval = InvalidOption.unsafeDuration(

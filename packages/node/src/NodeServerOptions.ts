@@ -138,7 +138,12 @@ export const settingsOf = (options: Options) => {
   const count = (name: "maxConnections" | "maxPipelined" | "maxHeaderBytes" | "maxBodyBytes") =>
     unsafeWhole(`NodeServer.${name}`, options[name] ?? defaults[name], { min: name === "maxBodyBytes" ? 0 : 1 })
   return {
-    port: options.port ?? defaults.port,
+    port: unsafeCheck(
+      "NodeServer.port",
+      options.port ?? defaults.port,
+      (port) => Number.isInteger(port) && port >= 0 && port <= 65_535,
+      "a port from 0 to 65535; 0 is a free one"
+    ),
     host: options.host ?? defaults.host,
     path: options.path,
     traced: options.traced ?? shortLived,

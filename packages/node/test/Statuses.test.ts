@@ -234,7 +234,7 @@ const servers: ReadonlyArray<readonly [name: string, server: Server, expected: (
     (row) => row.platform?.[0] ?? row.status
   ],
   ["NodeServer", overSockets(NodeServer.layerServer({ port: 0 })), (row) => row.status],
-  ["the harness in memory", Transport.layer(), (row) => row.status]
+  ["the harness in memory", Layer.orDie(Transport.layer()), (row) => row.status]
 ]
 
 describe("statuses after the swap of a server", () => {

@@ -67,6 +67,7 @@ import * as Stream from "effect/Stream"
 import * as Explore from "./Explore.js"
 import * as Faults from "./Faults.js"
 import { Channel } from "./internal/channel.js"
+import * as Check from "./internal/options.js"
 import * as Swap from "./internal/swap.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import * as Transport from "./Transport.js"
@@ -268,7 +269,7 @@ export const make = <A, E, R, P = never, E2 = never, R2 = never>(
 > =>
   Effect.gen(function*() {
     const exploring = yield* FiberRef.get(Explore.currentSeed)
-    const seed = options.seed ?? Option.getOrElse(exploring, () => 1)
+    const seed = yield* Check.whole("Harness.seed", options.seed ?? Option.getOrElse(exploring, () => 1))
     const lines: Array<Line> = []
     const before = readMetrics()
 
@@ -378,7 +379,10 @@ const connect = (
     if (response.status !== 200 || !(response.headers["content-type"] ?? "").startsWith(Sse.contentType)) {
       return yield* new StreamRefused({ status: response.status, body: yield* response.text })
     }
-    const channel = new Channel<Sse.Incoming>(options.capacity)
+    const capacity = options.capacity === undefined
+      ? undefined
+      : yield* Effect.orDie(Check.whole("Harness.sse.capacity", options.capacity, 1))
+    const channel = new Channel<Sse.Incoming>(capacity)
     const reader = yield* response.stream.pipe(
       Sse.decode(options.lastEventId === undefined ? {} : { lastEventId: options.lastEventId }),
       Stream.runForEach(channel.offer),

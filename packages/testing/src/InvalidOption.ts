@@ -1,24 +1,13 @@
 /**
- * What an option of this package must be, when it is not.
+ * What an option of this package must be, when it is not: a test that went on with it could not fail, or not end. It is the
+ * error of the other packages, and names variables of the environment as well: `HOLDFAST_SEED`.
  *
  * @since 0.1.0
  */
-import * as Data from "effect/Data"
-
-/**
- * An option, or a variable of the environment, has a value that makes no sense: a test that went on with it could not
- * fail, or not end.
- *
- * @since 0.1.0
- * @category errors
- */
-export class InvalidOption extends Data.TaggedError("InvalidOption")<{
-  /** `Explore.seeds`, `HOLDFAST_SEED` */
-  readonly option: string
-  readonly given: string
-  readonly expected: string
-}> {
-  override get message() {
-    return `${this.option} is ${this.given}: expected ${this.expected}`
-  }
-}
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  InvalidOption
+} from "@holdfast/core/InvalidOption"

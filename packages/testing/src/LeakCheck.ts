@@ -18,6 +18,7 @@
  *
  * @since 0.1.0
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -329,6 +330,10 @@ export const openOutside = (name: string): Record => {
  */
 export const run = <A>(record: Record, body: () => A): A => state.storage.run(record, body)
 
+/** Milliseconds. Throws `InvalidOption`. */
+const graceOf = ({ grace = defaults.grace }: Options): number =>
+  InvalidOption.unsafeDuration("LeakCheck.grace", grace, { zero: true })
+
 /**
  * Waits, at most for the grace, until everything that belongs to the record has ended. Returns what has not.
  *
@@ -336,7 +341,7 @@ export const run = <A>(record: Record, body: () => A): A => state.storage.run(re
  * @category observing
  */
 export const close = async (record: Record, options: Options = {}): Promise<ReadonlyArray<Leak>> => {
-  const deadline = real.now() + Duration.toMillis(options.grace ?? defaults.grace)
+  const deadline = real.now() + graceOf(options)
   let leaks = find(record, options)
   for (let turn = 0; leaks.length > 0; turn++) {
     if (turn > 20 && real.now() > deadline) break
@@ -436,7 +441,7 @@ const verb = (kind: Kind) => kind === "fiber" ? "forked" : kind === "scope" ? "f
 // ---- as an Effect
 
 /**
- * Runs `self` and fails when it leaves something behind. `self` runs in a fiber of its own, on the caller's runtime.
+ * Runs `self` and fails when it leaves something behind. Dies with `InvalidOption` for a grace that makes no sense. `self` runs in a fiber of its own, on the caller's runtime.
  *
  * @since 0.1.0
  * @category combinators
@@ -445,23 +450,26 @@ export const check = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   options: Options & { readonly name?: string } = {}
 ): Effect.Effect<A, E | Leaked, R> =>
-  Effect.flatMap(Effect.runtime<R>(), (runtime) =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => open(options.name ?? "the checked effect")),
-      (record) =>
-        Effect.gen(function*() {
-          const exit = yield* runIn(record, runtime, self)
-          if (Exit.isFailure(exit)) return yield* exit
-          const leaks = yield* Effect.promise(() => close(record, options))
-          if (leaks.length > 0) return yield* new Leaked({ test: record.name, leaks })
-          return exit.value
-        }),
-      (record) =>
-        Effect.sync(() => {
-          state.open.delete(record)
-          reap(record)
-        })
-    ))
+  Effect.flatMap(
+    Effect.zipLeft(Effect.runtime<R>(), Effect.sync(() => graceOf(options))),
+    (runtime) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => open(options.name ?? "the checked effect")),
+        (record) =>
+          Effect.gen(function*() {
+            const exit = yield* runIn(record, runtime, self)
+            if (Exit.isFailure(exit)) return yield* exit
+            const leaks = yield* Effect.promise(() => close(record, options))
+            if (leaks.length > 0) return yield* new Leaked({ test: record.name, leaks })
+            return exit.value
+          }),
+        (record) =>
+          Effect.sync(() => {
+            state.open.delete(record)
+            reap(record)
+          })
+      )
+  )
 
 const runIn = <A, E, R>(
   record: Record,

@@ -19,6 +19,8 @@ import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import { Faults } from "./Faults.js"
+import * as Check from "./internal/options.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * How slow and how unreliable the link is.
@@ -89,9 +91,11 @@ const receive = <M>(inbox: Inbox<M>): Effect.Effect<M> =>
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, never, Scope.Scope> =>
+export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
-    const { name, latency = defaults.latency, outage = defaults.outage, reorder = defaults.reorder } = options
+    const { name, reorder = defaults.reorder } = options
+    const latency = yield* Check.finite("Link.latency", options.latency ?? defaults.latency)
+    const outage = yield* Check.finite("Link.outage", options.outage ?? defaults.outage)
     const faults = yield* Faults
     const scope = yield* Effect.scope
     // how often it has been partitioned and not healed; an outage heals only its own
@@ -105,7 +109,7 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
         const transit = new Inbox<M>()
         const point = `${name}.${direction}`
         const deliver = (message: M) =>
-          Effect.suspend(() => Effect.sleep(faults.between(point, 0, Duration.toMillis(latency)))).pipe(
+          Effect.suspend(() => Effect.sleep(faults.between(point, 0, latency))).pipe(
             Effect.zipRight(Effect.unlessEffect(inbox.offer(message), isPartitioned))
           )
         // one message after another, unless they may overtake
@@ -117,7 +121,7 @@ export const make = <A, B = A>(options: Options): Effect.Effect<Link<A, B>, neve
             if (faults.decide(`${name}.partitions`)) {
               yield* Ref.update(outages, (n) =>
                 n + 1)
-              const heals = Effect.sleep(faults.between(`${name}.partitions`, 1, Duration.toMillis(outage)))
+              const heals = Effect.sleep(faults.between(`${name}.partitions`, 1, outage))
               yield* Effect.forkIn(Effect.zipRight(heals, Ref.update(outages, (n) => n - 1)), scope)
             }
             if ((yield* isPartitioned) || faults.decide(`${name}.lost`)) return

@@ -44,6 +44,8 @@ import * as Stream from "effect/Stream"
 import { Channel } from "./internal/channel.js"
 import { MemoryRequest, MemoryResponse } from "./internal/memoryHttp.js"
 import * as MemorySocket from "./internal/memorySocket.js"
+import * as Check from "./internal/options.js"
+import type { InvalidOption } from "./InvalidOption.js"
 
 /**
  * How much a connection holds before its writer waits.
@@ -129,13 +131,11 @@ const base = "http://127.0.0.1:80"
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<HttpServer.HttpServer | HttpClient.HttpClient | Transport> =>
+): Layer.Layer<HttpServer.HttpServer | HttpClient.HttpClient | Transport, InvalidOption> =>
   Layer.scopedContext(Effect.gen(function*() {
-    const {
-      capacity = defaults.capacity,
-      drainBudget = defaults.drainBudget,
-      remoteAddress = defaults.remoteAddress
-    } = options
+    const { remoteAddress = defaults.remoteAddress } = options
+    const capacity = yield* Check.whole("Transport.capacity", options.capacity ?? defaults.capacity, 1)
+    const drainBudget = yield* Check.finite("Transport.drainBudget", options.drainBudget ?? defaults.drainBudget)
     const handlers: Handlers = yield* Ref.make<ReadonlyArray<Handler>>([])
     const requests = yield* makeRequests(drainBudget)
     const start: Start = (request, url, upgrade) =>

@@ -99,7 +99,7 @@ describe("Explore", () => {
           ],
           [
             { settle: "a while" as never },
-            "Explore.settle is \"a while\": expected a finite duration, such as \"30 seconds\""
+            "Explore.settle is \"a while\": expected a finite duration of zero or more, such as \"30 seconds\""
           ]
         ] satisfies ReadonlyArray<readonly [Explore.Options, string]>
       ) {

@@ -80,7 +80,7 @@ describe("a suite with the setup file", () => {
       const { message } = yield* runSuite("outside", { HOLDFAST_GRACE: "a while" })
       assert.strictEqual(
         message,
-        "HOLDFAST_GRACE is \"a while\": expected a finite duration, such as \"30 seconds\""
+        "HOLDFAST_GRACE is \"a while\": expected a finite duration of zero or more, such as \"30 seconds\""
       )
     }), 60_000)
 })

@@ -1,7 +1,7 @@
 /** Checks of options: each answers with the value, or says what was expected. */
-import * as Duration from "effect/Duration"
+import * as Core from "@holdfast/core/InvalidOption"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import { InvalidOption } from "../InvalidOption.js"
 
 const show = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
@@ -34,10 +34,4 @@ export const probability = (option: string, value: number): Effect.Effect<number
 
 /** Answers with milliseconds. */
 export const finite = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOption> =>
-  check(
-    option,
-    Option.match(Duration.decodeUnknown(value), { onNone: () => NaN, onSome: Duration.toMillis }),
-    Number.isFinite,
-    "a finite duration, such as \"30 seconds\"",
-    value
-  )
+  Core.check(() => Core.unsafeDuration(option, value, { zero: true }))

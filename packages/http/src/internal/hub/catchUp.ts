@@ -142,6 +142,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     window: TopicWindow.TopicWindow
   ): Effect.Effect<void> =>
     Effect.suspend(() => {
+      TopicWindow.unsafeCheck(window)
       if (session.state === "ended") {
         return Effect.void
       }
@@ -163,6 +164,7 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
     })
 
   const unfollow = (session: LiveSession, given: Unfollow) => {
+    TopicWindow.unsafeCheck({ upTo: given.upTo })
     if (session.state === "ended") {
       return
     }

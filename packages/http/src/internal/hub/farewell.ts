@@ -3,6 +3,7 @@
  *
  * Draining twice waits for the same drain. Whoever waits for a drain that is interrupted goes on with it.
  */
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,6 +16,19 @@ import type { LiveSession, SessionTable } from "./sessionTable.js"
 const interval = 50
 /** Few kinds of farewell, so that their bytes are few. */
 const kinds = 32
+
+/** Throws `InvalidOption`. */
+export const unsafeCheck = ({ jitter, perSecond, retry }: DrainOptions = {}): void => {
+  if (retry !== undefined) {
+    InvalidOption.unsafeDuration("SseHub.drain.retry", retry, { zero: true })
+  }
+  if (jitter !== undefined) {
+    InvalidOption.unsafeDuration("SseHub.drain.jitter", jitter, { zero: true })
+  }
+  if (perSecond !== undefined) {
+    InvalidOption.unsafeWhole("SseHub.drain.perSecond", perSecond, { min: 1, infinite: true })
+  }
+}
 
 export interface Farewell {
   readonly drain: (given?: DrainOptions) => Effect.Effect<DrainReport>
@@ -66,6 +80,7 @@ export const make = (table: SessionTable, options: DrainOptions | undefined): Fa
   const drain = (given?: DrainOptions): Effect.Effect<DrainReport> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
+        unsafeCheck(given)
         if (drained !== undefined) {
           return restore(Effect.flatMap(
             Deferred.await(drained),

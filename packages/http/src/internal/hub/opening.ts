@@ -2,6 +2,7 @@
  * How a session begins: its slot first, then what the application does with it, then its place in the log.
  */
 import * as Cleanup from "@holdfast/core/Cleanup"
+import * as InvalidOption from "@holdfast/core/InvalidOption"
 import type { Lock } from "@holdfast/core/Lock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -43,6 +44,7 @@ export const make = <R>(hub: Hub<R>): (given: OpenOptions) => Effect.Effect<Sess
 
   return (given) =>
     Effect.gen(function*() {
+      unsafeCheck(given)
       // the slot belongs to the scope before anything else happens
       const session = yield* Effect.acquireRelease(
         Effect.suspend(() => table.admit(given)),
@@ -65,6 +67,27 @@ export const make = <R>(hub: Hub<R>): (given: OpenOptions) => Effect.Effect<Sess
       yield* begin(hub, session, given)
       return handle
     })
+}
+
+/**
+ * A grant comes from hooks of the application: an expiry that is `NaN` would be a permission without an end. Throws
+ * `InvalidOption`.
+ */
+const unsafeCheck = ({ capacity, expiresAt, following, lastEventId }: OpenOptions): void => {
+  if (capacity !== undefined) {
+    InvalidOption.unsafeWhole("SseHub.open.capacity", capacity, { min: 1, infinite: true })
+  }
+  if (lastEventId !== undefined) {
+    InvalidOption.unsafeWhole("SseHub.open.lastEventId", lastEventId)
+  }
+  unsafeExpiry(expiresAt)
+  following.forEach(TopicWindow.unsafeCheck)
+}
+
+const unsafeExpiry = (expiresAt: number | undefined): void => {
+  if (expiresAt !== undefined) {
+    InvalidOption.unsafeNumber("SseHub.open.expiresAt", expiresAt)
+  }
 }
 
 /** Where in the log it begins, and what it is sent first. */
@@ -133,7 +156,11 @@ const handleOf = <R>({ catchUp, endOne, lock, table }: Hub<R>, session: LiveSess
   send: (bytes) => Effect.sync(() => session.control(bytes, true)),
   follow: (window) => lock.withLock(catchUp.follow(session, window)),
   unfollow: (given) => lock.withLock(Effect.sync(() => catchUp.unfollow(session, given))),
-  expireAt: (at) => Effect.sync(() => table.expire(session, at))
+  expireAt: (at) =>
+    Effect.sync(() => {
+      unsafeExpiry(at)
+      table.expire(session, at)
+    })
 })
 
 const reasonOf = (exit: Exit.Exit<unknown, unknown>): EndReason =>

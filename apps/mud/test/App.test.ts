@@ -1,6 +1,7 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Race from "@holdfast/core/Race"
 import * as ShutdownReport from "@holdfast/core/ShutdownReport"
 import * as NodeServer from "@holdfast/node/NodeServer"
@@ -14,8 +15,12 @@ import * as Settings from "../src/Settings.js"
 
 const timeout = sized(600_000, 7_200_000)
 
+const operatorToken = "a-token-for-the-operator"
+
 const settings = Effect.gen(function*() {
-  const asked = Either.getOrThrow(Settings.parse(["--port", "0", "--log", "none", "--join-rate", "1000"], {}))
+  const asked = Either.getOrThrow(
+    Settings.parse(["--port", "0", "--log", "none", "--join-rate", "1000", "--operator-token", operatorToken], {})
+  )
   return asked._tag === "Run" ? asked.settings : yield* Effect.dieMessage("expected settings")
 })
 
@@ -44,6 +49,9 @@ const server = Layer.succeed(NodeServer.NodeServer, {
 })
 
 const Joined = Schema.Struct({ token: Schema.String })
+const Crashes = Schema.Struct({
+  crashes: Schema.Array(Schema.Struct({ label: Schema.String, why: Schema.String, action: Schema.String }))
+})
 const Spoken = Schema.parseJson(Schema.Struct({ text: Schema.String }))
 
 const open = Effect.gen(function*() {
@@ -93,6 +101,30 @@ describe("the whole world in memory", () => {
       assert.strictEqual(yield* openRequests, 0)
       assert.deepStrictEqual(yield* crashes, [])
       assert.deepStrictEqual((yield* logs).filter(({ level }) => level === "ERROR"), [])
+    }))
+
+  it.scoped("tells the operator of a service that has crashed, and what becomes of it", () =>
+    Effect.gen(function*() {
+      const { http, run } = yield* open
+      const crashes = HttpClientRequest.get("/operator/snapshot").pipe(
+        HttpClientRequest.bearerToken(operatorToken),
+        http.execute,
+        Effect.flatMap((response) => response.json),
+        Effect.flatMap(Schema.decodeUnknown(Crashes)),
+        Effect.map((snapshot) => snapshot.crashes)
+      )
+      assert.deepStrictEqual(yield* crashes, [])
+      const tides = FiberRegistry.forkScoped(Effect.dieMessage("the tide table is torn"), {
+        name: "tides",
+        kind: "service"
+      })
+      yield* run(Effect.flatMap(tides, Fiber.await))
+      const [crash, ...others] = yield* Effect.repeat(Effect.zipLeft(crashes, Effect.yieldNow()), {
+        until: (all) => all.length > 0
+      })
+      assert.deepStrictEqual(others, [])
+      assert.deepInclude(crash, { label: "tides", action: "nobody starts it again" })
+      assert.include(crash.why, "the tide table is torn")
     }))
 
   it.effect("loses no word of anybody whose page comes and goes", () =>

@@ -34,6 +34,21 @@ describe("Terminal", () => {
   })
 })
 
+/** Runs the client to its end. */
+const play = (flags: ReadonlyArray<string>): Promise<{ readonly code: number | null; readonly out: string }> =>
+  new Promise((resolve) => {
+    const client = spawn(process.execPath, [fileURLToPath(new URL("../dist/play.js", import.meta.url)), ...flags], {
+      stdio: ["ignore", "pipe", "pipe"]
+    })
+    let out = ""
+    for (const stream of [client.stdout, client.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        out += text
+      })
+    }
+    client.once("close", (code) => resolve({ code, out }))
+  })
+
 describe("the terminal client", () => {
   it("plays a scene from its standard input, and goes on after a restart of the server", async () => {
     const data = path(scratch, "play")
@@ -75,5 +90,23 @@ describe("the terminal client", () => {
     assert.strictEqual(out.split("Slate tables").length, 3)
     await second.stop()
     assert.include(out, "Until next time.")
+  })
+
+  it("gives a name up for good, and only with its token", async () => {
+    const server = await start()
+    const ada = await join(server, "Ada")
+    ada.stream.close()
+    const without = await play(["Ada", "--url", server.url, "--give-up"])
+    assert.strictEqual(without.code, 2)
+    assert.include(without.out, "--give-up needs the --token")
+    assert.deepStrictEqual(await play(["--url", server.url, "--token", ada.token, "--give-up"]), {
+      code: 0,
+      out: "Ada is given up: the name is free again.\n"
+    })
+    const again = await play(["--url", server.url, "--token", ada.token, "--give-up"])
+    assert.strictEqual(again.code, 1, again.out)
+    const other = await join(server, "Ada")
+    other.stream.close()
+    await server.stop()
   })
 })

@@ -28,6 +28,7 @@ Usage: npm run play -- [name] [flags]
 
   --url URL        the server (http://127.0.0.1:7070)
   --token TOKEN    comes back as somebody who has joined before
+  --give-up        gives the name of --token up for good, so that somebody else can have it
   --operator TOKEN joins as an operator
   --no-colour      plain text; NO_COLOR in the environment does the same
   --help           this text`
@@ -259,6 +260,14 @@ const game = (options: Options) =>
     yield* Effect.sync(() => process.stdout.write(`To come back as ${joined.player.name}: --token ${joined.token}\n`))
   }).pipe(Effect.scoped)
 
+/** The name is free for others; what was held is put down where its bearer stood. */
+const giveUp = ({ token, url }: { readonly url: string; readonly token: string }) =>
+  Effect.gen(function*() {
+    const { player } = yield* ask(`${url}/api/join`, { token }, Joined)
+    yield* ask(`${url}/api/leave`, {}, Schema.Struct({ _tag: Schema.Literal("Done") }), token)
+    yield* Effect.sync(() => process.stdout.write(`${player.name} is given up: the name is free again.\n`))
+  })
+
 /** What was asked for on the command line, or what is wrong with it. */
 const parse = (argv: ReadonlyArray<string>) =>
   Either.try({
@@ -270,6 +279,7 @@ const parse = (argv: ReadonlyArray<string>) =>
           url: { type: "string", default: "http://127.0.0.1:7070" },
           token: { type: "string" },
           operator: { type: "string" },
+          "give-up": { type: "boolean", default: false },
           "no-colour": { type: "boolean", default: false },
           help: { type: "boolean", default: false }
         }
@@ -279,6 +289,10 @@ const parse = (argv: ReadonlyArray<string>) =>
     Either.filterOrLeft(
       ({ positionals }) => positionals.length < 2,
       ({ positionals }) => `expected one name, not ${positionals.map((name) => `"${name}"`).join(" and ")}`
+    ),
+    Either.filterOrLeft(
+      ({ values }) => !values["give-up"] || values.token !== undefined,
+      () => "--give-up needs the --token of the name: a name is given up by whom it belongs to"
     )
   )
 
@@ -300,13 +314,15 @@ export const run = (argv: ReadonlyArray<string>): void => {
     process.stdout.write(`${usage}\n`)
     return
   }
-  const program = game({
-    url: values.url.replace(/\/+$/, ""),
+  const url = values.url.replace(/\/+$/, "")
+  const asGiven = values["give-up"] && values.token !== undefined ? giveUp({ url, token: values.token }) : game({
+    url,
     name: positionals[0] ?? "",
     token: values.token,
     operator: values.operator,
     colours: !values["no-colour"] && (process.env["NO_COLOR"] ?? "") === "" && process.stdout.isTTY
-  }).pipe(Effect.provide(SseClient.layer.pipe(Layer.provideMerge(NodeHttpClient.layer))))
+  })
+  const program = asGiven.pipe(Effect.provide(SseClient.layer.pipe(Layer.provideMerge(NodeHttpClient.layer))))
   const fiber = Effect.runFork(program)
   const interrupt = () => fiber.unsafeInterruptAsFork(fiber.id())
   process.once("SIGINT", interrupt)

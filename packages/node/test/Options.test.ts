@@ -270,6 +270,7 @@ const unchecked: Readonly<Record<string, string>> = {
   "Faults.Options.seed": "any whole number: see the row of wholes",
   "Harness.Options.seed": "any whole number: see the row of wholes",
   "HttpErrors.make.status": "an answer of the application",
+  "HubSource.Source.head": "what a port says",
   "SessionSink.GapInfo.count": "a report",
   "Sse.Frame.retry": "a frame: a time that is none is left out",
   "SseClient.SseClientError.status": "a report",

@@ -4,5 +4,6 @@ export default defineWorkspace([
   "packages/*/vitest.config.ts",
   "apps/*/vitest.config.ts",
   "scripts/examples/vitest.config.js",
-  "scripts/packages/vitest.config.js"
+  "scripts/packages/vitest.config.js",
+  "scripts/site/vitest.config.js"
 ])

@@ -1,4 +1,4 @@
-// The one entry of the repository: `npm start`, `npm test`, `npm run bench | check | example | pack | play`.
+// The one entry of the repository: `npm start`, `npm test`, `npm run bench | check | docs | example | pack | play`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
@@ -68,6 +68,9 @@ const install = () => {
 
 /** Builds one project and what it refers to; without a project, everything, tests included. */
 const build = (...projects) => step("build", bin("tsc"), ["-b", ...projects], { stdio: ["ignore", 2, 2] })
+
+const buildPackages = () =>
+  build(...readdirSync(join(root, "packages")).map((name) => `packages/${name}/tsconfig.src.json`))
 
 const buildMud = () => build("apps/mud/tsconfig.src.json")
 
@@ -186,10 +189,16 @@ switch (task) {
   }
   case "pack": {
     install()
-    build(...readdirSync(join(root, "packages")).map((name) => `packages/${name}/tsconfig.src.json`))
+    buildPackages()
     pack()
     break
   }
+  case "docs": {
+    install()
+    buildPackages()
+    step("docs", process.execPath, [join(root, "scripts", "site", "build.mjs"), ...args])
+    break
+  }
   default:
-    stop(`expected one of start, play, example, test, check, bench, pack; got ${task}`)
+    stop(`expected one of start, play, example, test, check, bench, docs, pack; got ${task}`)
 }

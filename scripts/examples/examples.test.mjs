@@ -1,11 +1,13 @@
 // Every ```ts block of the READMEs and of docs/ is typechecked and run as a module of its own, as a reader would run it:
 // against the built packages, in a fresh process, with every strict flag of the compiler. A block marked ```ts no-run is typechecked only.
+// The examples of docstrings are treated alike, but those of one package share a process.
 import { beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { execFile } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as Api from "../site/api.mjs"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const out = join(root, ".cache", "examples")
@@ -50,11 +52,29 @@ const examples = documents.flatMap((document) => {
   }))
 })
 
+const docstrings = Api.examples().map(({ code, document, flags, name }) => ({
+  name: `${document}, ${name}`,
+  pkg: document.split("/")[1],
+  file: `${document.replace(/\W/g, "_")}_${name}`,
+  run: !flags.includes("no-run"),
+  code
+}))
+
 describe("examples", () => {
   beforeAll(() => {
     rmSync(out, { recursive: true, force: true })
     mkdirSync(out, { recursive: true })
-    for (const { code, file } of examples) writeFileSync(join(out, `${file}.ts`), `${code}export {}\n`)
+    for (const { code, file } of [...examples, ...docstrings]) {
+      writeFileSync(join(out, `${file}.ts`), `${code}export {}\n`)
+    }
+    for (const pkg of Api.packages) {
+      const lines = docstrings.filter((one) => one.pkg === pkg && one.run).flatMap(({ file, name }) => [
+        `console.log(${JSON.stringify(name)})`,
+        `await import("./${file}.js")`
+      ])
+      // A docstring's example may leave something running, such as a server: what counts is that it did not fail.
+      writeFileSync(join(out, `docstrings_${pkg}.ts`), `${[...lines, "process.exit(0)", "export {}"].join("\n")}\n`)
+    }
     writeFileSync(join(out, "package.json"), JSON.stringify({ type: "module" }))
     writeFileSync(
       join(out, "tsconfig.json"),
@@ -83,6 +103,11 @@ describe("examples", () => {
           cwd: root
         })
     )
+  }
+
+  for (const pkg of Api.packages) {
+    it.effect(`the docstrings of ${pkg}`, () =>
+      exec(process.execPath, [join(out, "dist", `docstrings_${pkg}.js`)], { cwd: out, timeout: 60_000 }))
   }
 
   for (const { file, name } of examples.filter((example) => example.run)) {

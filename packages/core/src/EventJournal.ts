@@ -209,6 +209,20 @@ export const makeMemory = (
 /**
  * A journal that lasts as long as the layer.
  *
+ * @example
+ * ```ts
+ * import { EventJournal } from "@holdfast/core"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   const journal = yield* EventJournal.EventJournal
+ *   assert.deepStrictEqual(yield* journal.read({ after: 0, limit: 10 }), [])
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventJournal.layerMemory))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -132,6 +132,18 @@ export const outOfOrder = (last: number, rows: ReadonlyArray<Stored>): StoreErro
 /**
  * A store that lasts as long as the layer.
  *
+ * @example
+ * ```ts
+ * import { EventBus, EventLogStore } from "@holdfast/core"
+ * import { Layer, Schema } from "effect"
+ *
+ * const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+ * class Talk extends EventBus.Tag("example/Talk")<Talk, typeof Said.Type>() {}
+ *
+ * const durable = Talk.layerDurable({ schema: Said }).pipe(Layer.provide(EventLogStore.layerStoreMemory))
+ * console.log(Layer.isLayer(durable))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

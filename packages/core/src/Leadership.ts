@@ -225,6 +225,25 @@ export const layerMemory = (options: { readonly node: string; readonly seats: Se
 /**
  * The only node there is: it owns everything, and each term begins when the one before has ended.
  *
+ * @example
+ * ```ts
+ * import { Leadership } from "@holdfast/core"
+ * import { Deferred, Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   const leadership = yield* Leadership.Leadership
+ *   const began = yield* Deferred.make<number>()
+ *   yield* leadership.whileOwner(
+ *     { name: "ticker" },
+ *     (term) => Effect.zipRight(Deferred.succeed(began, term), Effect.never)
+ *   )
+ *   assert.strictEqual(yield* Deferred.await(began), 1)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(Effect.scoped(program), Leadership.layerAlone))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -262,6 +262,20 @@ export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
  *
  * Layers inside are not shared with the ones outside.
  *
+ * @example
+ * ```ts
+ * import { Cleanup, Lifecycle } from "@holdfast/core"
+ * import { Effect, Layer, ManagedRuntime } from "effect"
+ *
+ * const Application = Layer.scopedDiscard(
+ *   Cleanup.addFinalizer({ label: "say goodbye", budget: "1 second" }, () => Effect.void)
+ * )
+ *
+ * const runtime = ManagedRuntime.make(Lifecycle.manage(Application, { name: "site", log: false }))
+ * await runtime.runPromise(Effect.void)
+ * await runtime.dispose()
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -189,6 +189,21 @@ export const layerMemory = (options: Options & { readonly meeting: Meeting }): L
 /**
  * The only node there is.
  *
+ * @example
+ * ```ts
+ * import { Presence } from "@holdfast/core"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   const presence = yield* Presence.Presence
+ *   yield* presence.announce(Effect.succeed([{ id: "ann", idleMillis: 0 }]))
+ *   assert((yield* presence.members).has("ann"))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(Effect.scoped(program), Presence.layerLocal))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

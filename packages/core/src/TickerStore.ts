@@ -68,6 +68,17 @@ export class Store extends Context.Tag("@holdfast/core/TickerStore")<Store, Serv
 /**
  * A store that lasts as long as the layer: for tests, and for tickers that are built again within one process.
  *
+ * @example
+ * ```ts
+ * import { Ticker, TickerStore } from "@holdfast/core"
+ * import { Layer } from "effect"
+ *
+ * const durable = Ticker.layerDurable({ name: "world", interval: "1 second" }).pipe(
+ *   Layer.provide(TickerStore.layerStoreMemory)
+ * )
+ * console.log(Layer.isLayer(durable))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -152,6 +152,24 @@ export const unsafeCheck = (options: Options<unknown, unknown, unknown, unknown>
  * Everything that is settled before a hub is asked for a session. Failures of the hooks are given on as they are. `epoch` is
  * that of the hub.
  *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServerRequest, HttpServerResponse } from "@effect/platform"
+ * import { Admission } from "@holdfast/http"
+ * import { Effect } from "effect"
+ *
+ * export const whatIsAskedFor = HttpRouter.empty.pipe(
+ *   HttpRouter.get(
+ *     "/topics",
+ *     Effect.gen(function*() {
+ *       const request = yield* HttpServerRequest.HttpServerRequest
+ *       const { following } = yield* Admission.admit(request, { topics: { authorize: () => Effect.void } })
+ *       return HttpServerResponse.unsafeJson({ topics: following.length })
+ *     })
+ *   )
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

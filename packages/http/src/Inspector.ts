@@ -70,6 +70,20 @@ export class Sources extends Context.Reference<Sources>()("@holdfast/http/Inspec
 /**
  * Shows something for as long as the scope is open.
  *
+ * @example
+ * ```ts
+ * import { Inspector } from "@holdfast/http"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Inspector.register("games", "chess", Effect.succeed({ tables: 3 }))
+ *   assert.deepStrictEqual((yield* Inspector.snapshot)["games"], { chess: { tables: 3 } })
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(program))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

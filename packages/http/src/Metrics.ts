@@ -78,6 +78,20 @@ export class Collectors extends Context.Reference<Collectors>()("@holdfast/http/
 /**
  * Adds a collector for as long as the scope is open.
  *
+ * @example
+ * ```ts
+ * import { Metrics } from "@holdfast/http"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Metrics.collect(Effect.sync(() => Metrics.gauges("shop", "the shop", { orders_open: 3 })))
+ *   assert.match(yield* Metrics.render, /shop_orders_open 3/)
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(program))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

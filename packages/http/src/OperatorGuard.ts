@@ -238,6 +238,18 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
 /**
  * `make` as a Layer.
  *
+ * @example
+ * ```ts
+ * import { Inspector, OperatorGuard } from "@holdfast/http"
+ * import { HttpRouter } from "@effect/platform"
+ * import { Layer, Redacted } from "effect"
+ *
+ * export const routes = HttpRouter.empty.pipe(HttpRouter.concat(Inspector.routes()))
+ *
+ * const Guard = OperatorGuard.layer({ token: Redacted.make("a long and random secret of yours") })
+ * console.log(Layer.isLayer(Guard))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -184,6 +184,18 @@ export const make: Effect.Effect<SseClient["Type"], never, HttpClient.HttpClient
 /**
  * `make` as a Layer.
  *
+ * @example
+ * ```ts
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { SseClient } from "@holdfast/http"
+ * import { Effect, Layer, Stream } from "effect"
+ *
+ * export const follow = Effect.flatMap(SseClient.SseClient, (client) =>
+ *   client.messages("http://127.0.0.1:3000/events?topic=news").pipe(
+ *     Stream.runForEach((message) => Effect.log(message.data))
+ *   )).pipe(Effect.provide(SseClient.layer.pipe(Layer.provide(FetchHttpClient.layer))))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

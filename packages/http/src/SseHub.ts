@@ -256,6 +256,21 @@ class EncodeFaults {
 /**
  * `make` as a Layer; the options may come from an Effect, such as one that needs the bus.
  *
+ * @example
+ * ```ts
+ * import { EventBus } from "@holdfast/core"
+ * import { SseHub } from "@holdfast/http"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+ * class Talk extends EventBus.Tag("example/Talk")<Talk, typeof Said.Type>() {}
+ *
+ * const Hub = SseHub.layer(Effect.map(Talk, (bus) => ({ source: SseHub.fromBus(bus) }))).pipe(
+ *   Layer.provide(Talk.layer({ schema: Said }))
+ * )
+ * console.log(Layer.isLayer(Hub))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -103,6 +103,16 @@ export const patternOf = (target: Topic.Pattern): string => target._tag === "Exa
 /**
  * Every window with bounds. `floor` is the last id that the session has already been offered: nothing at or below it counts.
  *
+ * @example
+ * ```ts
+ * import { TopicWindow } from "@holdfast/http"
+ * import assert from "node:assert"
+ *
+ * const following = TopicWindow.windows([{ topic: "news", after: 7 }], 0, 0)
+ * assert(!TopicWindow.includes(following, "news", 7))
+ * assert(TopicWindow.includes(following, "news", 8))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

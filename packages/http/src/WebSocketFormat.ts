@@ -45,6 +45,15 @@ export const defaults = { name: "websocket" } as const
 /**
  * Messages of JSON with the id of the event, its tag and its fields.
  *
+ * @example
+ * ```ts
+ * import { WebSocketFormat } from "@holdfast/http"
+ * import assert from "node:assert"
+ *
+ * const format = WebSocketFormat.make<{ readonly _tag: "Said" }>({ name: "chat" })
+ * assert.strictEqual(format.name, "chat")
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

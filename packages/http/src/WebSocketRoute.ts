@@ -267,6 +267,18 @@ export const mount = <E = never, R = never, E2 = never, R2 = never, A = never, I
  * The route as a Layer for `HttpLayerRouter`. The options may be an effect, for those that come from a service: it runs
  * once, while the layer is built.
  *
+ * @example
+ * ```ts
+ * import { SseHub, WebSocketRoute } from "@holdfast/http"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Chat = WebSocketRoute.layer(
+ *   "/chat",
+ *   Effect.map(SseHub.SseHub, (hub) => ({ hub, topics: { authorize: () => Effect.void } }))
+ * )
+ * console.log(Layer.isLayer(Chat))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -300,6 +300,14 @@ const reasonBytes = 123
 /**
  * The reason as far as a close frame can carry it, cut at the border of a character.
  *
+ * @example
+ * ```ts
+ * import { WebSocketTransport } from "@holdfast/http"
+ * import assert from "node:assert"
+ *
+ * assert.strictEqual(WebSocketTransport.closeReason("too slow"), "too slow")
+ * ```
+ *
  * @since 0.1.0
  * @category conversions
  */

@@ -35,6 +35,21 @@ export const defaults = { resolution: Duration.millis(10) } as const
 /**
  * The memory of this process, in bytes.
  *
+ * @example
+ * ```ts
+ * import { Probes } from "@holdfast/core"
+ * import { NodeProbes } from "@holdfast/node"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { rss } = yield* Effect.flatMap(Probes.MemoryProbe, (memory) => memory.read)
+ *   assert(rss > 0)
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, NodeProbes.layer))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -12,6 +12,8 @@
  * - A handler's failure or defect is a JSON answer. A request that cannot be parsed, is too large or too slow has a
  *   status of its own: 400, 408, 413, 431.
  *
+ * TLS: `server` in the options makes the server.
+ *
  * Limits
  * - A peer that shuts its sending side down while an answer without a length streams counts as gone.
  * - A reader is cut off when it takes nothing for `sendTimeout`; one that takes a byte now and then is not.
@@ -20,10 +22,12 @@
  * @since 0.1.0
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
 import * as Etag from "@effect/platform/Etag"
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type * as HttpPlatform from "@effect/platform/HttpPlatform"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -197,6 +201,45 @@ export const layerConfig = (
   ListenError | InvalidOption | ConfigError.ConfigError
 > => Layer.mergeAll(Layer.scopedContext(Effect.flatMap(Config.unwrap(options), make)), layerContext)
 
+/**
+ * A server on a free port of loopback, and the `HttpClient` that speaks to it: `/path` is enough as an address.
+ *
+ * @example
+ * ```ts
+ * import { HttpClient, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { NodeServer } from "@holdfast/node"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const test = Effect.gen(function*() {
+ *   yield* HttpServer.serveEffect(HttpServerResponse.text("hello"))
+ *   const response = yield* HttpClient.get("/")
+ *   assert.strictEqual(yield* response.text, "hello")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(test).pipe(Effect.provide(NodeServer.layerTest)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTest: Layer.Layer<
+  | HttpClient.HttpClient
+  | HttpServer.HttpServer
+  | NodeServer
+  | HttpPlatform.HttpPlatform
+  | Etag.Generator
+  | NodeContext.NodeContext,
+  ListenError | InvalidOption
+> = Layer.suspend(() =>
+  HttpServer.layerTestClient.pipe(
+    Layer.provide(NodeHttpClient.layerWithoutAgent),
+    // A connection that is kept open would be cut by the end of the test.
+    Layer.provide(NodeHttpClient.makeAgentLayer({ keepAlive: false })),
+    Layer.provideMerge(layer({ port: 0 }))
+  )
+)
+
 const layerContext = Layer.mergeAll(NodeHttpPlatform.layer, Etag.layerWeak, NodeContext.layer)
 
 /**
@@ -210,7 +253,8 @@ export const make = (
 ): Effect.Effect<Context.Context<HttpServer.HttpServer | NodeServer>, ListenError | InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
     const settings = yield* check(() => settingsOf(options))
-    const connections = new Connections(settings, Runtime.runFork(yield* Effect.runtime<never>()))
+    const runFork = Runtime.runFork(yield* Effect.runtime<never>())
+    const connections = yield* check(() => new Connections(settings, runFork))
     const streams = Option.isSome(yield* Effect.serviceOption(Lifecycle)) ? "byHubs" : "byServer"
     // Later calls join the first.
     const drain = once(

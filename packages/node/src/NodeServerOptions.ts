@@ -6,6 +6,7 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import { unsafeCheck, unsafeDuration, unsafeWhole } from "@holdfast/core/InvalidOption"
 import * as Duration from "effect/Duration"
+import * as Http from "node:http"
 
 /**
  * The steps of a drain. By default they fit into the share that a `Lifecycle` with its default of 5 seconds gives to its
@@ -78,6 +79,12 @@ export interface Options {
   /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
   readonly traced?: ((request: HttpServerRequest.HttpServerRequest) => boolean) | undefined
   readonly drain?: DrainOptions | undefined
+  /**
+   * Makes the server, for TLS and whatever else Node's servers can: `(options) => Https.createServer({ ...options, key, cert })`.
+   * What it is given are the limits above, and has to be handed on. It must return a fresh server each time, which neither
+   * listens nor answers requests yet. By default it is `Http.createServer`.
+   */
+  readonly server?: ((options: Http.ServerOptions) => Http.Server) | undefined
 }
 
 /**
@@ -147,6 +154,7 @@ export const settingsOf = (options: Options) => {
     host: options.host ?? defaults.host,
     path: options.path,
     traced: options.traced ?? shortLived,
+    server: options.server ?? ((given: Http.ServerOptions) => Http.createServer(given)),
     maxConnections: count("maxConnections"),
     maxPipelined: count("maxPipelined"),
     maxHeaderBytes: count("maxHeaderBytes"),

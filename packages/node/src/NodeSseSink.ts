@@ -223,6 +223,18 @@ const written = HttpServerResponse.empty({ status: 200 })
 /**
  * Serves every event stream under it by the fast path.
  *
+ * @example
+ * ```ts
+ * import { SseHub, SseRoute } from "@holdfast/http"
+ * import { NodeSseSink } from "@holdfast/node"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Events = SseRoute.layer("/events", Effect.map(SseHub.SseHub, (hub) => ({ hub }))).pipe(
+ *   Layer.provide(NodeSseSink.layer)
+ * )
+ * console.log(Layer.isLayer(Events))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -120,6 +120,15 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
 /**
  * `make` as a Layer.
  *
+ * @example
+ * ```ts
+ * import { Watchdog } from "@holdfast/node"
+ * import { Layer } from "effect"
+ *
+ * const Watch = Watchdog.layer({ name: "site", stall: "30 seconds", onStall: "report" })
+ * console.log(Layer.isLayer(Watch))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -215,7 +215,8 @@ const found = <A, E>(
  *   if ((yield* Ref.get(counter)) !== 2) return yield* Effect.dieMessage("lost update")
  * })
  *
- * Explore.check(program, { seeds: 100 }) // fails with BugFound
+ * const found = await Effect.runPromise(Effect.flip(Explore.check(program, { seeds: 100 })))
+ * console.log(found.message)
  * ```
  *
  * @since 0.1.0

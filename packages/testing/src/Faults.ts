@@ -212,6 +212,18 @@ export const unsafeMake = (options: Options & { readonly seed: number }): Servic
 /**
  * Turns faults on for everything that the layer is provided to.
  *
+ * @example
+ * ```ts
+ * import { Faults } from "@holdfast/testing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const pay = Effect.succeed("paid").pipe(Faults.fail("bank/refuses", () => "refused"))
+ *
+ * const always = Faults.layer({ seed: 1, points: { "bank/refuses": 1 } })
+ * assert.strictEqual(await Effect.runPromise(Effect.flip(Effect.provide(pay, always))), "refused")
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -39,6 +39,16 @@ const bind = Effect.map(
 /**
  * An event store that fails now and then.
  *
+ * @example
+ * ```ts
+ * import { EventLogStore } from "@holdfast/core"
+ * import { FaultyPorts } from "@holdfast/testing"
+ * import { Layer } from "effect"
+ *
+ * const Store = FaultyPorts.eventStore.pipe(Layer.provide(EventLogStore.layerStoreMemory))
+ * console.log(Layer.isLayer(Store))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

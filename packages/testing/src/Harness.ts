@@ -256,6 +256,23 @@ type AnyLayer = Layer.Layer<never, unknown, unknown>
 /**
  * Builds the app in the scope of the test.
  *
+ * @example
+ * ```ts
+ * import { HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { Harness } from "@holdfast/testing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const app = HttpServer.serve(HttpServerResponse.text("hello"))
+ *
+ * const test = Effect.gen(function*() {
+ *   const { http } = yield* Harness.make(app)
+ *   assert.strictEqual(yield* (yield* http.get("/")).text, "hello")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(test))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -88,6 +88,21 @@ const receive = <M>(inbox: Inbox<M>): Effect.Effect<M> =>
 /**
  * A link that lasts as long as the scope.
  *
+ * @example
+ * ```ts
+ * import { Link } from "@holdfast/testing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const test = Effect.gen(function*() {
+ *   const { left, right } = yield* Link.make<string>({ name: "wire", latency: "1 millis" })
+ *   yield* left.send("hello")
+ *   assert.strictEqual(yield* right.receive, "hello")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(test))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

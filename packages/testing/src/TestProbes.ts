@@ -24,6 +24,21 @@ export class TestProbes extends Context.Tag("@holdfast/testing/TestProbes")<Test
 /**
  * Fake probes: every value is 0 until `TestProbes` sets it.
  *
+ * @example
+ * ```ts
+ * import { Probes } from "@holdfast/core"
+ * import { TestProbes } from "@holdfast/testing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert"
+ *
+ * const test = Effect.gen(function*() {
+ *   const memory = yield* Probes.MemoryProbe
+ *   assert(Number.isFinite((yield* memory.read).rss))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(test, TestProbes.layer))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

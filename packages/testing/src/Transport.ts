@@ -126,6 +126,23 @@ const base = "http://127.0.0.1:80"
 /**
  * The pair of server and client.
  *
+ * @example
+ * ```ts
+ * import { HttpClient, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { Transport } from "@holdfast/testing"
+ * import { Effect, Layer } from "effect"
+ * import assert from "node:assert"
+ *
+ * const app = HttpServer.serve(HttpServerResponse.text("hello")).pipe(Layer.provideMerge(Transport.layer()))
+ *
+ * const test = Effect.gen(function*() {
+ *   const response = yield* HttpClient.get("http://127.0.0.1/")
+ *   assert.strictEqual(yield* response.text, "hello")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(Effect.provide(test, app)))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

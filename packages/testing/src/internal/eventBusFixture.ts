@@ -37,6 +37,8 @@ export interface Config {
 }
 
 /**
+ * The bus to test.
+ *
  * @since 0.1.0
  * @category options
  */

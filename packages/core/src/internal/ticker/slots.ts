@@ -43,6 +43,8 @@ export type Overrun =
   | { readonly _tag: "catchUp"; readonly max: number }
 
 /**
+ * The numbers of one handler, counted since it was added.
+ *
  * @since 0.1.0
  * @category models
  */

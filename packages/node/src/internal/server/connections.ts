@@ -5,12 +5,14 @@
  * It knows nothing of applications: a handler is given to it, and who refuses a request says so with an `HttpError`.
  */
 import * as HttpServerError from "@effect/platform/HttpServerError"
+import { unsafeCheck } from "@holdfast/core/InvalidOption"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
+import * as Tls from "node:tls"
 import type { Settings } from "../../NodeServerOptions.js"
 import { Exchange } from "./exchange.js"
 import { IncomingRequest, isUpgradeIgnored, shortestSize } from "./incoming.js"
@@ -46,6 +48,8 @@ const maxReadAhead = 1024 * 1024
 export class Connections {
   readonly server: Http.Server
   readonly sockets = new Map<Duplex, Connection>()
+  /** The sockets beneath TLS. */
+  readonly beneath = new Set<Net.Socket>()
   /** Of all connections. */
   readonly exchanges = new Set<Exchange>()
   readonly counters = { accepted: 0, requests: 0, refused: 0, aborted: 0, stalled: 0 }
@@ -61,7 +65,7 @@ export class Connections {
     private readonly runFork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<unknown, unknown>
   ) {
     this.readAhead = Math.min(settings.maxBodyBytes, maxReadAhead)
-    this.server = Http.createServer({
+    this.server = settings.server({
       IncomingMessage: IncomingRequest,
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
@@ -74,11 +78,17 @@ export class Connections {
       // Answered here, as JSON.
       requireHostHeader: false
     })
+    checkFresh(this.server)
     // A peer that shut its sending side down still reads: see onHalfClose.
     Object.assign(this.server, { httpAllowHalfOpen: true })
     this.server.maxConnections = settings.maxConnections + Math.max(64, settings.maxConnections >> 3)
     this.server.setTimeout(settings.sendTimeout)
-    this.server.on("connection", (socket) => this.onConnection(socket))
+    if (this.server instanceof Tls.Server) {
+      this.server.on("connection", (socket: Net.Socket) => this.onBeneath(socket))
+      this.server.on("secureConnection", (socket) => this.onConnection(socket))
+    } else {
+      this.server.on("connection", (socket) => this.onConnection(socket))
+    }
     this.server.on("request", (request, response) => this.onRequest(request, response))
     this.server.on("checkContinue", (request, response) => this.onRequest(request, response, { expectsContinue: true }))
     this.server.on(
@@ -142,6 +152,12 @@ export class Connections {
       connection.exchanges.forEach((exchange) => this.abort(exchange))
       this.changed()
     })
+  }
+
+  /** Whoever never ends the handshake of TLS is no connection yet, and has a socket all the same. */
+  private onBeneath(socket: Net.Socket): void {
+    this.beneath.add(socket)
+    socket.on("close", () => this.beneath.delete(socket))
   }
 
   private onRequest(
@@ -348,6 +364,15 @@ export class Connections {
     }
     this.changed()
   }
+}
+
+const checkFresh = (server: Http.Server): void => {
+  unsafeCheck(
+    "NodeServer.server",
+    server.listening ? "a server that listens" : `a server with ${server.listenerCount("request")} listeners`,
+    () => !server.listening && server.listenerCount("request") === 0,
+    "a function that makes a server which neither listens nor answers requests yet"
+  )
 }
 
 const mayHaveLostMore = (request: Http.IncomingMessage, connection: Connection): boolean => {

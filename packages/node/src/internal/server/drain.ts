@@ -87,6 +87,7 @@ const closeSockets = (connections: Connections, settings: Settings): Effect.Effe
       connection.socket.destroy()
     }
     yield* isZero(connections, () => sockets.size, settings.drain.sockets)
+    connections.beneath.forEach((socket) => socket.destroy())
     return destroyed
   })
 

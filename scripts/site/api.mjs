@@ -85,8 +85,12 @@ const isOwn = (specifier) => specifier?.startsWith("./") || specifier?.startsWit
 
 /** Fills a name that was taken over with what is said of it at home. */
 const follow = (file, { from, original }) => {
-  if (!isOwn(from)) return undefined
-  const target = join(dirname(file), from.replace(/\.js$/, file.endsWith(".d.ts") ? ".d.ts" : ".ts"))
+  const [built, ending] = file.endsWith(".d.ts") ? ["dist", ".d.ts"] : ["src", ".ts"]
+  const sibling = /^@holdfast\/(\w+)\/(\w+)$/.exec(from ?? "")
+  if (sibling === null && !isOwn(from)) return undefined
+  const target = sibling === null
+    ? join(dirname(file), from.replace(/\.js$/, ending))
+    : join(root, "packages", sibling[1], built, `${sibling[2]}${ending}`)
   if (!existsSync(target)) return undefined
   const { own, taken } = exportsOf(target)
   const found = own.find(({ name }) => name === original)

@@ -37,6 +37,8 @@ import * as Effect from "effect/Effect"
 import { Signal } from "./Signal.js"
 
 /**
+ * Where messages wait for the one who takes them.
+ *
  * @since 0.1.0
  * @category models
  */

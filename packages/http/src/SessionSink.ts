@@ -133,6 +133,8 @@ export interface GapNotice extends GapInfo {
 }
 
 /**
+ * What a session is told first.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -43,6 +43,8 @@ import { connectFailure, Connection, Pauses } from "./internal/connection.js"
 import * as Live from "./internal/live.js"
 
 /**
+ * How this process proves to the server who it is.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -53,6 +55,8 @@ export type Credentials =
   | { readonly nkeySeedFile: string }
 
 /**
+ * Where the server is, and how to come back to it.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -80,6 +84,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -140,6 +146,8 @@ export interface State {
 }
 
 /**
+ * The numbers of the connection, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -154,6 +162,8 @@ export interface Stats {
 }
 
 /**
+ * The connection to NATS that the ports share.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -169,6 +179,8 @@ export interface Service {
 }
 
 /**
+ * The connection to NATS.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -176,7 +188,9 @@ export class NatsConnection extends Context.Tag("@holdfast/nats/NatsConnection")
 
 const clients = new WeakMap<Service, Connection>()
 
-/** @internal */
+/**  * The connection of the client library beneath.
+ *
+@internal */
 export const unsafeConnection = (service: Service): Connection => {
   const connection = clients.get(service)
   if (connection === undefined) throw new Error("a NatsConnection is made by NatsConnection.make, and by nothing else")
@@ -351,6 +365,8 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
   })
 
 /**
+ * Connects, and stays connected for as long as the layer lives.
+ *
  * @example
  * ```ts no-run
  * import { NatsConnection } from "@holdfast/nats"

@@ -29,6 +29,8 @@ import type * as NatsStream from "./NatsStream.js"
 import { fromName } from "./NatsSubject.js"
 
 /**
+ * Where the entries are kept.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -42,12 +44,16 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
 export const defaults = { replicas: 1, storage: "file" } as const satisfies Partial<Options>
 
 /**
+ * Entries by their keys, shared by all nodes.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -58,6 +64,8 @@ export interface Service {
 }
 
 /**
+ * Entries that all nodes share.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -190,6 +198,8 @@ class Entries {
 }
 
 /**
+ * The entries, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -215,6 +225,19 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
+ * @example
+ * ```ts
+ * import { NatsConnection, NatsEntries } from "@holdfast/nats"
+ * import { Layer } from "effect"
+ *
+ * const Built = NatsEntries.layer({ name: "world" }).pipe(
+ *   Layer.provide(NatsConnection.layer({ servers: ["nats://127.0.0.1:4222"] }))
+ * )
+ * console.log(Layer.isLayer(Built))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

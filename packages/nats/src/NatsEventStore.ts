@@ -29,6 +29,8 @@ import * as NatsJournal from "./NatsJournal.js"
 import type * as NatsStream from "./NatsStream.js"
 
 /**
+ * The stream that holds the events.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -158,6 +160,8 @@ class EventStore {
 }
 
 /**
+ * The store, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -178,6 +182,19 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
+ * @example
+ * ```ts
+ * import { NatsConnection, NatsEventStore } from "@holdfast/nats"
+ * import { Layer } from "effect"
+ *
+ * const Built = NatsEventStore.layer({ name: "world" }).pipe(
+ *   Layer.provide(NatsConnection.layer({ servers: ["nats://127.0.0.1:4222"] }))
+ * )
+ * console.log(Layer.isLayer(Built))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -40,6 +40,8 @@ import { NatsConnection, unsafeConnection } from "./NatsConnection.js"
 import * as NatsStream from "./NatsStream.js"
 
 /**
+ * The stream that holds the journal, and how it is written to.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -58,6 +60,8 @@ export interface Options extends NatsStream.Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -70,6 +74,8 @@ export const defaults = {
 } as const satisfies Partial<Options>
 
 /**
+ * The numbers of the journal, counted since its start.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -98,6 +104,8 @@ export interface Service {
 }
 
 /**
+ * The journal, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -158,6 +166,8 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
  * @example
  * ```ts no-run
  * import { EventJournal } from "@holdfast/core"

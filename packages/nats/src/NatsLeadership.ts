@@ -32,6 +32,8 @@ import { NatsConnection, unsafeConnection } from "./NatsConnection.js"
 import type * as NatsStream from "./NatsStream.js"
 
 /**
+ * Where the nodes agree, and in which time.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -47,6 +49,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -57,6 +61,8 @@ export const defaults = {
 } as const satisfies Partial<Options>
 
 /**
+ * The port, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -97,6 +103,19 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
+ * @example
+ * ```ts
+ * import { NatsConnection, NatsLeadership } from "@holdfast/nats"
+ * import { Layer } from "effect"
+ *
+ * const Built = NatsLeadership.layer({ name: "world" }).pipe(
+ *   Layer.provide(NatsConnection.layer({ servers: ["nats://127.0.0.1:4222"] }))
+ * )
+ * console.log(Layer.isLayer(Built))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -27,6 +27,8 @@ import { Roll } from "./internal/roll.js"
 import { NatsConnection, unsafeConnection } from "./NatsConnection.js"
 
 /**
+ * Where the nodes meet, and how often they tell of themselves.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -42,6 +44,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -51,6 +55,8 @@ export const defaults = {
 } as const satisfies Partial<Options>
 
 /**
+ * The port, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -94,6 +100,19 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
+ * @example
+ * ```ts
+ * import { NatsConnection, NatsPresence } from "@holdfast/nats"
+ * import { Layer } from "effect"
+ *
+ * const Built = NatsPresence.layer({ name: "world" }).pipe(
+ *   Layer.provide(NatsConnection.layer({ servers: ["nats://127.0.0.1:4222"] }))
+ * )
+ * console.log(Layer.isLayer(Built))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

@@ -21,6 +21,8 @@ import * as Api from "./internal/api.js"
 import type { Connection } from "./internal/connection.js"
 
 /**
+ * What the stream keeps, and how safely.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -44,6 +46,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -101,12 +105,16 @@ export interface Found {
   readonly lastId: number
 }
 
-/** @internal */
+/**  * A stream as it should be.
+ *
+@internal */
 export type Config = Readonly<Record<string, unknown>>
 
 const nanos = (millis: number): number => Math.round(millis * 1_000_000)
 
-/** @internal */
+/**  * The configuration of a stream out of its options. Throws `InvalidOption`.
+ *
+@internal */
 export const unsafeConfig = (module: string, options: Options): Config => {
   const name = unsafeCheck(
     `${module}.name`,
@@ -176,7 +184,9 @@ const ownMetadata = (value: unknown): unknown =>
     ? value
     : Object.fromEntries(Object.entries(value).filter(([key]) => !key.startsWith("_nats.")))
 
-/** @internal */
+/**  * What is different between two configurations.
+ *
+@internal */
 export const differences = (
   expected: Config,
   found: Config
@@ -204,7 +214,9 @@ const isRecent = (version: string): boolean => {
 const unavailable = (stream: string) => (error: ApiError): Unavailable =>
   new Unavailable({ stream, denied: error._tag === "Denied", details: error.details })
 
-/** @internal */
+/**  * Fails when the server is too old.
+ *
+@internal */
 export const requireServer = (connection: Connection, stream: string): Effect.Effect<void, Unfit> =>
   Effect.suspend(() => {
     const { version } = connection.server

@@ -34,6 +34,8 @@ const shortened = (text: string, encoded: string): string =>
   encoded.length <= longest ? encoded : `=h.${createHash("sha256").update(text, "utf16le").digest("hex")}`
 
 /**
+ * A topic as a subject of NATS.
+ *
  * @example
  * ```ts
  * import { NatsSubject } from "@holdfast/nats"

@@ -25,6 +25,8 @@ import type * as NatsStream from "./NatsStream.js"
 import { fromName } from "./NatsSubject.js"
 
 /**
+ * Where the state of tickers is kept.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -38,6 +40,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -124,6 +128,8 @@ class Tickers {
 }
 
 /**
+ * The store, for as long as the scope is open.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -153,6 +159,19 @@ export const make = (
   })
 
 /**
+ * `make` as a Layer.
+ *
+ * @example
+ * ```ts
+ * import { NatsConnection, NatsTickerStore } from "@holdfast/nats"
+ * import { Layer } from "effect"
+ *
+ * const Built = NatsTickerStore.layer({ name: "world" }).pipe(
+ *   Layer.provide(NatsConnection.layer({ servers: ["nats://127.0.0.1:4222"] }))
+ * )
+ * console.log(Layer.isLayer(Built))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

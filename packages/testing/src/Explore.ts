@@ -205,7 +205,7 @@ const found = <A, E>(
  *
  * @example
  * ```ts
- * import { Explore } from "@holdfast/testing"
+ * import * as Explore from "@holdfast/testing/Explore"
  * import { Effect, Ref } from "effect"
  *
  * const program = Effect.gen(function*() {

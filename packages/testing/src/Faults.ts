@@ -214,7 +214,7 @@ export const unsafeMake = (options: Options & { readonly seed: number }): Servic
  *
  * @example
  * ```ts
- * import { Faults } from "@holdfast/testing"
+ * import * as Faults from "@holdfast/testing/Faults"
  * import { Effect } from "effect"
  * import assert from "node:assert"
  *

@@ -42,7 +42,7 @@ const bind = Effect.map(
  * @example
  * ```ts
  * import { EventLogStore } from "@holdfast/core"
- * import { FaultyPorts } from "@holdfast/testing"
+ * import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
  * import { Layer } from "effect"
  *
  * const Store = FaultyPorts.eventStore.pipe(Layer.provide(EventLogStore.layerStoreMemory))

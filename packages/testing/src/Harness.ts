@@ -259,7 +259,7 @@ type AnyLayer = Layer.Layer<never, unknown, unknown>
  * @example
  * ```ts
  * import { HttpServer, HttpServerResponse } from "@effect/platform"
- * import { Harness } from "@holdfast/testing"
+ * import * as Harness from "@holdfast/testing/Harness"
  * import { Effect } from "effect"
  * import assert from "node:assert"
  *

@@ -90,7 +90,7 @@ const receive = <M>(inbox: Inbox<M>): Effect.Effect<M> =>
  *
  * @example
  * ```ts
- * import { Link } from "@holdfast/testing"
+ * import * as Link from "@holdfast/testing/Link"
  * import { Effect } from "effect"
  * import assert from "node:assert"
  *

@@ -27,7 +27,7 @@ export class TestProbes extends Context.Tag("@holdfast/testing/TestProbes")<Test
  * @example
  * ```ts
  * import { Probes } from "@holdfast/core"
- * import { TestProbes } from "@holdfast/testing"
+ * import * as TestProbes from "@holdfast/testing/TestProbes"
  * import { Effect } from "effect"
  * import assert from "node:assert"
  *

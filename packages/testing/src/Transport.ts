@@ -129,7 +129,7 @@ const base = "http://127.0.0.1:80"
  * @example
  * ```ts
  * import { HttpClient, HttpServer, HttpServerResponse } from "@effect/platform"
- * import { Transport } from "@holdfast/testing"
+ * import * as Transport from "@holdfast/testing/Transport"
  * import { Effect, Layer } from "effect"
  * import assert from "node:assert"
  *

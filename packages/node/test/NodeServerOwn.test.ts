@@ -5,29 +5,17 @@ import { NodeServer } from "@holdfast/node"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
 import { Context, Effect, Layer } from "effect"
 import assert from "node:assert"
-import { execFileSync } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 
 const hello = HttpServerResponse.text("hello")
 
-/** A certificate that lives as long as the scope; its name is `localhost`. */
-const certificate = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "holdfast-tls-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-).pipe(Effect.map((folder) => {
-  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")]
-  const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-  execFileSync("openssl", [...args, "-subj", "/CN=localhost", "-keyout", key, "-out", cert], { stdio: "ignore" })
-  return { key: readFileSync(key), cert: readFileSync(cert) }
-}))
-
-const portOf = (address: HttpServer.Address) => address._tag === "TcpAddress" ? address.port : 0
+/** The key and the certificate of `localhost`, for tests alone: made by itself, for a hundred years. */
+const pem = readFileSync(new URL("fixtures/localhost.pem", import.meta.url))
+const tls = { key: pem, cert: pem }
 
 /** The status, the body and the protocol of a GET over TLS. */
 const get = (port: number, ca: Buffer, headers: Http.OutgoingHttpHeaders = {}) =>
@@ -50,7 +38,6 @@ describe("a server of one's own", () => {
     Effect.gen(function*() {
       // Node tells of the end of a TLS socket when the garbage collector finds it.
       yield* LeakCheck.allow(/^socket/)
-      const tls = yield* certificate
       const made: Array<Http.Server> = []
       const built = yield* Layer.build(NodeServer.layerServer({
         port: 0,
@@ -74,7 +61,6 @@ describe("a server of one's own", () => {
     Effect.gen(function*() {
       // Node tells of the end of a TLS socket when the garbage collector finds it.
       yield* LeakCheck.allow(/^socket/)
-      const tls = yield* certificate
       const silent = new Net.Socket()
       silent.on("error", () => {})
       yield* Effect.addFinalizer(() => Effect.sync(() => silent.destroy()))

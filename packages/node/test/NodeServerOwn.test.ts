@@ -17,6 +17,8 @@ const hello = HttpServerResponse.text("hello")
 const pem = readFileSync(new URL("fixtures/localhost.pem", import.meta.url))
 const tls = { key: pem, cert: pem }
 
+const portOf = (address: HttpServer.Address) => address._tag === "TcpAddress" ? address.port : 0
+
 /** The status, the body and the protocol of a GET over TLS. */
 const get = (port: number, ca: Buffer, headers: Http.OutgoingHttpHeaders = {}) =>
   Effect.promise(async () => {

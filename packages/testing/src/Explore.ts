@@ -26,10 +26,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
-import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { readFileSync, writeFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 import type { FaultCount, Options, Run } from "./ExploreRun.js"
 import * as Exhaust from "./internal/explore/exhaust.js"
 import * as Plan from "./internal/explore/plan.js"
@@ -196,7 +196,9 @@ const found = <A, E>(
     const minimal = plan.shrink && plan.external === "forbid"
       ? yield* Effect.promise(() => Run_.session(() => Shrink.shrink(effect, run, plan)))
       : undefined
-    return new BugFound({ run, minimal: Option.fromNullable(minimal), tried: failure.tried })
+    if (minimal !== undefined) return new BugFound({ run, minimal: Option.some(minimal), tried: failure.tried })
+    const told = yield* Effect.promise(() => Run_.replaySeed(effect, failure.seed, plan, "told"))
+    return new BugFound({ run: told, minimal: Option.none(), tried: failure.tried })
   })
 
 /**
@@ -391,7 +393,7 @@ export const scheduleOf = (bug: BugFound): Schedule => {
 }
 
 /**
- * Writes the schedule of a failure into a file, as JSON.
+ * Writes the schedule of a failure into a file, as JSON. A file that cannot be written is a defect.
  *
  * @since 0.1.0
  * @category regressions
@@ -407,14 +409,63 @@ export const record = (bug: BugFound, file: string | URL): Effect.Effect<void> =
  */
 export interface Regression {
   readonly runs: number
-  /** moves of the schedule that the program could still make; with none of them the test has become empty */
+  /** moves of the schedule that the program could still make */
   readonly followed: number
   readonly moves: number
 }
 
 /**
+ * The file of a schedule cannot be read, or holds something else.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidSchedule extends Data.TaggedError("InvalidSchedule")<{
+  readonly file: string
+  /** what is wrong with it */
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.file} holds no schedule: ${this.reason}; expected a file that Explore.record wrote: find the failure with ` +
+      "Explore.find, and record it"
+  }
+}
+
+/**
+ * The program passed, but could make none of the moves of the schedule: it has become another program, and such a test could
+ * not fail.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ScheduleNotFollowed extends Data.TaggedError("ScheduleNotFollowed")<{
+  readonly schedule: Schedule
+}> {
+  override get message() {
+    const { failure, moves } = this.schedule
+    const [first] = moves
+    const at = first?.anchor === undefined ? "" : `, the first of which was at \`${first.anchor.text}\``
+    return `the program could make none of the ${moves.length} moves of the schedule${at}, which led to ${
+      JSON.stringify(failure)
+    }: it has changed so much that this test tries nothing; record a failure of the program as it is, or delete the test`
+  }
+}
+
+const read = (file: string | URL): Effect.Effect<Schedule, InvalidSchedule> => {
+  const invalid = (error: unknown) =>
+    new InvalidSchedule({
+      file: file instanceof URL && file.protocol === "file:" ? fileURLToPath(file) : String(file),
+      reason: (error as Error).message.split("\n").map((line) => line.trim()).join(" ")
+    })
+  return Effect.try({ try: () => readFileSync(file, "utf8"), catch: invalid }).pipe(
+    Effect.flatMap((text) => Effect.mapError(Schema.decode(Schema.parseJson(Schedule))(text), invalid))
+  )
+}
+
+/**
  * Runs the program after a recorded schedule, and after those in which a cut comes up to four operations earlier or later:
- * fails with `BugFound` as long as one of them fails. A file that is none fails with a `ParseError`.
+ * fails with `BugFound` as long as one of them fails. Fails with `InvalidSchedule` for a file that holds none, and with
+ * `ScheduleNotFollowed` when the program can make none of the moves any more.
  *
  * @since 0.1.0
  * @category regressions
@@ -423,14 +474,14 @@ export const regression = <A, E>(
   effect: Effect.Effect<A, E, Scope.Scope>,
   schedule: Schedule | string | URL,
   options: Omit<Options, "seed" | "seeds" | "strategy" | "shrink"> = {}
-): Effect.Effect<Regression, BugFound | InvalidOption | ParseResult.ParseError> =>
+): Effect.Effect<Regression, BugFound | InvalidOption | InvalidSchedule | ScheduleNotFollowed> =>
   Effect.gen(function*() {
     const plan = yield* Plan.make(options, defaults)
-    const { moves, seed } = schedule instanceof Schedule
-      ? schedule
-      : yield* Schema.decode(Schema.parseJson(Schedule))(yield* Effect.sync(() => readFileSync(schedule, "utf8")))
+    const recorded = schedule instanceof Schedule ? schedule : yield* read(schedule)
+    const { moves, seed } = recorded
     const { bad, followed, runs } = yield* Effect.promise(() => Regress.regress(effect, seed, moves, plan))
     if (bad !== undefined) return yield* new BugFound({ run: bad, minimal: Option.none(), tried: runs })
+    if (followed === 0 && moves.length > 0) return yield* new ScheduleNotFollowed({ schedule: recorded })
     return { runs, followed, moves: moves.length }
   })
 

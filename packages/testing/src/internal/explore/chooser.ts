@@ -83,8 +83,10 @@ export const scripted = (moves: ReadonlyArray<Schedule.Move>, anchored = false):
     const index = world.ready.findIndex((task) => keyOfTask(task) === move.to)
     return index < 0 ? undefined : index
   }
+  // a fiber that is only told something stops twice after the same operation: the first move is for the first time
+  const made = new Set<Schedule.Move>()
   const planned = (list: ReadonlyArray<Schedule.Move> | undefined, operation: number, cut: boolean, turn: number) =>
-    list?.find((move) => move.operation === operation && move.cut === cut && move.turn === turn)
+    list?.find((move) => move.operation === operation && move.cut === cut && move.turn === turn && !made.has(move))
   return {
     script,
     anchored,
@@ -98,7 +100,10 @@ export const scripted = (moves: ReadonlyArray<Schedule.Move>, anchored = false):
       const move = fiber === undefined
         ? planned(script.get(keyOfTask(task)), 0, cut, turn)
         : planned(fiber.script?.get(fiber.operations), fiber.operations, cut, turn)
-      return (move === undefined ? undefined : indexOf(world, move)) ?? 0
+      const index = move === undefined ? undefined : indexOf(world, move)
+      if (index === undefined) return 0
+      made.add(move!)
+      return index
     },
     priority: () => 0
   }

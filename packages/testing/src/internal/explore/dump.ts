@@ -13,8 +13,8 @@ export const died = <A, E>(error: unknown, exit: Exit.Exit<A, E> | undefined): E
     : Exit.die(error)
 
 /** Where the fiber is, else where it was forked. */
-export const placesOf = ({ forkedAt, raw }: FiberState): ReadonlyArray<string> => {
-  const place = Place.show(Hooks.placeOf(raw), forkedAt)
+export const placesOf = ({ forkedAt, raw, toldPlace }: FiberState): ReadonlyArray<string> => {
+  const place = toldPlace ?? Place.show(Hooks.placeOf(raw), forkedAt)
   return place === undefined ? [] : [place]
 }
 
@@ -37,7 +37,7 @@ interface Left {
 
 const fiberLine = (fiber: FiberState, isReady: boolean): string => {
   const state = isReady ? "is ready" : fiber.waits === "" ? "waits" : `waits for ${fiber.waits}`
-  const at = Place.show(Hooks.placeOf(fiber.raw))
+  const at = fiber.toldPlace ?? Place.show(Hooks.placeOf(fiber.raw))
   const forked = Place.show(fiber.forkedAt)
   return `#${fiber.index}${nameOf(fiber.raw)} ${state}${at === undefined ? "" : ` at ${at}`}${
     fiber.parent === undefined

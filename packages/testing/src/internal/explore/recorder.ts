@@ -105,7 +105,17 @@ export class Recorder {
     if (chooser.anchored === true) {
       Schedule.reach(fiber, chooser.script?.get(keyOf(fiber)), fiber.line, fiber.operations)
     }
+    fiber.toldPlace = place
+    fiber.toldAt = fiber.operations
     this.lines.set(fiber, place)
+    this.tell("line", fiber.index, at, "", place)
+  }
+
+  /** The fiber calls a function of user code: told, but no position that a schedule could be anchored at. */
+  called(fiber: FiberState, place: string, at: number): void {
+    if (place === fiber.toldPlace) return
+    fiber.toldPlace = place
+    fiber.toldAt = fiber.operations
     this.tell("line", fiber.index, at, "", place)
   }
 

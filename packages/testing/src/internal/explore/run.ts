@@ -20,7 +20,7 @@ export const simulate = async <A, E>(
   program: Program<A, E>,
   seed: number,
   plan: Plan,
-  full: boolean,
+  full: boolean | "told",
   { chooser, name }: Named
 ): Promise<Run<A, E>> => {
   const { external, leaks, maxMillis, maxOperations, pauseMillis, settleMillis } = plan
@@ -34,7 +34,8 @@ export const simulate = async <A, E>(
     pauseMillis,
     leaks,
     external,
-    full,
+    full: full !== false,
+    told: full === "told",
     refs
   }
   const { exit, verdict, ...rest } = await new Simulation<A, E>(settings).run(program)
@@ -57,21 +58,29 @@ export const calibrate = async <A, E>(program: Program<A, E>, plan: Plan): Promi
   return Math.max(16, run.operations)
 }
 
-/** The run of a seed once more, with everything that can be told of it. */
-export const replaySeed = <A, E>(program: Program<A, E>, seed: number, plan: Plan): Promise<Run<A, E>> =>
+/** The run of a seed once more, written down; `told` also looks up what is costly to know. */
+export const replaySeed = <A, E>(
+  program: Program<A, E>,
+  seed: number,
+  plan: Plan,
+  full: true | "told" = true
+): Promise<Run<A, E>> =>
   session(async () =>
-    simulate(program, seed, plan, true, chooserOf(plan.strategy, seed, await calibrate(program, plan)))
+    simulate(program, seed, plan, full, chooserOf(plan.strategy, seed, await calibrate(program, plan)))
   )
 
-/** A run after a schedule; the seed governs what is drawn at random. `full` finds positions by their lines. */
+/**
+ * A run after a schedule; the seed governs what is drawn at random. Positions are found by their lines, or counted; `told` also
+ * looks up what can be told of it.
+ */
 export const replaySchedule = <A, E>(
   program: Program<A, E>,
   seed: number,
   moves: ReadonlyArray<Move>,
   plan: Plan,
-  full: "positions" | "lines" | false
+  full: "positions" | "lines" | "told" | false
 ): Promise<Run<A, E>> =>
-  simulate(program, seed, plan, full !== false, {
+  simulate(program, seed, plan, full === "told" ? "told" : full !== false, {
     name: `a schedule of ${moves.length} move${moves.length === 1 ? "" : "s"}`,
     chooser: Choose.scripted(moves, full === "lines")
   })

@@ -43,6 +43,6 @@ export const shrink = async <A, E>(
     if (size === 1 && !taken) break
     size = Math.max(1, Math.min(Math.floor(size / 2), Math.floor(moves.length / 2)))
   }
-  const minimal = await replaySchedule(program, run.seed, moves, plan, "positions")
+  const minimal = await replaySchedule(program, run.seed, moves, plan, "told")
   return Words.signature(minimal) === wanted ? minimal : undefined
 }

@@ -34,6 +34,7 @@ import type { Chooser, FiberState, Result, Settings, Task, Verdict, World } from
 import { keyOf } from "./types.js"
 import { VirtualClock } from "./virtualClock.js"
 import * as Waits from "./waits.js"
+import * as Where from "./where.js"
 
 /** The moment at which every simulation starts. */
 export const epoch = 1_735_689_600_000
@@ -83,6 +84,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
   private readonly services: Context.Context<never>
   private readonly loggers: HashSet.HashSet<Logger.Logger<unknown, void>>
   private outside: Outside.Outside | undefined = undefined
+  private where: Where.Where | undefined = undefined
   private wake: (() => void) | undefined = undefined
   private exit: Exit.Exit<A, E> | undefined = undefined
 
@@ -165,7 +167,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     if (!this.cutting || (this.ready.length === 0 && !this.canPause()) || !this.chooser.cuts(fiber, this)) return false
     fiber.skip = 2
     this.wasCut = true
-    this.recorder.note("cut", fiber.index, this.millis, `${fiber.operations - fiber.lineAt - 1}`)
+    this.recorder.note("cut", fiber.index, this.millis, `${fiber.operations - fiber.toldAt - 1}`)
     return yieldPlain
   }
 
@@ -198,6 +200,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       timers: 0,
       operations: 0,
       lineAt: 0,
+      toldPlace: undefined,
+      toldAt: 0,
       priority: this.chooser.priority(),
       skip: 0,
       script: undefined,
@@ -212,8 +216,16 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     if (full) {
       this.recorder.number(raw.id().id, fiber.index)
     }
-    if (full || this.settings.external === "await") Waits.observe(fiber, this.observer)
+    if (full || this.settings.external === "await") {
+      Waits.observe(fiber, this.observer, this.settings.told ? this.onCall : undefined)
+    }
     return fiber
+  }
+
+  private readonly onCall = (fiber: FiberState, fn: unknown): void => {
+    if (this.phase !== "driving" || !this.cutting) return
+    const place = this.where?.of(fn)
+    if (place !== undefined) this.recorder.called(fiber, place, this.millis)
   }
 
   private readonly observer: Waits.Observer = {
@@ -405,6 +417,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     })
     const stopPlaces = full ? Hooks.notePlaces() : nothing
     const stopPipes = full ? Hooks.notePipes() : nothing
+    if (this.settings.told) this.where = Where.make()
     if (full || external === "await") this.outside = Outside.watch(() => Globals.governing() === this)
     try {
       this.ready.push({ run: () => this.start(effect), fiber: undefined, owner: undefined, nth: 0, priority: 0 })
@@ -415,6 +428,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     } finally {
       this.phase = "over"
       this.outside?.stop()
+      this.where?.stop()
       stopListening()
       stopPlaces()
       stopPipes()

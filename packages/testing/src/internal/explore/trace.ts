@@ -8,6 +8,8 @@ interface Row {
   readonly fiber: number
   readonly text: string
   readonly place: string | undefined
+  /** shown even when it comes after the last line of the program */
+  readonly isFault: boolean
   times: number
 }
 
@@ -53,7 +55,7 @@ const stamp = ({ at, step }: { readonly step: number; readonly at: number }) =>
 const showCut = (event: Event, next: Event | undefined, hasLine: boolean): string => {
   const operations = Number(event.detail)
   const where = !hasLine
-    ? `after ${operations + 1} operations, at no line of the program`
+    ? `after ${operations + 1} operations, before it has called anything of the program`
     : operations === 0
     ? "before the line above takes effect"
     : `in the middle of the line above, ${operations} operation${operations === 1 ? "" : "s"} into what it calls`
@@ -80,7 +82,15 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
   const add = ({ at, fiber, kind, place, step }: Event, text: string) => {
     const last = rows.at(-1)
     if (last !== undefined && last.fiber === fiber && last.text === text) last.times++
-    else rows.push({ step, at, fiber, text, place: kind === "line" ? place : undefined, times: 1 })
+    else {rows.push({
+        step,
+        at,
+        fiber,
+        text,
+        place: kind === "line" ? place : undefined,
+        isFault: kind === "fault",
+        times: 1
+      })}
   }
   const lastLine = (fiber: number) => {
     const place = lines.get(fiber)
@@ -128,7 +138,7 @@ const fileOf = (place: string | undefined) => place?.replace(/:\d+$/, "")
 /** What a program that failed did after the last line of its own file is clean-up. */
 const endOf = (rows: ReadonlyArray<Row>): number => {
   const program = fileOf(rows.find(({ place }) => place !== undefined)?.place)
-  const last = rows.findLastIndex(({ place }) => place !== undefined && fileOf(place) === program)
+  const last = rows.findLastIndex(({ isFault, place }) => isFault || (place !== undefined && fileOf(place) === program))
   return last === -1 ? rows.length : last + 1
 }
 

@@ -19,6 +19,8 @@ export interface Settings {
   readonly external: "forbid" | "await"
   /** keep every event, places and log lines: for replays */
   readonly full: boolean
+  /** look up where functions are written, too: for the replay that is told */
+  readonly told: boolean
   readonly refs: ReadonlyArray<readonly [FiberRef.FiberRef<Option.Option<number>>, Option.Option<number>]>
 }
 
@@ -85,6 +87,9 @@ export interface FiberState {
   operations: number
   /** of the operations of its own, the one at the last line that is known */
   lineAt: number
+  /** the last place that was told of it, which may be a function, and the operation at it */
+  toldPlace: string | undefined
+  toldAt: number
   priority: number
   /** operations that run before the next cut: those of the cut itself */
   skip: number

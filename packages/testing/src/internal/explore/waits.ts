@@ -38,8 +38,47 @@ const registered = <A>(fiber: FiberState, body: () => A): A => {
   }
 }
 
+/** The fiber is about to call a function, which may be effect's own. */
+export type OnCall = (fiber: FiberState, fn: unknown) => void
+
+interface Operation {
+  readonly _op: string
+  readonly effect_instruction_i0?: unknown
+  readonly effect_instruction_i1?: unknown
+  readonly effect_instruction_i2?: unknown
+}
+
+interface Continuing {
+  [handler: string]: ((this: unknown, op: Operation) => unknown) | undefined
+}
+
+/** Tells of the functions that the run loop of one fiber calls, before it does. */
+const observeCalls = (fiber: FiberState, onCall: OnCall): void => {
+  const raw = fiber.raw as unknown as Continuing & { [next in "getNextSuccessCont" | "getNextFailCont"]: () => unknown }
+  for (const name of ["Sync", "Async", "WithRuntime"]) {
+    const handler = raw[name]!
+    raw[name] = function(op) {
+      onCall(fiber, op.effect_instruction_i0)
+      return handler.call(this, op)
+    }
+  }
+  const watch = (name: "getNextSuccessCont" | "getNextFailCont", called: (frame: Operation) => unknown) => {
+    const next = raw[name] as () => Operation | undefined
+    raw[name] = function(this: unknown) {
+      const frame = next.call(this)
+      if (frame !== undefined) onCall(fiber, called(frame))
+      return frame
+    }
+  }
+  watch(
+    "getNextSuccessCont",
+    (frame) => frame._op === "OnSuccess" ? frame.effect_instruction_i1 : frame.effect_instruction_i2
+  )
+  watch("getNextFailCont", (frame) => frame.effect_instruction_i1)
+}
+
 /** Puts the doors on one fiber: those of others are as they were. */
-export const observe = (fiber: FiberState, observer: Observer): void => {
+export const observe = (fiber: FiberState, observer: Observer, onCall: OnCall | undefined): void => {
   const raw = fiber.raw as unknown as Handlers & Telling & Hooks.RawFiber
   const prototype = Object.getPrototypeOf(raw) as Handlers & Telling
   for (const name of piped) {
@@ -63,6 +102,7 @@ export const observe = (fiber: FiberState, observer: Observer): void => {
     fiber.noted = undefined
     return result
   }
+  if (onCall !== undefined) observeCalls(fiber, onCall)
   const tell = prototype.tell
   raw.tell = function(message) {
     if (message._tag === "InterruptSignal") observer.onInterrupt(fiber)

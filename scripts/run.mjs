@@ -1,4 +1,5 @@
-// The one entry of the repository: `npm start`, `npm test`, `npm run bench | check | docs | example | pack | play`.
+// The one entry of the repository: `npm start`, `npm test`, `npm run bench | chaos | check | docs | example | load | pack |
+// play | soak`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
@@ -128,6 +129,12 @@ const bench = async () => {
   step(`bench ${name}`, process.execPath, ["--expose-gc", join(folder, `${name}.js`), ...args])
 }
 
+/** Builds the tools of `apps/proof` and what they start, and runs one of them. */
+const proof = async (name) => {
+  build("apps/proof/tsconfig.src.json", "apps/mud/tsconfig.src.json")
+  await program(join(root, "apps", "proof", "dist", `${name}.js`))
+}
+
 const example = async () => {
   const names = readdirSync(join(root, "apps", "examples", "src")).map((file) => file.slice(0, -3)).sort()
   const name = args.shift()
@@ -182,6 +189,13 @@ switch (task) {
     await bench()
     break
   }
+  case "chaos":
+  case "load":
+  case "soak": {
+    install()
+    await proof(task)
+    break
+  }
   case "example": {
     install()
     await example()
@@ -200,5 +214,5 @@ switch (task) {
     break
   }
   default:
-    stop(`expected one of start, play, example, test, check, bench, docs, pack; got ${task}`)
+    stop(`expected one of start, play, example, test, check, bench, load, soak, chaos, docs, pack; got ${task}`)
 }

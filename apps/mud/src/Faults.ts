@@ -3,6 +3,7 @@
  *
  * - `hang-finalizer`: the first stream leaves a finalizer that never returns.
  * - `leak`: the first stream leaves a fiber that nobody ends.
+ * - `leak-each`: every stream leaves one.
  *
  * @since 0.1.0
  */
@@ -18,7 +19,9 @@ import { Effect, type Scope } from "effect"
 export const make = (names: string | undefined): Effect.Effect<void, never, Scope.Scope> => {
   const wanted = new Set((names ?? "").split(","))
   let first = true
+  const planted = Effect.forkDaemon(Effect.withSpan(Effect.never, "planted-leak"))
   return Effect.suspend(() => {
+    if (wanted.has("leak-each")) return planted
     if (!first) return Effect.void
     first = false
     const hang = wanted.has("hang-finalizer")
@@ -27,9 +30,7 @@ export const make = (names: string | undefined): Effect.Effect<void, never, Scop
         () => Effect.uninterruptible(Effect.never)
       )
       : Effect.void
-    const leak = wanted.has("leak")
-      ? Effect.forkDaemon(Effect.withSpan(Effect.never, "planted-leak"))
-      : Effect.void
+    const leak = wanted.has("leak") ? planted : Effect.void
     return Effect.zipRight(hang, leak)
   })
 }

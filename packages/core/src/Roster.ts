@@ -36,6 +36,8 @@ export interface Kind<in out A> {
 }
 
 /**
+ * The kind under which the census knows its fibers.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -87,6 +87,8 @@ import * as Sse from "./Sse.js"
 import { present as hubs } from "./SseHub.js"
 
 /**
+ * Where the console is served, and what it shows.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -110,6 +112,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

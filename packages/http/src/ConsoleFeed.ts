@@ -24,36 +24,48 @@ import * as Schema from "effect/Schema"
 export const Format = Schema.Literal("text", "code", "count", "rate", "bytes", "millis", "since", "at", "left")
 
 /**
+ * How a value is written.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Format = typeof Format.Type
 
 /**
+ * A value in a table.
+ *
  * @since 0.1.0
  * @category models
  */
 export const Cell = Schema.Union(Schema.String, Schema.Number, Schema.Boolean, Schema.Null)
 
 /**
+ * A value in a table.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Cell = typeof Cell.Type
 
 /**
+ * How a value is meant to be looked at.
+ *
  * @since 0.1.0
  * @category models
  */
 export const Tone = Schema.Literal("bad", "warn", "good", "quiet")
 
 /**
+ * How a value is meant to be looked at.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Tone = typeof Tone.Type
 
 /**
+ * A column of a table.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -66,12 +78,16 @@ export const Column = Schema.Struct({
 })
 
 /**
+ * A column of a table.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Column = typeof Column.Type
 
 /**
+ * A row of a table.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -88,12 +104,16 @@ export const Row = Schema.Struct({
 })
 
 /**
+ * A row of a table.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Row = typeof Row.Type
 
 /**
+ * Something that asks to be looked at.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -115,12 +135,16 @@ export const Alert = Schema.Struct({
 })
 
 /**
+ * Something that asks to be looked at.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Alert = typeof Alert.Type
 
 /**
+ * A section, without what is in it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -139,12 +163,16 @@ export const SectionInfo = Schema.Struct({
 })
 
 /**
+ * A section, without what is in it.
+ *
  * @since 0.1.0
  * @category models
  */
 export type SectionInfo = typeof SectionInfo.Type
 
 /**
+ * An input of a button.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -157,6 +185,8 @@ export const Field = Schema.Struct({
 })
 
 /**
+ * An input of a button.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -178,12 +208,16 @@ export const ActionInfo = Schema.Struct({
 })
 
 /**
+ * A button of a section, and what it asks for.
+ *
  * @since 0.1.0
  * @category models
  */
 export type ActionInfo = typeof ActionInfo.Type
 
 /**
+ * What the page is told first.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -205,12 +239,16 @@ export const Hello = Schema.Struct({
 })
 
 /**
+ * What the page is told first.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Hello = typeof Hello.Type
 
 /**
+ * What a section shows now.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -226,6 +264,8 @@ export const SectionData = Schema.Struct({
 })
 
 /**
+ * What a section shows now.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -245,12 +285,16 @@ export const Ring = Schema.Struct({
 })
 
 /**
+ * The last values of a number.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Ring = typeof Ring.Type
 
 /**
+ * A message to the page.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -284,6 +328,8 @@ export const Frame = Schema.Struct({
 })
 
 /**
+ * A message to the page.
+ *
  * @since 0.1.0
  * @category models
  */

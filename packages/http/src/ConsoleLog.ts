@@ -27,6 +27,8 @@ import * as Logger from "effect/Logger"
 import { toJson } from "./internal/json.js"
 
 /**
+ * A line that was logged.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -43,6 +45,8 @@ export interface Line {
 }
 
 /**
+ * The last lines of the log.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -54,6 +58,8 @@ export class ConsoleLog extends Context.Tag("@holdfast/http/ConsoleLog")<Console
 }>() {}
 
 /**
+ * How much of the log is kept.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -63,6 +69,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -157,6 +157,8 @@ export interface AlertRule {
 }
 
 /**
+ * A part of the console, with what it shows and what can be done there.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -176,6 +178,8 @@ const columnsOf = (columns: Columns): ReadonlyArray<Column> =>
   )
 
 /**
+ * A section that shows a table.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -197,6 +201,8 @@ export const table = (
 }
 
 /**
+ * A section that shows a tree.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -205,6 +211,8 @@ export const tree = (
 ): Tree => ({ ...options, kind: "tree", columns: columnsOf(options.columns) })
 
 /**
+ * A section that shows names and values.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -213,6 +221,8 @@ export const facts = (
 ): Facts => ({ ...options, kind: "facts" })
 
 /**
+ * A section that shows text.
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -222,6 +232,8 @@ export const text = (options: Named & { readonly text: Effect.Effect<string, unk
 })
 
 /**
+ * A section that shows how numbers went.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -36,6 +36,8 @@ export type Ending =
   }
 
 /**
+ * The report of the last shutdown of this service.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -23,6 +23,8 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 
 /**
+ * The file of the report.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -34,6 +36,8 @@ export interface Options {
 }
 
 /**
+ * What is used where an option is left out.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -78,6 +82,17 @@ const endingOf = ({ exitCode, lastSeenAt, pid, report, shutdownStarted, startedA
     : { _tag: "Reported", pid, startedAt, endedAt: report.startedAt + report.elapsedMillis, exitCode, report }
 
 /**
+ * Reads the report of the last shutdown, and keeps the one of this.
+ *
+ * @example
+ * ```ts
+ * import { NodeLastShutdown } from "@holdfast/node"
+ * import { Layer } from "effect"
+ *
+ * const Last = NodeLastShutdown.layer({ file: "./data/last-shutdown.json" })
+ * console.log(Layer.isLayer(Last))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */

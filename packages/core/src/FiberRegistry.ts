@@ -25,8 +25,8 @@
  *
  * @since 0.1.0
  */
-import { Cause, Context, Effect, Exit, FiberRef, FiberRefs, Layer, Runtime, RuntimeFlags, Scope } from "effect"
-import type { Fiber, FiberId, FiberStatus, Stream } from "effect"
+import { Cause, Context, Effect, Exit, FiberId, FiberRef, FiberRefs, Layer, Runtime, RuntimeFlags, Scope } from "effect"
+import type { Fiber, FiberStatus, Stream } from "effect"
 import * as Census from "./FiberCensus.js"
 import type {
   Counts,
@@ -498,6 +498,60 @@ export const unsafeStart = <A, E>(
   })
   if (fiber.unsafePoll() === null) tracked.begin(fiber as Fiber.RuntimeFiber<unknown, unknown>)
   return fiber
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface StarterOptions {
+  readonly kind: FiberKind
+  readonly interruptible: boolean
+}
+
+/**
+ * Starts fibers for a server, which has one for each request: as `Runtime.runFork` does, with a name in the census and the
+ * context that is given. With `immediate` its first steps are taken before the function returns.
+ *
+ * What every fiber of the runtime begins with is made once: `runFork`, with the owner and the context set afterwards, copies
+ * all references four times.
+ *
+ * @since 0.1.0
+ * @category unsafe
+ */
+export const unsafeStarter = (runtime: Runtime.Runtime<never>, options: StarterOptions) => {
+  const { interruptible, kind } = options
+  const registry = registryOf(runtime.context)
+  const owner = FiberRefs.getOrDefault(runtime.fiberRefs, currentOwner)
+  const inherited = FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals
+  const bare = Runtime.make({
+    context: runtime.context,
+    fiberRefs: FiberRefs.empty(),
+    runtimeFlags: interruptible
+      ? RuntimeFlags.enable(runtime.runtimeFlags, RuntimeFlags.Interruption)
+      : RuntimeFlags.disable(runtime.runtimeFlags, RuntimeFlags.Interruption)
+  })
+  return <A, E>(
+    self: Effect.Effect<A, E>,
+    name: string,
+    context: Context.Context<never> = runtime.context,
+    immediate = true
+  ): Fiber.RuntimeFiber<A, E> => {
+    const tracked = new Tracked(registry, { name, kind }, owner, undefined)
+    const tracking = Effect.withFiberRuntime<A, E>((fiber) => {
+      tracked.begin(fiber as Fiber.RuntimeFiber<unknown, unknown>)
+      return self
+    })
+    return Runtime.runFork(bare, tracking, {
+      immediate,
+      updateRefs: (_, fiberId) => {
+        const locals = new Map(inherited)
+        locals.set(FiberRef.currentContext, [[fiberId, context]])
+        locals.set(currentOwner, [[fiberId, tracked.path]])
+        return FiberRefs.unsafeMake(locals)
+      }
+    })
+  }
 }
 
 /**

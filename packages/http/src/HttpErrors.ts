@@ -16,7 +16,7 @@
  * @since 0.1.0
  */
 import * as HttpApp from "@effect/platform/HttpApp"
-import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -24,14 +24,20 @@ import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Multipart from "@effect/platform/Multipart"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { ParseOptions } from "effect/SchemaAST"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import { clip, leaf } from "./internal/errors/issue.js"
 import { allowed, isRouter, type Pattern } from "./internal/errors/methods.js"
 
@@ -350,10 +356,95 @@ export const toHandled = <R, E2>(
   ) => Effect.Effect<unknown, E2>,
   middleware?: HttpMiddleware.HttpMiddleware
 ): Effect.Effect<void, never, Exclude<R | HttpServerRequest.HttpServerRequest, Scope.Scope>> =>
+  middleware === undefined
+    ? Effect.flatMap(Scope.make(), (scope) =>
+      Effect.provideService(toHandledScoped(app, respond), Scope.Scope, scope)) as never
+    : throughPlatform(app, respond, middleware)
+
+/**
+ * `toHandled` for a server that has put a scope of its own into the context of each request. The scope is closed at the end.
+ *
+ * A request has a span where somebody keeps spans, or where it brought a trace that others will go on with; Effect's own
+ * tracer keeps none.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const toHandledScoped = <R, E2>(
+  app: HttpApp.Default<unknown, R>,
+  respond: (
+    request: HttpServerRequest.HttpServerRequest,
+    response: HttpServerResponse.HttpServerResponse
+  ) => Effect.Effect<unknown, E2>
+): Effect.Effect<void, never, R | HttpServerRequest.HttpServerRequest | Scope.Scope> => {
+  const self = handled(app)
+  const withSpan = throughPlatform(app, respond, undefined)
+  const run = Effect.withFiberRuntime<void, never, R | HttpServerRequest.HttpServerRequest | Scope.Scope>((fiber) => {
+    const context = fiber.currentContext as Context.Context<HttpServerRequest.HttpServerRequest | Scope.Scope>
+    const request = Context.get(context, HttpServerRequest.HttpServerRequest)
+    if (isTraced(fiber, request)) {
+      return withSpan as Effect.Effect<void>
+    }
+    const scope = Context.get(context, Scope.Scope) as Scope.CloseableScope
+    const failed = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+      Effect.onExit(answered(cause, respond), () => Scope.close(scope, Exit.failCause(cause)))
+    return Effect.matchCauseEffect(self, {
+      onFailure: failed,
+      onSuccess: (response) => {
+        const handler = fiber.getFiberRef(HttpApp.currentPreResponseHandlers)
+        const sent = handler._tag === "None"
+          ? respond(request, response)
+          : Effect.flatMap(handler.value(request, response), (other) => respond(request, other))
+        return Effect.matchCauseEffect(sent, {
+          onFailure: failed,
+          onSuccess: () => ejected().has(scope) ? Effect.void : Scope.close(scope, Exit.succeed(response))
+        })
+      }
+    })
+  })
   // A fiber that was interrupted runs no handler of its cause where it can be interrupted.
+  return Effect.uninterruptible(run)
+}
+
+/** The platform's way, with a span and for a middleware. */
+const throughPlatform = <R, E2>(
+  app: HttpApp.Default<unknown, R>,
+  respond: (
+    request: HttpServerRequest.HttpServerRequest,
+    response: HttpServerResponse.HttpServerResponse
+  ) => Effect.Effect<unknown, E2>,
+  middleware: HttpMiddleware.HttpMiddleware | undefined
+): Effect.Effect<void, never, Exclude<R | HttpServerRequest.HttpServerRequest, Scope.Scope>> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.catchAllCause(restore(HttpApp.toHandled(handled(app), respond, middleware)), withoutResponse)
   )
+
+/** Responds to what went wrong, as the platform does. */
+const answered = <E2>(
+  cause: Cause.Cause<unknown>,
+  respond: (
+    request: HttpServerRequest.HttpServerRequest,
+    response: HttpServerResponse.HttpServerResponse
+  ) => Effect.Effect<unknown, E2>
+): Effect.Effect<void> =>
+  Effect.catchAllCause(HttpApp.toHandled(Effect.failCause(cause), respond), withoutResponse).pipe(
+    HttpMiddleware.withTracerDisabledWhenEffect(() => true)
+  ) as Effect.Effect<void>
+
+const isTraced = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  request: HttpServerRequest.HttpServerRequest
+): boolean => {
+  const tracer = Context.get(fiber.getFiberRef(DefaultServices.currentServices), Tracer.Tracer)
+  const isKept = tracer !== ownTracer || request.headers["traceparent"] !== undefined ||
+    request.headers["b3"] !== undefined || request.headers["x-b3-traceid"] !== undefined
+  return isKept && !fiber.getFiberRef(HttpMiddleware.currentTracerDisabledWhen)(request)
+}
+
+const ownTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** The scopes that `HttpApp.ejectDefaultScopeClose` was told of. */
+const ejected = () => globalValue("@effect/platform/HttpApp/ejectedScopes", () => new WeakSet<Scope.Scope>())
 
 /** The platform adds the response to the cause of a request that failed; the census is told of the failure alone. */
 const withoutResponse = (cause: Cause.Cause<never>): Effect.Effect<void> => {

@@ -45,14 +45,17 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Http from "node:http"
 import type { Handle } from "./internal/server/connections.js"
 import { Connections } from "./internal/server/connections.js"
 import * as Drain from "./internal/server/drain.js"
+import { declaresBody } from "./internal/server/refusal.js"
 import { NodeRequest } from "./internal/server/request.js"
 import { respond } from "./internal/server/response.js"
 import type { ListenError } from "./NodeListen.js"
@@ -300,38 +303,51 @@ const handleWith = (
   settings: Settings
 ): Effect.Effect<Handle> =>
   Effect.gen(function*() {
-    const registry = yield* FiberRegistry.FiberRegistry
-    const runtime = yield* Effect.runtime<never>()
-    const run = Runtime.runFork(
-      Runtime.updateContext(
-        runtime,
-        (context) =>
-          context.unsafeMap.has(HttpServerRequest.MaxBodySize.key) ? context : Context.add(
-            context,
-            HttpServerRequest.MaxBodySize,
-            Option.some(FileSystem.Size(settings.maxBodyBytes))
-          )
-      )
+    const runtime = Runtime.updateContext(
+      yield* Effect.runtime<never>(),
+      (context) =>
+        context.unsafeMap.has(HttpServerRequest.MaxBodySize.key) ? context : Context.add(
+          context,
+          HttpServerRequest.MaxBodySize,
+          Option.some(FileSystem.Size(settings.maxBodyBytes))
+        )
     )
-    const handled = HttpErrors.toHandled(app, respond, middleware).pipe(
-      HttpMiddleware.withTracerDisabledWhenEffect((request) => !settings.traced(request))
+    const serving = Runtime.updateFiberRefs(
+      runtime,
+      (refs) =>
+        FiberRefs.updateAs(refs, {
+          fiberId: FiberId.unsafeMake(),
+          fiberRef: HttpMiddleware.currentTracerDisabledWhen,
+          value: (request) => !settings.traced(request)
+        })
     )
-    const fork = (effect: Effect.Effect<unknown>, name: string) =>
-      run(Effect.withFiberRuntime<unknown>((fiber) => {
-        registry.unsafeTrack(fiber, { name, kind: "session" })
-        return effect
-      }))
+    const startSession = FiberRegistry.unsafeStarter(runtime, { kind: "session", interruptible: true })
+    const startRequest = FiberRegistry.unsafeStarter(serving, { kind: "request", interruptible: false })
+    const handled = middleware === undefined
+      ? HttpErrors.toHandledScoped(app, respond)
+      : HttpErrors.toHandled(app, respond, middleware)
     return (exchange) => {
-      exchange.fork = fork
-      return run(Effect.withFiberRuntime<void>((fiber) => {
-        registry.unsafeTrack(fiber, { name: nameOf(exchange.request), kind: "request" })
-        if (exchange.request.url === "*") {
-          return Effect.ignore(respond(new NodeRequest(exchange), serverWide))
-        }
-        return Effect.provideService(handled, HttpServerRequest.HttpServerRequest, new NodeRequest(exchange))
-      }))
+      exchange.fork = startSession
+      const request = new NodeRequest(exchange)
+      const services = new Map(runtime.context.unsafeMap)
+      services.set(HttpServerRequest.HttpServerRequest.key, request)
+      services.set(Scope.Scope.key, unsafeScope())
+      // With a body, a turn later: most bodies come in one piece with their header, and need no waiting then.
+      const immediate = !declaresBody(exchange.request) || exchange.expectsContinue
+      return startRequest(
+        exchange.request.url === "*"
+          ? Effect.ignore(respond(request, serverWide))
+          : handled as Effect.Effect<void>,
+        nameOf(exchange.request),
+        Context.unsafeMake(services),
+        immediate
+      )
     }
   })
+
+/** `Scope.make` is one synchronous step, which is taken here. */
+const unsafeScope = (): Scope.CloseableScope =>
+  (Scope.make() as unknown as { readonly effect_instruction_i0: () => Scope.CloseableScope }).effect_instruction_i0()
 
 /** `OPTIONS *` asks about the server, not about a route (RFC 9110, 9.3.7). */
 const serverWide = HttpServerResponse.empty({
@@ -348,7 +364,11 @@ const metrics = (connections: Connections): ReadonlyArray<Metrics.Family> => [
   ...connections.responses.families()
 ]
 
-const nameOf = (request: Http.IncomingMessage): string => `${request.method} ${request.url?.split("?", 1)[0]}`
+const nameOf = (request: Http.IncomingMessage): string => {
+  const url = request.url!
+  const query = url.indexOf("?")
+  return `${request.method} ${query === -1 ? url : url.slice(0, query)}`
+}
 
 const logCut = (report: Pick<DrainReport, "cut" | "abandoned">): Effect.Effect<void> =>
   report.cut.length === 0 ? Effect.void : Effect.annotateLogs(

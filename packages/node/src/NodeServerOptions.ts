@@ -76,7 +76,10 @@ export interface Options {
   readonly halfOpenTimeout?: Duration.DurationInput | undefined
   /** For `HttpServerRequest.upgrade`; `WebSocketRoute` has options of its own. */
   readonly webSocket?: WebSocketOptions | undefined
-  /** Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. */
+  /**
+   * Requests with a span. By default all but event streams and upgrades, whose span would stay open with them. Effect's own
+   * tracer keeps no spans: under it only a request that brings a trace (`traceparent`, `b3`) has one.
+   */
   readonly traced?: ((request: HttpServerRequest.HttpServerRequest) => boolean) | undefined
   readonly drain?: DrainOptions | undefined
   /**

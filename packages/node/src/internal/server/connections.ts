@@ -171,9 +171,7 @@ export class Connections {
     const exchange = new Exchange(request, () => response, this.settings)
     exchange.expectsContinue = options.expectsContinue === true
     // Not `writableFinished`, which is also true of a response whose socket was destroyed.
-    response.on("finish", () => {
-      exchange.flushed = true
-    })
+    response.on("finish", () => exchange.finish())
     response.on("close", () => {
       if (!exchange.flushed) {
         this.abort(exchange)
@@ -197,7 +195,7 @@ export class Connections {
         response.shouldKeepAlive = false
         response.assignSocket(socket)
         response.on("finish", () => {
-          exchange.flushed = true
+          exchange.finish()
           socket.end()
         })
         return response
@@ -305,11 +303,19 @@ export class Connections {
     if (refused !== undefined) {
       this.counters.refused++
     }
-    fiber.addObserver(() =>
-      exchange.successor === undefined
-        ? this.retire(connection, exchange)
-        : exchange.successor.addObserver(() => this.retire(connection, exchange))
-    )
+    fiber.addObserver(() => {
+      if (exchange.successor !== undefined) {
+        exchange.successor.addObserver(() => this.retire(connection, exchange))
+      } else if (exchange.taken && !exchange.flushed && !exchange.closed) {
+        // What comes next on the connection waits until Node.js, too, is done with this response.
+        exchange.whenFlushed = () => {
+          exchange.whenFlushed = undefined
+          this.retire(connection, exchange)
+        }
+      } else {
+        this.retire(connection, exchange)
+      }
+    })
   }
 
   private refusalOf(exchange: Exchange, connection: Connection): HttpErrors.HttpError | undefined {
@@ -330,7 +336,7 @@ export class Connections {
 
   private abort(exchange: Exchange): void {
     if (!exchange.closed) {
-      if (!exchange.flushed) {
+      if (!exchange.flushed && !exchange.taken) {
         this.counters.aborted++
       }
       exchange.close()

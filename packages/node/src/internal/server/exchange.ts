@@ -46,6 +46,12 @@ export class Exchange {
   longLived = false
   /** The response was handed over to the kernel. */
   flushed = false
+  /** The kernel has taken the whole response already, and Node.js will soon say so. */
+  taken = false
+  /** Calls back when the response is flushed or the connection is gone. */
+  whenFlushed: (() => void) | undefined
+  /** The whole body was read, though the parser may not have said yet that it is complete. */
+  allRead = false
   /** The connection speaks another protocol now, and no response is due. */
   upgraded = false
   /** The client waits for `100 Continue`. */
@@ -129,6 +135,12 @@ export class Exchange {
     })
   }
 
+  /** The response was flushed. */
+  finish(): void {
+    this.flushed = true
+    this.whenFlushed?.()
+  }
+
   /** Takes what ends the stream in order when the server stops. */
   onStop(endStream: () => void): void {
     this.endStream = endStream
@@ -156,6 +168,7 @@ export class Exchange {
       this.closed = true
       this.onClosed?.forEach((f) => f())
       this.onClosed = undefined
+      this.whenFlushed?.()
     }
   }
 
@@ -167,9 +180,29 @@ export class Exchange {
 
   /** The whole body, read once. */
   bytes(limit: number): Effect.Effect<Uint8Array, HttpErrors.HttpError> {
-    return this.cachedBytes ??= once(
+    return this.cachedBytes ??= this.arrivedBytes(limit) ?? once(
       Effect.map(Stream.runCollect(this.chunks(limit)), (chunks) => Buffer.concat([...chunks]))
     )
+  }
+
+  /** The whole body, where it has arrived already and nobody has begun to read it: read as a stream, a POST takes twice the time. */
+  private arrivedBytes(limit: number): Effect.Effect<Uint8Array, HttpErrors.HttpError> | undefined {
+    const { request } = this
+    const size = request.readableLength
+    // Node's parser says that the request is complete a turn after it has handed the last byte over.
+    const isWhole = request.complete || (size > 0 && Number(request.headers["content-length"]) === size)
+    if (
+      !isWhole || request.destroyed || this.closed || this.expectsContinue || this.bodyFailure !== undefined ||
+      this.onBodyFailure !== undefined
+    ) {
+      return undefined
+    }
+    if (size > limit) {
+      return Effect.fail(HttpErrors.bodyTooLarge(limit))
+    }
+    this.allRead = true
+    const chunk: Uint8Array | null = request.read()
+    return Effect.succeed(chunk ?? new Uint8Array(0))
   }
 
   /** The body as it arrives, with back-pressure. */

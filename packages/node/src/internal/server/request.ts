@@ -66,7 +66,7 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
   }
 
   get text(): Effect.Effect<string, HttpServerError.RequestError> {
-    return Effect.map(this.bytes, (bytes) => new TextDecoder().decode(bytes))
+    return Effect.map(this.bytes, decode)
   }
 
   get json(): Effect.Effect<unknown, HttpServerError.RequestError> {
@@ -218,6 +218,10 @@ const headersOf = (request: Http.IncomingMessage): Headers.Headers | undefined =
   const host = request.url!.startsWith("/") ? undefined : authority.exec(request.url!)?.[1]
   return host === undefined ? undefined : { ...request.headers, host } as unknown as Headers.Headers
 }
+
+const decoder = new TextDecoder()
+
+const decode = (bytes: Uint8Array): string => decoder.decode(bytes)
 
 const noHandshake = HttpErrors.make("UpgradeRequired", "this is a plain request, not a WebSocket handshake")
 

@@ -44,7 +44,7 @@ export const respond = (
     }
     const body = exchange.cut && answer.body._tag === "Empty" && answer.status >= 500 ? cutBody : answer.body
     const headers = headersOf(answer, body)
-    const unread = bodyUnread(exchange.request)
+    const unread = !exchange.allRead && bodyUnread(exchange.request)
     if (
       exchange.last || exchange.expectsContinue || exchange.mayHaveLostMore?.() === true ||
       (unread && answer.status >= 400)
@@ -122,9 +122,12 @@ const simple = (
     const response = exchange.response
     if (!unread || status < 400) {
       response.writeHead(status, headers)
-      response.end(body)
-      exchange.request.resume()
-      return exchange.awaitFlush()
+      end(response, body)
+      if (declaresBody(exchange.request)) {
+        exchange.request.resume()
+      }
+      exchange.taken = isTaken(response)
+      return exchange.taken ? Effect.void : exchange.awaitFlush()
     }
     // A socket closed with unread bytes is reset, and the reset may overtake the refusal: the client must be able to
     // read it, so the rest of the upload is discarded for a while first (RFC 9112, 9.6).
@@ -142,6 +145,22 @@ const simple = (
       return exchange.awaitFlush()
     })
   })
+
+/** Head and body go out as one string where the body is small, without a buffer for either. */
+const end = (response: Http.ServerResponse, body: string | Uint8Array | undefined): void => {
+  if (body instanceof Uint8Array && body.length <= maxJoined) {
+    response.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString("latin1"), "latin1")
+  } else {
+    response.end(body)
+  }
+}
+
+/** Bytes. */
+const maxJoined = 16 * 1024
+
+/** Has the kernel taken all of it at once? Then no fiber needs to be suspended until the news comes. */
+const isTaken = ({ socket }: Http.ServerResponse): boolean =>
+  socket !== null && !socket.destroyed && socket.writableLength === 0
 
 const discarded = (exchange: Exchange): Effect.Effect<void> =>
   Effect.async((resume) => {

@@ -94,7 +94,7 @@ export const guides = [
   ["Core", ["supervision", "shutdown", "events", "ticker", "storage"]],
   ["Web", ["http", "sse"]],
   ["Operate", ["deployment", "troubleshooting"]],
-  ["Test", ["testing"]],
+  ["Test", ["testing", "load"]],
   ["More", ["design"]]
 ]
 

@@ -52,7 +52,7 @@ export const unit = (value, name) =>
     ? millis(value)
     : `${few(value)}${name === "%" ? " %" : name === "/s" ? "/s" : name === "" ? "" : ` ${name}`}`
 
-const left = new Set(["text", "code"])
+const left = new Set(["text", "code", "at"])
 export const isNumber = (format) => !left.has(format)
 
 export const cell = (value, format, now) => {

@@ -298,7 +298,7 @@ export class Rows {
         there = known.row.insertCell()
         there.className = [
           isNumber(column.format) ? "n" : "",
-          column.format === "code" ? "code" : "",
+          column.format === "code" || column.format === "at" ? column.format : "",
           index === 0 ? "first" : ""
         ].join(" ").trim()
         there.dataset.title = column.title

@@ -378,7 +378,7 @@ const ofFinding = (finding: Finding) => {
         severity: "critical" as const,
         title: "Leaked fiber",
         subject: path.split("/").at(-1) ?? id,
-        text: `${id} ${of(path.split("/").slice(0, -1))}: ${reasons[finding.why]}.`,
+        text: `${of(path.split("/").slice(0, -1))}: ${reasons[finding.why]}.`,
         link: { section: "fibers", key: id },
         since: Date.now() - finding.suspect.ageMillis
       }

@@ -1,0 +1,174 @@
+import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpLayerRouter, HttpServer } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Cleanup, EventBus, FiberRegistry, Supervision } from "@holdfast/core"
+import { Console, ConsoleFeed, ConsoleLog, ConsoleSection } from "@holdfast/http"
+import { NodeServer } from "@holdfast/node"
+import { Context, Deferred, Effect, Exit, Layer, Logger, Redacted, Schema, Scope } from "effect"
+import { eventually } from "./support/serve.js"
+
+const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+class Chat extends EventBus.Tag("test/Console/Chat")<Chat, typeof Said.Type>() {}
+
+const Api = HttpApi.make("app").add(
+  HttpApiGroup.make("chat").add(HttpApiEndpoint.get("greet", "/greet").addSuccess(Schema.String))
+)
+const Greet = HttpApiBuilder.group(Api, "chat", (handlers) => handlers.handle("greet", () => Effect.succeed("hello")))
+
+const token = "a-token-for-the-operator"
+const viewerToken = "a-token-for-the-viewer"
+const pressed: Array<string> = []
+
+const options: Console.Options = {
+  path: "/ops/console",
+  access: { token: Redacted.make(token), viewerToken: Redacted.make(viewerToken) },
+  interval: "100 millis",
+  sections: [
+    ConsoleSection.table({
+      id: "carts",
+      columns: { owner: "text" },
+      rows: Effect.succeed([{ key: "1", cells: { owner: "Ada" } }])
+    }),
+    ConsoleSection.facts({ id: "broken", facts: Effect.fail("the shelf is empty") }),
+    ConsoleSection.action({
+      name: "empty",
+      on: "carts",
+      input: Schema.Struct({ cart: Schema.String }),
+      run: ({ cart }) => Effect.sync(() => pressed.push(cart))
+    })
+  ]
+}
+
+const quiet = Logger.replace(Logger.defaultLogger, Logger.none)
+
+const viaRouter = HttpLayerRouter.serve(
+  Layer.mergeAll(HttpLayerRouter.addHttpApi(Api).pipe(Layer.provide(Greet)), Console.layer(options)),
+  { disableListenLog: true, disableLogger: true }
+)
+
+const viaApi = HttpApiBuilder.serve().pipe(
+  Layer.provide(Console.layerApi(options)),
+  Layer.provide(HttpApiBuilder.api(Api)),
+  Layer.provide(Greet)
+)
+
+const Snapshot = Schema.Struct({ hello: ConsoleFeed.Hello, frame: ConsoleFeed.Frame })
+
+const open = (app: typeof viaRouter | typeof viaApi) =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(
+      (app as typeof viaRouter).pipe(
+        Layer.provideMerge(NodeServer.layer({ port: 0 })),
+        Layer.provideMerge(Chat.layer({ schema: Said })),
+        Layer.provide(ConsoleLog.layer()),
+        Layer.provideMerge(FiberRegistry.layer),
+        Layer.provide(quiet)
+      )
+    )
+    const { address } = Context.get(context, HttpServer.HttpServer)
+    const base = `http://127.0.0.1:${address._tag === "TcpAddress" ? address.port : 0}`
+    const request = (path: string, init: RequestInit = {}, secret = token) =>
+      Effect.promise(async () => {
+        const response = await fetch(`${base}${path}`, {
+          redirect: "manual",
+          ...init,
+          headers: { ...(secret === "" ? {} : { authorization: `Bearer ${secret}` }), ...init.headers }
+        })
+        return { status: response.status, headers: response.headers, text: await response.text() }
+      })
+    const act = (name: string, input: object, secret = token, headers: Record<string, string> = {}) =>
+      request(`/ops/console/act/${name}`, {
+        method: "POST",
+        body: JSON.stringify(input),
+        headers: { "content-type": "application/json", "x-operator-act": "1", origin: base, ...headers }
+      }, secret)
+    const snapshot = Effect.flatMap(
+      request("/ops/console/snapshot"),
+      ({ text }) => Schema.decodeUnknown(Schema.parseJson(Snapshot))(text)
+    )
+    return { context, request, act, snapshot }
+  })
+
+const named = (title: string, subject: string) => (snapshot: typeof Snapshot.Type): boolean =>
+  snapshot.frame.alerts?.some((alert) => alert.title === title && alert.subject?.startsWith(subject) === true) === true
+
+describe("Console", () => {
+  for (const [name, app] of [["HttpLayerRouter", viaRouter], ["HttpApiBuilder.serve", viaApi]] as const) {
+    it.scopedLive(`is in an app of ${name}, beside its routes, and open to nobody`, () =>
+      Effect.gen(function*() {
+        const { act, request, snapshot } = yield* open(app)
+        assert.strictEqual((yield* request("/greet", {}, "")).status, 200)
+        const moved = yield* request("/ops/console", {}, "")
+        assert.deepStrictEqual([moved.status, moved.headers.get("location")], [307, "console/"])
+        for (const file of ["", "console.js", "rows.js", "style.css"]) {
+          const { headers, status } = yield* request(`/ops/console/${file}`, {}, "")
+          assert.strictEqual(status, 200, file)
+          assert.include(headers.get("content-security-policy"), "script-src 'self'")
+          const again = yield* request(`/ops/console/${file}`, { headers: { "if-none-match": headers.get("etag")! } })
+          assert.strictEqual(again.status, 304, file)
+        }
+        for (const path of ["feed", "snapshot"]) {
+          assert.strictEqual((yield* request(`/ops/console/${path}`, {}, "")).status, 401)
+        }
+        assert.strictEqual((yield* act("empty", { cart: "1" }, "")).status, 401)
+        assert.strictEqual((yield* act("empty", { cart: "1" }, viewerToken)).status, 403)
+        assert.strictEqual((yield* act("empty", { cart: "1" }, token, { origin: "https://evil.example" })).status, 403)
+        assert.strictEqual((yield* act("empty", {})).status, 400)
+        assert.strictEqual((yield* act("nothing", {})).status, 404)
+        assert.deepStrictEqual(pressed, [])
+        assert.strictEqual((yield* act("empty", { cart: "1" })).status, 200)
+        assert.deepStrictEqual(pressed.splice(0), ["1"])
+        const { frame, hello } = yield* snapshot
+        assert.strictEqual(hello.epoch, frame.epoch)
+        assert.deepStrictEqual(frame.sections["carts"]?.set, [{ key: "1", cells: { owner: "Ada" } }])
+        assert.strictEqual(frame.sections["broken"]?.unavailable, "the shelf is empty")
+        assert.strictEqual(frame.sections["buses"]?.set?.[0]?.key, "test/Console/Chat")
+        assert.include(JSON.stringify(frame.sections["acts"]?.set), "refused")
+        assert.deepStrictEqual(hello.actions.find(({ name }) => name === "empty")?.fields.map(({ type }) => type), [
+          "text"
+        ])
+      }))
+  }
+
+  it.scopedLive("names a leak, a hanging finalizer, a crash loop and a subscriber that loses events, and ends the leak", () =>
+    Effect.gen(function*() {
+      const { act, context, snapshot } = yield* open(viaRouter)
+      const gate = yield* Deferred.make<void>()
+      yield* Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        yield* Scope.extend(
+          Cleanup.addFinalizer(
+            { label: "finalizer that hangs", budget: "50 millis" },
+            () => Effect.uninterruptible(Deferred.await(gate))
+          ),
+          scope
+        )
+        yield* Scope.close(scope, Exit.void)
+        yield* Supervision.make({
+          name: "feeds",
+          intensity: 5,
+          children: [{ name: "prices", start: Effect.fail("no prices") }]
+        })
+        const chat = yield* Chat
+        yield* chat.subscribe({ name: "slow reader", capacity: 1, policy: "sliding" })
+        for (let index = 0; index < 5; index++) yield* chat.publish({ _tag: "Said", text: "hello" })
+        yield* Effect.forkDaemon(Effect.withSpan(Effect.never, "planted-leak"))
+      }).pipe(Effect.provide(context), Effect.provide(quiet))
+      const seen = yield* eventually(
+        snapshot,
+        (found) =>
+          named("Hanging finalizer", "finalizer that hangs")(found) && named("Lost events", "slow reader")(found) &&
+          named("Crash loop", "prices")(found) && named("Leaked fiber", "planted-leak")(found),
+        20_000
+      )
+      assert.isTrue(named("Hanging finalizer", "finalizer that hangs")(seen))
+      assert.isTrue(named("Lost events", "slow reader")(seen))
+      assert.isTrue(named("Crash loop", "prices")(seen))
+      assert.isTrue(named("Leaked fiber", "planted-leak")(seen))
+      const leak = seen.frame.alerts!.find(({ subject }) => subject?.startsWith("planted-leak") === true)!
+      assert.strictEqual(leak.link?.section, "fibers")
+      assert.strictEqual((yield* act("interrupt", { fiber: leak.link!.key! })).status, 200)
+      yield* Deferred.succeed(gate, undefined)
+      const after = yield* eventually(snapshot, (found) => !named("Leaked fiber", "planted-leak")(found))
+      assert.isFalse(named("Leaked fiber", "planted-leak")(after))
+    }))
+})

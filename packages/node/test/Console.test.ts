@@ -120,7 +120,7 @@ describe("Console", () => {
         const { frame, hello } = yield* snapshot
         assert.strictEqual(hello.epoch, frame.epoch)
         assert.deepStrictEqual(frame.sections["carts"]?.set, [{ key: "1", cells: { owner: "Ada" } }])
-        assert.strictEqual(frame.sections["broken"]?.unavailable, "the shelf is empty")
+        assert.include(frame.sections["broken"]?.unavailable, "the shelf is empty")
         assert.strictEqual(frame.sections["buses"]?.set?.[0]?.key, "test/Console/Chat")
         assert.include(JSON.stringify(frame.sections["acts"]?.set), "refused")
         assert.deepStrictEqual(hello.actions.find(({ name }) => name === "empty")?.fields.map(({ type }) => type), [

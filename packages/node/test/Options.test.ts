@@ -3,9 +3,13 @@
  * for such options, so that a new one has to come into the table, with a check or with the reason why it has none.
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as EventBus from "@holdfast/core/EventBus"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Console from "@holdfast/http/Console"
+import * as ConsoleLog from "@holdfast/http/ConsoleLog"
 import * as Health from "@holdfast/http/Health"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Inspector from "@holdfast/http/Inspector"
@@ -16,6 +20,7 @@ import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import * as SseRoute from "@holdfast/http/SseRoute"
 import * as WebSocketRoute from "@holdfast/http/WebSocketRoute"
+import * as NodeLastShutdown from "@holdfast/node/NodeLastShutdown"
 import * as NodeMain from "@holdfast/node/NodeMain"
 import * as NodeProbes from "@holdfast/node/NodeProbes"
 import * as NodeServer from "@holdfast/node/NodeServer"
@@ -95,6 +100,19 @@ const checked: Readonly<Record<string, Row>> = {
     (max) => route((given) => SseRoute.make({ ...given, topics: { max, authorize: () => Effect.void } }))
   ),
   "Admission.TopicGrant.expiresAt": one("SseHub.open.expiresAt", (expiresAt) => opened({ expiresAt })),
+  ...table(
+    "Console.Options",
+    rows(
+      "Console",
+      ["interval", "maxViewers"],
+      (options) => Effect.provide(Console.routes(options), FileSystem.layerNoop({}))
+    )
+  ),
+  "ConsoleLog.Options.capacity": one("ConsoleLog.capacity", (capacity) => built(ConsoleLog.layer({ capacity }))),
+  "NodeLastShutdown.Options.every": one(
+    "NodeLastShutdown.every",
+    (every) => built(Layer.provide(NodeLastShutdown.layer({ file: join(tmpdir(), "never"), every }), Lifecycle.layer()))
+  ),
   "Health.Check.timeout": one(
     "Health.timeout",
     (timeout) => built(Health.layer({ checks: [{ name: "one", run: Effect.void, timeout }] }))
@@ -265,6 +283,7 @@ const checked: Readonly<Record<string, Row>> = {
 
 /** What the search finds and what is no option, or where every number makes sense. */
 const unchecked: Readonly<Record<string, string>> = {
+  "ConsoleSection.series.warn": "a line in a graph: where none makes sense, none is drawn",
   "EventStoreConformance.Options.runs": "of a suite, which fails when it tries nothing",
   "ExploreRun.Options.seed": "any whole number: see the row of wholes",
   "Faults.Options.seed": "any whole number: see the row of wholes",

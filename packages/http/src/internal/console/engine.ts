@@ -277,7 +277,7 @@ export class Engine {
     return all.flatMap((section) => {
       if (section.kind !== "series" || section.warn === undefined) return []
       const top = this.trackOf(section.id).history.latest.reduce((top, value) => value > top ? value : top, -Infinity)
-      return top <= section.warn ? [] : [{
+      return !(top > section.warn) ? [] : [{
         key: `series ${section.id}`,
         rule: "series",
         severity: "warning" as const,

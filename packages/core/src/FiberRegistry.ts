@@ -501,6 +501,8 @@ export const unsafeStart = <A, E>(
 }
 
 /**
+ * What all fibers of a starter have in common.
+ *
  * @since 0.1.0
  * @category options
  */

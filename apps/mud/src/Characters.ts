@@ -9,13 +9,13 @@ import { Monotonic } from "@holdfast/core"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
-import { Effect, Layer, Random, Schedule } from "effect"
+import { Effect, Random, Schedule } from "effect"
 import { type Character, phaseAt } from "./data/WorldData.js"
 import { decideCharacter } from "./domain/Decide.js"
 import { fold } from "./domain/Words.js"
 import { characterRoom, knownExits } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
-import { Game } from "./Game.js"
+import { Game, type Owned } from "./Game.js"
 import { WorldBus } from "./WorldBus.js"
 
 /** A player is greeted once in this time by the same character. */
@@ -33,7 +33,7 @@ const hears = (heard: string, word: string): boolean => {
 }
 
 /** What one character does for as long as it lives. */
-const behaviour = (id: string) =>
+const behaviour = (id: string, owned: Owned) =>
   Effect.gen(function*() {
     const game = yield* Game
     const bus = yield* WorldBus
@@ -41,7 +41,7 @@ const behaviour = (id: string) =>
     let answered = -Infinity
 
     const act = (command: Parameters<typeof decideCharacter>[3]) =>
-      game.publish((data, world) => decideCharacter(data, world, id, command))
+      owned.publish((data, world) => decideCharacter(data, world, id, command))
 
     const step = (self: Character) =>
       Effect.gen(function*() {
@@ -101,28 +101,37 @@ const behaviour = (id: string) =>
     return yield* Effect.forever(
       Effect.flatMap(
         subscription.takeBatch(),
-        Effect.forEach((item) => isEnvelope(item) ? react(item.event) : Effect.void, { discard: true })
+        Effect.forEach(
+          (item) => isEnvelope(item) ? Effect.zipRight(game.reach(item.id), react(item.event)) : Effect.void,
+          { discard: true }
+        )
       )
     )
   }).pipe(
-    // The world is closing, and its characters with it.
-    Effect.catchTags({ SubscriptionClosed: () => Effect.never, Unavailable: () => Effect.never }),
+    // The world is closing, or another node plays its characters.
+    Effect.catchTags({
+      SubscriptionClosed: () => Effect.never,
+      Unavailable: () => Effect.never,
+      Superseded: () => Effect.never
+    }),
     Effect.scoped
   )
 
-const child = (id: string) => ({
+const child = (owned: Owned) => (id: string) => ({
   name: id,
   kind: "character",
   restart: "permanent" as const,
   shutdown: "1 second" as const,
-  start: behaviour(id)
+  start: behaviour(id, owned)
 })
 
 /**
+ * The characters live as long as the scope.
+ *
  * @since 0.1.0
- * @category layers
+ * @category acting
  */
-export const layer = Layer.scopedDiscard(
+export const run = (owned: Owned) =>
   Effect.gen(function*() {
     const game = yield* Game
     const bus = yield* WorldBus
@@ -133,7 +142,7 @@ export const layer = Layer.scopedDiscard(
       intensity: 10,
       period: "1 minute",
       backoff: Schedule.exponential("500 millis"),
-      children: Object.keys(data.characters).map(child)
+      children: Object.keys(data.characters).map(child(owned))
     })
     // New data may have other characters.
     const adjust = Effect.gen(function*() {
@@ -143,7 +152,7 @@ export const layer = Layer.scopedDiscard(
         if (!wanted.includes(id) && status !== "stopped") yield* supervisor.stopChild(id)
         if (wanted.includes(id) && status === "stopped") yield* supervisor.restartChild(id)
       }
-      yield* Effect.forEach(wanted.filter((id) => !known.has(id)), (id) => supervisor.startChild(child(id)))
+      yield* Effect.forEach(wanted.filter((id) => !known.has(id)), (id) => supervisor.startChild(child(owned)(id)))
     }).pipe(Effect.catchAll((error) => Effect.logWarning("The characters could not be adjusted", error)))
     const reshaped = yield* bus.subscribe({ name: "characters", tags: ["Reshaped"], policy: { _tag: "sliding" } })
     yield* FiberRegistry.forkScoped(Effect.ignore(Effect.forever(Effect.zipRight(reshaped.takeBatch(), adjust))), {
@@ -151,4 +160,3 @@ export const layer = Layer.scopedDiscard(
       kind: "service"
     })
   })
-)

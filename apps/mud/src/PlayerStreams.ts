@@ -1,5 +1,6 @@
 /**
- * The players' streams: one hub on the bus, whose sessions follow their players from room to room.
+ * The players' streams: one hub, whose sessions follow their players from room to room. It shows what the fold of the world
+ * has taken in, so that windows change before the events that move a player are shown, whoever decided them.
  *
  * Frames are `id`, the event's tag, and as data the event with the instant `at` at which it happened.
  *
@@ -8,10 +9,10 @@
 import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import { Context, Effect, Layer } from "effect"
-import type { Window } from "./domain/World.js"
 import type { WorldEvent } from "./domain/WorldEvent.js"
 import type { Settings } from "./Settings.js"
 import { WorldBus } from "./WorldBus.js"
+import { WorldFold } from "./WorldFold.js"
 
 /**
  * @since 0.1.0
@@ -19,10 +20,6 @@ import { WorldBus } from "./WorldBus.js"
  */
 export class PlayerStreams extends Context.Tag("@holdfast/mud/PlayerStreams")<PlayerStreams, {
   readonly hub: SseHub.Service
-  /** The open streams of a player keep to a window that has just been closed or opened. */
-  readonly turn: (player: string, window: Window) => Effect.Effect<void>
-  /** The streams of a player end, and its clients come back with the windows as they are then. */
-  readonly reset: (player: string) => Effect.Effect<void>
 }>() {}
 
 /**
@@ -38,20 +35,19 @@ export const format = SseFormat.make<WorldEvent>({
 const make = ({ perAddress }: Pick<Settings, "perAddress">) =>
   Effect.gen(function*() {
     const bus = yield* WorldBus
+    const fold = yield* WorldFold
     const hub = yield* SseHub.make<WorldEvent>({
       name: "players",
-      source: SseHub.fromBus(bus, { name: "player-streams" }),
+      source: { ...SseHub.fromBus(bus), ...fold.source },
       retry: "1 second",
       // Twice: a player may have a page open in two places.
       limits: { perPrincipal: 8, onPrincipalLimit: "replace", perAddress: perAddress * 2 },
       drain: { retry: "1 second", jitter: "1 second" }
     })
-    return PlayerStreams.of({
-      hub,
-      turn: (player, { after, topic, upTo }) =>
-        upTo === undefined ? hub.follow(player, { topic, after }) : hub.unfollow(player, { topic, upTo }),
-      reset: (player) => hub.kick(player, "replaced")
-    })
+    yield* fold.onTurn((player, { after, topic, upTo }) =>
+      upTo === undefined ? hub.follow(player, { topic, after }) : hub.unfollow(player, { topic, upTo })
+    )
+    return PlayerStreams.of({ hub })
   })
 
 /**

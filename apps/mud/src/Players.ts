@@ -6,8 +6,9 @@
  *
  * @since 0.1.0
  */
+import { Monotonic } from "@holdfast/core"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
-import * as Monotonic from "@holdfast/core/Monotonic"
+import type { Entry } from "@holdfast/core/Presence"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import type { WireId } from "@holdfast/http/SessionSink"
 import { Context, Effect, Either, Layer, Option } from "effect"
@@ -22,7 +23,7 @@ import * as Thread from "./domain/Thread.js"
 import * as View from "./domain/View.js"
 import * as World from "./domain/World.js"
 import type { RoomView } from "./domain/WorldEvent.js"
-import { Game, type Unavailable } from "./Game.js"
+import { Game, type Owned, type Superseded, type Unavailable } from "./Game.js"
 import * as Limits from "./Limits.js"
 import { PlayerStreams } from "./PlayerStreams.js"
 import * as Presence from "./Presence.js"
@@ -81,8 +82,13 @@ export class Players extends Context.Tag("@holdfast/mud/Players")<Players, {
   readonly authorize: (token: string) => Effect.Effect<Claim, HttpErrors.HttpError>
   /** Whether a player may open a stream; one whose connection was lost wakes up. */
   readonly arrive: (claim: Claim, address: string) => Effect.Effect<void, Failure>
-  /** Lets everybody fall asleep for whom it is time. `connected` says who has a stream. */
-  readonly sweep: (connected: (player: string) => boolean) => Effect.Effect<void, Unavailable>
+  /** What this node tells the others of the players that are connected to it. */
+  readonly roster: (connected: Iterable<string>) => Effect.Effect<ReadonlyArray<Entry>>
+  /** Lets everybody fall asleep for whom it is time. `connected` says who has a stream, on whatever node. */
+  readonly sweep: (
+    owned: Owned,
+    connected: ReadonlyMap<string, { readonly idleMillis: number }>
+  ) => Effect.Effect<void, Unavailable | Superseded>
 }>() {}
 
 const unauthorized = () =>
@@ -152,6 +158,33 @@ const authorizer = (tokens: Context.Tag.Service<typeof Tokens>) => (token: strin
     Option.match({ onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
   )
 
+/** Who is told to be here, and who falls asleep. */
+const makeSweeping = (
+  game: Context.Tag.Service<typeof Game>,
+  presence: Presence.Presence
+): Pick<Context.Tag.Service<typeof Players>, "roster" | "sweep"> => ({
+  roster: (connected) =>
+    Effect.map(
+      Monotonic.now,
+      (now) => Array.from(connected, (id) => ({ id, idleMillis: presence.idleMillis(id, now) }))
+    ),
+  sweep: (owned, connected) =>
+    Effect.gen(function*() {
+      const { world } = yield* game.now
+      const awake = World.awake(world).map(({ id }) => id)
+      const tired = presence.tired(
+        awake,
+        (id) => connected.get(id)?.idleMillis,
+        yield* Monotonic.now
+      )
+      if (tired.length === 0 && World.count(world) - awake.length <= sleepers) return
+      yield* owned.publish((data, at) => [
+        ...tired.flatMap(({ id, reason }) => Joining.sleep(at, id, reason)),
+        ...Joining.forget(data, at, sleepers)
+      ])
+    })
+})
+
 const make = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
@@ -206,10 +239,16 @@ const make = (settings: Settings) =>
           ))
       )
 
+    // Who has just joined on another node may be known here a moment later.
     const playerOf = (claim: Claim) =>
       Effect.flatMap(game.now, ({ data, world }) => {
         const player = World.playerById(world, claim.player)
-        return player === undefined ? Effect.fail(unauthorized()) : Effect.succeed({ data, world, player })
+        return player === undefined
+          ? Effect.flatMap(game.current, ({ data, world }) => {
+            const player = World.playerById(world, claim.player)
+            return player === undefined ? Effect.fail(unauthorized()) : Effect.succeed({ data, world, player })
+          })
+          : Effect.succeed({ data, world, player })
       })
 
     return Players.of({
@@ -264,17 +303,7 @@ const make = (settings: Settings) =>
           presence.comesFrom(player.id, address)
         }),
       door: Effect.map(game.now, ({ data, world }) => doorOf(data, world, settings)),
-      sweep: (connected) =>
-        Effect.gen(function*() {
-          const { world } = yield* game.now
-          const awake = World.awake(world).map(({ id }) => id)
-          const tired = presence.tired(awake, connected, yield* Monotonic.now)
-          if (tired.length === 0 && World.count(world) - awake.length <= sleepers) return
-          yield* game.publish((data, at) => [
-            ...tired.flatMap(({ id, reason }) => Joining.sleep(at, id, reason)),
-            ...Joining.forget(data, at, sleepers)
-          ])
-        })
+      ...makeSweeping(game, presence)
     })
   })
 

@@ -19,10 +19,15 @@ export interface Presence {
   readonly comesFrom: (id: string, address: string) => void
   /** How many of these players come from an address. */
   readonly countFrom: (address: string, ids: ReadonlyArray<string>) => number
-  /** Those for whom it is time to fall asleep, and why. Players that are not awake are forgotten here. */
+  /** How long ago, in milliseconds, a player did something, as far as this node knows. */
+  readonly idleMillis: (id: string, now: number) => number
+  /**
+   * Those for whom it is time to fall asleep, and why. `idleElsewhere` says of those who are connected to any node how long
+   * they have been idle. Players that are not awake are forgotten here.
+   */
   readonly tired: (
     awake: ReadonlyArray<string>,
-    isConnected: (id: string) => boolean,
+    idleElsewhere: (id: string) => number | undefined,
     now: number
   ) => ReadonlyArray<{ readonly id: string; readonly reason: SleepReason }>
 }
@@ -32,7 +37,7 @@ export interface Presence {
  * @category constructors
  */
 export const make = (settings: Pick<Settings, "idleTimeout" | "linger">): Presence => {
-  const idle = Duration.toMillis(settings.idleTimeout)
+  const idleTimeout = Duration.toMillis(settings.idleTimeout)
   const linger = Duration.toMillis(settings.linger)
   const active = new Map<string, number>()
   const seen = new Map<string, number>()
@@ -48,13 +53,21 @@ export const make = (settings: Pick<Settings, "idleTimeout" | "linger">): Presen
     },
     comesFrom: (id, address) => void origin.set(id, address),
     countFrom: (address, ids) => ids.filter((id) => origin.get(id) === address).length,
-    tired: (awake, isConnected, now) => {
+    idleMillis: (id, now) => now - (active.get(id) ?? now),
+    tired: (awake, idleElsewhere, now) => {
       const ids = new Set(awake)
       for (const map of [active, seen, origin]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id)
       return awake.flatMap((id) => {
-        if (isConnected(id) || !seen.has(id)) seen.set(id, now)
-        if (!active.has(id)) active.set(id, now)
-        const reason = now - seen.get(id)! > linger ? "lost" : now - active.get(id)! > idle ? "idle" : undefined
+        const idle = idleElsewhere(id)
+        if (idle !== undefined || !seen.has(id)) seen.set(id, now)
+        if (idle !== undefined || !active.has(id)) {
+          active.set(id, Math.max(active.get(id) ?? -Infinity, now - (idle ?? 0)))
+        }
+        const reason = now - seen.get(id)! > linger
+          ? "lost"
+          : now - active.get(id)! > idleTimeout
+          ? "idle"
+          : undefined
         return reason === undefined ? [] : [{ id, reason }]
       })
     }

@@ -39,6 +39,17 @@ const token = Schema.Redacted(
   })
 )
 
+const servers = Schema.transform(
+  Schema.String.pipe(Schema.pattern(/^(nats|tls|ws|wss):\/\/[^,\s]+(,(nats|tls|ws|wss):\/\/[^,\s]+)*$/)).annotations({
+    message: () => ({
+      message: "expected addresses such as nats://10.0.0.1:4222, with commas between them",
+      override: true
+    })
+  }),
+  Schema.Array(Schema.String),
+  { strict: true, decode: (text) => text.split(","), encode: (all) => all.join(",") }
+)
+
 const setting = <S extends Schema.Schema.AnyNoContext>(options: {
   readonly schema: S
   readonly value: string
@@ -132,6 +143,54 @@ const table = {
     default: "0",
     says: "trusted proxies in front, whose X-Forwarded-For says where a request comes from"
   }),
+  nats: setting({
+    schema: servers,
+    value: "URL[,URL]",
+    default: "",
+    says: "plays one world with every node that is given the same servers and name; nothing is kept in --data then"
+  }),
+  natsName: setting({
+    schema: Schema.String.pipe(Schema.pattern(/^[A-Za-z0-9_-]{1,32}$/)).annotations({
+      message: () => ({ message: "expected 1 to 32 letters, digits, dashes or underscores", override: true })
+    }),
+    value: "NAME",
+    default: "mud",
+    says: "the world on these servers: what it keeps there begins with it"
+  }),
+  natsCredentials: setting({
+    schema: words,
+    value: "FILE",
+    default: "",
+    says: "a credentials file for these servers"
+  }),
+  natsCa: setting({
+    schema: words,
+    value: "FILE",
+    default: "",
+    says: "the authority that these servers are certified by"
+  }),
+  natsReplicas: setting({
+    schema: Schema.transform(oneOf("1", "3", "5"), Schema.Literal(1, 3, 5), {
+      strict: true,
+      decode: (text) => Number(text) as 1 | 3 | 5,
+      encode: (count) => String(count) as "1" | "3" | "5"
+    }),
+    value: "COUNT",
+    default: "1",
+    says: "on how many servers the world is kept: 1, 3 or 5"
+  }),
+  node: setting({
+    schema: words,
+    value: "NAME",
+    default: "",
+    says: "this node, for the others; default: the host and four letters"
+  }),
+  lease: setting({
+    schema: seconds(1, 300),
+    value: "SECONDS",
+    default: "10",
+    says: "another node drives the world when the one that did was not heard for so long"
+  }),
   log: setting({
     schema: oneOf("auto", "pretty", "json", "none"),
     value: "FORMAT",
@@ -157,7 +216,15 @@ export type Settings =
   & { readonly [K in Exclude<Absent, "operatorTokenFile">]?: Schema.Schema.Type<Table[K]["schema"]> | undefined }
 
 /** What has no default. */
-type Absent = "operatorToken" | "operatorTokenFile" | "operatorViewerToken" | "operatorOrigin"
+type Absent =
+  | "operatorToken"
+  | "operatorTokenFile"
+  | "operatorViewerToken"
+  | "operatorOrigin"
+  | "nats"
+  | "natsCredentials"
+  | "natsCa"
+  | "node"
 
 const names = Object.keys(table) as ReadonlyArray<keyof Table>
 
@@ -291,6 +358,7 @@ export const parse = (
   readTokenFile(settings, problems)
   // A port that nobody knows beforehand is for trying things out: nothing of it should be found there the next time.
   if (settings["port"] === 0 && !given.has("data")) settings["data"] = "memory"
+  if (settings["nats"] !== undefined) settings["data"] = "memory"
   return problems.length > 0 ? Either.left(problems) : Either.right({ _tag: "Run", settings: settings as Settings })
 }
 

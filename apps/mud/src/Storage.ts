@@ -22,7 +22,8 @@ import type { Settings } from "./Settings.js"
  * @since 0.1.0
  * @category accessors
  */
-export const fileOf = ({ data }: Pick<Settings, "data">): string => data === "memory" ? data : join(data, "mud.db")
+export const fileOf = ({ data, nats, natsName }: Pick<Settings, "data"> & Partial<Settings>): string =>
+  nats !== undefined ? `${natsName} on ${nats.join(",")}` : data === "memory" ? data : join(data, "mud.db")
 
 const warnIfWider = (path: string, command: string) =>
   Effect.gen(function*() {

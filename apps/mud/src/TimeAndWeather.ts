@@ -4,26 +4,27 @@
  * @since 0.1.0
  */
 import type * as Ticker from "@holdfast/core/Ticker"
-import { Effect, Layer, Random } from "effect"
+import { Effect, Random } from "effect"
 import * as Decide from "./domain/Decide.js"
-import { Game } from "./Game.js"
+import type { Owned } from "./Game.js"
 import { WorldTicker } from "./WorldTicker.js"
 
 /**
+ * The clock runs for as long as the scope.
+ *
  * @since 0.1.0
- * @category layers
+ * @category acting
  */
-export const layer = Layer.scopedDiscard(
+export const run = (owned: Owned) =>
   Effect.gen(function*() {
-    const game = yield* Game
     const ticker: Ticker.Service = yield* WorldTicker
     yield* ticker.onTick(
       { name: "sky" },
       () =>
-        Effect.flatMap(Random.next, (chance) => game.publish((data, world) => Decide.tick(data, world, chance))).pipe(
-          // The world is closing: there is no time any more.
-          Effect.catchTag("Unavailable", () => Effect.void)
+        Effect.flatMap(Random.next, (chance) => owned.publish((data, world) => Decide.tick(data, world, chance))).pipe(
+          // The world is closing, or another node moves it: there is no time any more.
+          Effect.catchTags({ Unavailable: () => Effect.void, Superseded: () => Effect.void })
         )
     )
+    yield* Effect.acquireRelease(ticker.resume, () => ticker.pause)
   })
-)

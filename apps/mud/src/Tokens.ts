@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import type { PlatformError } from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { Clock, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
@@ -48,6 +49,27 @@ export class BadKey extends Schema.TaggedError<BadKey>()("BadKey", { path: Schem
 }
 
 /**
+ * How the key that signs tokens is found, and made where there is none. Default: in the entries, by the only node.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class TokenKey extends Context.Reference<TokenKey>()("@holdfast/mud/TokenKey", {
+  defaultValue: (): (
+    make: Effect.Effect<string>
+  ) => Effect.Effect<string, PlatformError, KeyValueStore.KeyValueStore> =>
+  (make) =>
+    Effect.flatMap(KeyValueStore.KeyValueStore, (store) =>
+      Effect.flatMap(
+        store.get("token-key"),
+        Option.match({
+          onNone: () => Effect.tap(make, (key) => store.set("token-key", key)),
+          onSome: Effect.succeed
+        })
+      ))
+}) {}
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -77,11 +99,9 @@ const seconds = Effect.map(Clock.currentTimeMillis, (now) => Math.floor(now / 1_
 const make = (settings: Pick<Settings, "data" | "operatorToken">) =>
   Effect.gen(function*() {
     const { operatorToken } = settings
-    const store = yield* KeyValueStore.KeyValueStore
-    const saved = yield* store.get("token-key")
-    const key = Option.getOrElse(saved, () => randomBytes(32).toString("base64url"))
+    const keyOf = yield* TokenKey
+    const key = yield* keyOf(Effect.sync(() => randomBytes(32).toString("base64url")))
     if (key.length < 32) return yield* new BadKey({ path: Storage.fileOf(settings) })
-    if (Option.isNone(saved)) yield* store.set("token-key", key)
     const sign = (text: string) => createHmac("sha256", key).update(text).digest("base64url").slice(0, 32)
     // Of the operator's token only what cannot be turned back into it.
     const bound = operatorToken === undefined

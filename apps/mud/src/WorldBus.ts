@@ -23,3 +23,11 @@ export const layer = WorldBus.layerDurable({
   topic: topicOf,
   log: { maxCount: 20_000, maxStored: 100_000 }
 })
+
+/**
+ * The same over a journal that other nodes write, too. How much of the log is kept is up to the journal.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerShared = WorldBus.layerShared({ schema: WorldEvent, topic: topicOf, log: { maxCount: 20_000 } })

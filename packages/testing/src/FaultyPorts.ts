@@ -5,6 +5,7 @@
  * | layer | points |
  * |---|---|
  * | `eventStore` | `store.append.fails` nothing was written · `store.append.unsure` written, reported as failed · `store.append.tears` the first rows were written (breaks the contract of the port: only when named in the options) · `store.read.fails` · `store.stalls` up to 5 s |
+ * | `eventJournal` | `journal.append.lost` nobody knows, and nothing was appended · `journal.append.unsure` nobody knows, and all was appended · `journal.parts` unreachable for up to 5 s, and its tail silent · `journal.stalls` an answer is late by up to 5 s · `journal.tail.stalls` events come late by up to 5 s, and in parts · `journal.tail.loses` an event is missing (breaks the contract of the port: only when named in the options) |
  * | `tickerStore` | `ticker.load.fails` · `ticker.save.fails` · `ticker.save.lost` reported as saved · `ticker.stalls` |
  * | `keyValueStore` | `kv.get.fails` · `kv.set.fails` · `kv.set.tears` half of the value is kept, reported as failed · `kv.stalls` |
  * | `eventBus` | `bus.publish.stalls` · `bus.subscriber.stalls` · `bus.handler.stalls`, each up to 5 s · `bus.handler.crashes` |
@@ -17,10 +18,13 @@ import { SystemError } from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import type { Event } from "@holdfast/core/Envelope"
 import type * as EventBus from "@holdfast/core/EventBus"
+import * as EventJournal from "@holdfast/core/EventJournal"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
+import * as Race from "@holdfast/core/Race"
+import { Signal } from "@holdfast/core/Signal"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as SessionSink from "@holdfast/http/SessionSink"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -34,6 +38,82 @@ const longest = Duration.seconds(5)
 const bind = Effect.map(
   Faults.Faults,
   (faults) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.provideService(self, Faults.Faults, faults)
+)
+
+/**
+ * A journal as one node has it: its answers get lost, it is out of reach now and then, and its events come late. Give each
+ * node a layer of its own over the journal that they share.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const eventJournal: Layer.Layer<EventJournal.EventJournal, never, EventJournal.EventJournal> = Layer.effect(
+  EventJournal.EventJournal,
+  Effect.gen(function*() {
+    const journal = yield* EventJournal.EventJournal
+    const faults = yield* Faults.Faults
+    const bound = yield* bind
+    const error = (
+      operation: EventJournal.JournalError["operation"],
+      reason: EventJournal.JournalError["reason"],
+      details: string
+    ) => new EventJournal.JournalError({ operation, reason, details: `injected: ${details}` })
+    let until = 0n
+    /** Milliseconds for which the journal is out of reach; 0 when it is not. */
+    const parted = Effect.map(Clock.currentTimeNanos, (now) => {
+      if (now >= until && faults.decide("journal.parts")) {
+        until = now + 1_000_000n * BigInt(faults.between("journal.parts", 1, Duration.toMillis(longest)))
+      }
+      return now >= until ? 0 : Number((until - now) / 1_000_000n) + 1
+    })
+    const reached = <A>(
+      operation: EventJournal.JournalError["operation"],
+      self: Effect.Effect<A, EventJournal.JournalError>
+    ) =>
+      Effect.flatMap(
+        parted,
+        (millis) =>
+          millis > 0
+            ? Effect.fail(error(operation, "Unreachable", "nothing was sent"))
+            : Faults.stall("journal.stalls", longest)(self)
+      ).pipe(bound)
+    return {
+      ...journal,
+      append: (rows, options) =>
+        reached(
+          "append",
+          journal.append(rows, options).pipe(
+            Faults.failAfter("journal.append.unsure", () => error("append", "Unsure", "the rows were appended")),
+            Faults.fail("journal.append.lost", () => error("append", "Unsure", "nothing was appended"))
+          )
+        ),
+      read: (options) => reached("read", journal.read(options)),
+      bounds: reached("bounds", journal.bounds),
+      follow: (after, onRows) =>
+        Effect.suspend(() => {
+          const held: Array<EventJournal.Row | EventJournal.Lost> = []
+          const arrived = new Signal()
+          const deliver = Effect.sync(() => {
+            const rows = held.splice(0, faults.between("journal.tail.stalls", 1, held.length))
+            // out of contract, so never by chance alone
+            if (faults.isNamed("journal.tail.loses") && faults.decide("journal.tail.loses")) rows.shift()
+            if (rows.length > 0) onRows(rows)
+          })
+          const pump = Effect.forever(Effect.zipRight(
+            arrived.wait(() => held.length > 0),
+            Effect.flatMap(
+              parted,
+              (millis) => millis > 0 ? Effect.sleep(millis) : Faults.stall("journal.tail.stalls", longest)(deliver)
+            )
+          ))
+          const tail = journal.follow(after, (rows) => {
+            held.push(...rows)
+            arrived.wake()
+          })
+          return Race.first(tail, pump)
+        }).pipe(bound)
+    }
+  })
 )
 
 /**

@@ -78,6 +78,9 @@ type Place = typeof Place.Type
  */
 export const Snapshot = Schema.Struct({
   lastId: Schema.Number,
+  /** When that event happened; 0 where an older release did not say. */
+  lastAt: Schema.optionalWith(Schema.Number, { default: () => 0 }),
+  term: Schema.optionalWith(Schema.Int, { default: () => 0 }),
   minute: Schema.Int,
   weather: Schema.String,
   players: Schema.Array(Player),
@@ -98,6 +101,10 @@ export type Snapshot = typeof Snapshot.Type
 export interface World {
   /** The id of the last event that is part of this state. */
   readonly lastId: number
+  /** When it happened, by the clock of the node that decided it. */
+  readonly lastAt: number
+  /** Of the node that drives the world: what an earlier one decides is refused. 0 before there is any. */
+  readonly term: number
   /** World minutes since the midnight before the world began. */
   readonly minute: number
   readonly weather: string
@@ -128,6 +135,8 @@ export const windowLimit = 64
  */
 export const initial = (data: WorldData): World => ({
   lastId: 0,
+  lastAt: 0,
+  term: 0,
   minute: minuteOfDay(data.realm.clock),
   weather: data.realm.firstWeather,
   players: HashMap.empty(),
@@ -144,6 +153,8 @@ export const initial = (data: WorldData): World => ({
  */
 export const toSnapshot = (world: World): Snapshot => ({
   lastId: world.lastId,
+  lastAt: world.lastAt,
+  term: world.term,
   minute: world.minute,
   weather: world.weather,
   players: Array.from(HashMap.values(world.players)),
@@ -163,6 +174,8 @@ export const fromSnapshot = (snapshot: Snapshot): World => {
   }
   return {
     lastId: snapshot.lastId,
+    lastAt: snapshot.lastAt,
+    term: snapshot.term,
     minute: snapshot.minute,
     weather: snapshot.weather,
     players: HashMap.fromIterable(snapshot.players.map((player) => [player.id, player])),
@@ -233,7 +246,7 @@ export interface Fact {
  * @category folding
  */
 export const evolve = (before: World, { at: now, event, id }: Fact): World => {
-  const world = { ...before, lastId: id }
+  const world = { ...before, lastId: id, lastAt: now }
   const player = "actor" in event ? Option.getOrUndefined(HashMap.get(world.players, event.actor.id)) : undefined
   switch (event._tag) {
     case "Joined":
@@ -311,6 +324,8 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
           ...event.give.map((thing) => [thing, { _tag: "Held", by: event.actor.id }] as const)
         ])
       }
+    case "Led":
+      return { ...world, term: Math.max(world.term, event.term) }
     case "Ticked":
       return { ...world, minute: event.minute }
     case "WeatherTurned":

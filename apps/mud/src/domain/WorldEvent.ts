@@ -147,6 +147,9 @@ const Announced = Schema.TaggedStruct("Announced", { by: Schema.String, text: Sc
 /** The world's data was read anew. */
 const Reshaped = Schema.TaggedStruct("Reshaped", { rooms: Schema.Int, text: Schema.String })
 
+/** From here on the node drives the world: its clock, its characters, who falls asleep. Nobody reads it. */
+const Led = Schema.TaggedStruct("Led", { term: Schema.Int, node: Schema.String })
+
 /**
  * @since 0.1.0
  * @category schemas
@@ -172,7 +175,8 @@ export const WorldEvent = Schema.Union(
   WeatherTurned,
   Renewed,
   Announced,
-  Reshaped
+  Reshaped,
+  Led
 )
 /**
  * @since 0.1.0
@@ -201,6 +205,14 @@ export const roomTopic = (room: string): string => `room.${room}`
 export const playerTopic = (player: string): string => `player.${player}`
 
 /**
+ * The topic of what only the nodes of the world are concerned with: no player may read it.
+ *
+ * @since 0.1.0
+ * @category topics
+ */
+export const nodesTopic = "nodes"
+
+/**
  * The topic to which an event belongs.
  *
  * @since 0.1.0
@@ -213,6 +225,8 @@ export const topicOf = (event: WorldEvent): string => {
       return playerTopic(event.player)
     case "Whispered":
       return playerTopic(event.reader)
+    case "Led":
+      return nodesTopic
     case "Ticked":
     case "PhaseBegan":
     case "WeatherTurned":

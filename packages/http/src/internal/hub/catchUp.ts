@@ -147,9 +147,11 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
         return Effect.void
       }
       const offered = fanOut.offered(session)
+      const after = window.after ?? offered
       const bounded: TopicWindow.BoundedWindow = {
         target: TopicWindow.targetOf(window),
-        after: window.after ?? offered,
+        // its client has seen more on another node, of this topic too: that node has turned it already
+        after: session.seen > offered ? Math.max(after, session.seen) : after,
         upTo: window.upTo ?? Infinity
       }
       const before = session.windows

@@ -1,4 +1,4 @@
-import { describe } from "@effect/vitest"
+import { describe, vi } from "@effect/vitest"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import * as NatsEventStore from "@holdfast/nats/NatsEventStore"
@@ -9,6 +9,9 @@ import * as EventStoreConformance from "@holdfast/testing/EventStoreConformance"
 import { Effect, Layer } from "effect"
 import { sized } from "../../../scripts/sized.js"
 import { missing, named, server } from "./support/server.js"
+
+// each test starts a server of its own, which takes its time on a busy machine
+vi.setConfig({ testTimeout: 60_000 })
 
 const journalOn = (url: string) =>
   Effect.gen(function*() {

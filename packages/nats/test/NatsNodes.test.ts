@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import * as NatsEntries from "@holdfast/nats/NatsEntries"
 import * as NatsLeadership from "@holdfast/nats/NatsLeadership"
@@ -10,6 +10,9 @@ import * as TickerStoreConformance from "@holdfast/testing/TickerStoreConformanc
 import { Effect, Layer, Option } from "effect"
 import { foreignLease } from "./support/foreign.js"
 import { missing, named, server } from "./support/server.js"
+
+// each test starts a server of its own, which takes its time on a busy machine
+vi.setConfig({ testTimeout: 60_000 })
 
 const join = <A, E, R>(url: string, node: string, make: Effect.Effect<A, E, R>) =>
   Effect.flatMap(

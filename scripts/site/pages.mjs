@@ -93,7 +93,7 @@ export const guides = [
   ["Begin", ["adopting", "packages", "node", "http-api", "managed-runtime", "bundling", "asyncio", "effect-4"]],
   ["Core", ["supervision", "shutdown", "events", "ticker", "storage"]],
   ["Web", ["http", "sse"]],
-  ["Operate", ["deployment", "troubleshooting"]],
+  ["Operate", ["deployment", "console", "troubleshooting"]],
   ["Test", ["testing", "load"]],
   ["More", ["design"]]
 ]

@@ -208,6 +208,7 @@ export const event = (happened: WorldEvent, reader: string): Line | undefined =>
     case "Used":
       return { tone: "act", text: own ? happened.you : `${name} ${happened.others}`, own, links }
     case "Ticked":
+    case "Led":
       return undefined
     case "PhaseBegan":
     case "WeatherTurned":

@@ -70,7 +70,7 @@ const WorkersOn = Layer.scoped(
           const end = yield* Deferred.make<never>()
           ends.set(name, end)
           starts[name] = (starts[name] ?? 0) + 1
-          yield* Deferred.await(end)
+          return yield* Deferred.await(end)
         })
       }))
     })

@@ -6,6 +6,7 @@
  * time of the last touch.
  *
  * - Two processes must not share the file: the second would take the first for dead.
+ * - The file is readable for its owner alone.
  * - A file that cannot be written costs a warning at the start, and nothing else. One that cannot be read is none.
  *
  * @since 0.1.0
@@ -69,10 +70,10 @@ const read = (file: string): Option.Option<Mark> => {
   }
 }
 
-/** All of it or nothing: a process may be killed in the middle. */
+/** All of it or nothing: a process may be killed in the middle. For the owner alone, since a report names paths and failures. */
 const write = (file: string, mark: Mark): void => {
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(`${file}.new`, encode(mark))
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  writeFileSync(`${file}.new`, encode(mark), { mode: 0o600 })
   renameSync(`${file}.new`, file)
 }
 
@@ -130,7 +131,7 @@ export const layer = (options: Options): Layer.Layer<LastShutdown, InvalidOption
       )
       // It touches also while the process shuts down; the exit, at which no effect can run any more, writes the report.
       const timer = setInterval(() => attempt(touch), every).unref()
-      process.once("exit", (exitCode) => {
+      const onExit = (exitCode: number) => {
         clearInterval(timer)
         const report = lifecycle.unsafeReport()
         if (report !== undefined) {
@@ -146,8 +147,15 @@ export const layer = (options: Options): Layer.Layer<LastShutdown, InvalidOption
             })
           )
         }
-      })
-      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(timer)))
+      }
+      process.once("exit", onExit)
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          clearInterval(timer)
+          // Where no shutdown has begun, only the scope ends, and not the process.
+          if (lifecycle.unsafeReport() === undefined) process.off("exit", onExit)
+        })
+      )
       return { previous: Option.map(previous, ({ ending }) => ending), endedToday: ends.length }
     })
   )

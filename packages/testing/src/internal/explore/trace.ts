@@ -8,14 +8,14 @@ interface Row {
   readonly fiber: number
   readonly text: string
   readonly place: string | undefined
-  /** shown even when it comes after the last line of the program */
-  readonly isFault: boolean
+  /** shown even when it comes after the last line of the program: a fault, a pause, a fiber that failed */
+  readonly matters: boolean
   times: number
 }
 
 const maxSource = 72
 /** Runs with more cuts are those of a seed, where cuts are noise. */
-const maxCuts = 12
+const maxCuts = 40
 
 const showFork = (event: Event) =>
   `${event.fiber < 0 ? "start of" : "forks"} ${event.detail}${event.place === undefined ? "" : ` at ${event.place}`}`
@@ -73,9 +73,8 @@ const showCut = (event: Event, next: Event | undefined, hasLine: boolean): strin
  * The moves of the fibers, with the source of the lines that they are at. Turns are shown only for a program that has no
  * lines, being made of functions alone: otherwise the lines tell who goes on.
  */
-const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
+const rowsOf = (events: ReadonlyArray<Event>, showsCuts: boolean): ReadonlyArray<Row> => {
   const hasLines = events.some(({ kind }) => kind === "line")
-  const showsCuts = events.filter(({ kind }) => kind === "cut").length <= maxCuts
   const source = Place.makeReader()
   const lines = new Map<number, string>()
   const rows: Array<Row> = []
@@ -88,7 +87,7 @@ const rowsOf = (events: ReadonlyArray<Event>): ReadonlyArray<Row> => {
         fiber,
         text,
         place: kind === "line" ? place : undefined,
-        isFault: kind === "fault",
+        matters: kind === "fault" || kind === "cut" || (kind === "exit" && /^(fails|dies)/.test(text)),
         times: 1
       })}
   }
@@ -138,7 +137,7 @@ const fileOf = (place: string | undefined) => place?.replace(/:\d+$/, "")
 /** What a program that failed did after the last line of its own file is clean-up. */
 const endOf = (rows: ReadonlyArray<Row>): number => {
   const program = fileOf(rows.find(({ place }) => place !== undefined)?.place)
-  const last = rows.findLastIndex(({ isFault, place }) => isFault || (place !== undefined && fileOf(place) === program))
+  const last = rows.findLastIndex(({ matters, place }) => matters || (place !== undefined && fileOf(place) === program))
   return last === -1 ? rows.length : last + 1
 }
 
@@ -149,7 +148,8 @@ export const render = (
   failed: boolean,
   count: number
 ): ReadonlyArray<string> => {
-  const rows = rowsOf(events)
+  const cuts = events.filter(({ kind }) => kind === "cut").length
+  const rows = rowsOf(events, cuts <= maxCuts)
   const end = failed ? endOf(rows) : rows.length
   const shown = rows.slice(Math.max(0, end - count), end)
   const label = (fiber: number) => {
@@ -159,10 +159,11 @@ export const render = (
   const width = Math.min(32, Math.max("fiber".length, ...shown.map(({ fiber }) => label(fiber).length)))
   return [
     ...(shown.length < end ? [`the last ${shown.length} of ${end} rows`] : []),
+    ...(cuts > maxCuts ? [`the ${cuts} pauses of fibers are not shown`] : []),
     `  step         time  ${"fiber".padEnd(width)}  what it does`,
     ...shown.map((row) =>
       `${stamp(row)}${label(row.fiber).padEnd(width)}  ${row.text}${row.times === 1 ? "" : ` (${row.times} times)`}`
     ),
-    ...(end < rows.length ? [`and ${rows.length - end} more rows, of fibers that end after the failure`] : [])
+    ...(end < rows.length ? [`and ${rows.length - end} more rows, of fibers that end without a line or a failure`] : [])
   ]
 }

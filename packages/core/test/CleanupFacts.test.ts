@@ -124,6 +124,8 @@ describe("restart intensity", () => {
     Effect.map(Effect.clock, (clock) =>
       Layer.setClock(Object.assign(Object.create(clock) as Clock.Clock, {
         unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() + offset(),
+        // That of the test clock would read the wall of this one.
+        unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos(),
         currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + offset())
       })))
 

@@ -1,5 +1,5 @@
 // The one entry of the repository: `npm start`, `npm test`, `npm run bench | chaos | check | docs | example | load | pack |
-// play | soak`.
+// play | soak | top`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
@@ -207,6 +207,12 @@ switch (task) {
     pack()
     break
   }
+  case "top": {
+    install()
+    build("packages/node/tsconfig.src.json")
+    await program(join(root, "packages", "node", "dist", "internal", "top", "main.js"))
+    break
+  }
   case "docs": {
     install()
     buildPackages()
@@ -214,5 +220,5 @@ switch (task) {
     break
   }
   default:
-    stop(`expected one of start, play, example, test, check, bench, load, soak, chaos, docs, pack; got ${task}`)
+    stop(`expected one of start, play, example, test, check, bench, load, soak, chaos, docs, pack, top; got ${task}`)
 }

@@ -130,7 +130,7 @@ describe("what holdfast-top paints", () => {
 
   it("is one column at 40, with the sections in a line, and numbers whole", () => {
     const lines = text(at(40, "carts")).split("\n")
-    assert.strictEqual(lines[2], "4/6  Carts 3  Process 2  Broken")
+    assert.strictEqual(lines[2], "4/6  Carts 3  Process  Broken")
     assert.match(lines[3], /^owner +worth ↓ {2}note$/)
     assert.match(lines[4], / 1,200$/)
     assert.match(lines[6], /^Ada +7 {2}a note.*…$/)
@@ -394,7 +394,7 @@ describe("holdfast-top as a process", () => {
         const closed = yield* Effect.scoped(app)
         const good = yield* start(process.execPath, [program, `${url}#token=${token}`])
         assert.strictEqual(yield* good.ended, 0, good.out.stderr)
-        assert.match(good.out.stdout, /^shop {2}accepting {2}0 s old {2}/)
+        assert.match(good.out.stdout, /^shop {2}accepting {2}0 s old {2}.+\nup .+ {2}operator\n/)
         assert.match(good.out.stdout, /\n== carts \(1\)\nowner\nAda\ufffd\[2J\n/)
         assert.match(good.out.stdout, /\n== Fibers \([0-9]+\)\nname +kind/)
         for (

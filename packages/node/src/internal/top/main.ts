@@ -30,7 +30,7 @@ const printOnce = (options: Options.Options): void => {
       if (exit._tag === "Success") {
         const { frame, hello } = exit.value
         const picture = Picture.apply(Picture.greet(Picture.empty, hello), frame, now())
-        print(snapshot({ ...State.initial, picture, now: picture.at }).join("\n"), 0)
+        print(snapshot({ ...State.initial, picture, link: { _tag: "Live" }, now: picture.at }).join("\n"), 0)
       } else {
         print(exit.cause._tag === "Fail" ? exit.cause.error.message : String(exit.cause), 1)
       }

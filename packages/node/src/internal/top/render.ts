@@ -184,8 +184,8 @@ const header = (state: State.State, columns: number, paint: Paint): ReadonlyArra
 const minimumForList = 72
 const listWidth = 20
 
-const labelOf = ({ id, title, total }: Table.Section, columns: number): string => {
-  const count = id === "history" || total === 0 ? "" : ` ${total}`
+const labelOf = ({ title, total }: Table.Section, columns: number): string => {
+  const count = total === 0 ? "" : ` ${total}`
   return fit(cut(title, columns - count.length) + count, columns)
 }
 
@@ -224,7 +224,7 @@ const footer = (state: State.State, table: Table.Table, columns: number, paint: 
     columns,
     [
       section.total > section.rows.length || filter !== ""
-        ? `${lines.length} of ${section.total}`
+        ? `${lines.length} of ${Math.max(section.total, section.rows.length)}`
         : `${lines.length === 0 ? 0 : table.chosen + 1}/${lines.length}`
     ],
     [filter === "" ? "" : `filter "${filter}"`, "bold"],
@@ -267,7 +267,7 @@ export const snapshot = (state: State.State): ReadonlyArray<string> => {
     const table = { ...State.shown(state, section), chosen: -1 }
     const all = body(state, table, { columns: Infinity, rows: Infinity, colour: false }, bare).lines
     const hidden = section.total - section.rows.length
-    lines.push("", `== ${section.title} (${section.total})`, ...all)
+    lines.push("", `== ${section.title}${section.total === 0 ? "" : ` (${section.total})`}`, ...all)
     if (hidden > 0 && section.rows.length > 0) lines.push(`and ${hidden} more`)
   }
   return lines

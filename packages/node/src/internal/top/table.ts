@@ -32,11 +32,10 @@ export const unseen: Look = {
 export interface Section {
   readonly id: string
   readonly title: string
-  readonly note: string | undefined
   readonly columns: ReadonlyArray<Column>
   readonly sort: Sort | undefined
   readonly rows: ReadonlyArray<Row>
-  /** Rows that there are, with those that are not shown. */
+  /** Rows that there are, with those that are not shown; 0 where their number says nothing. */
   readonly total: number
   /** Why there is nothing. */
   readonly instead: string | undefined
@@ -69,7 +68,6 @@ const severities: Readonly<Record<Alert["severity"], Tone | undefined>> = {
 const alerts = ({ alerts }: Picture): Section => ({
   id: "alerts",
   title: "Alerts",
-  note: undefined,
   columns: [column("severity"), column("what"), column("about"), column("since", "since"), column("text")],
   sort: undefined,
   rows: alerts.map(({ key, severity, since, subject, text, title }): Row => {
@@ -106,11 +104,10 @@ const history = (infos: ReadonlyArray<SectionInfo>, { series }: Picture): Sectio
   return {
     id: "history",
     title: "History",
-    note: "The last two minutes.",
     columns: [column("series"), column("now"), column("least"), column("most"), column("last", "text", "")],
     sort: undefined,
     rows,
-    total: rows.length,
+    total: 0,
     instead: "no series",
     links: new Map()
   }
@@ -130,7 +127,6 @@ const shownAs = (info: SectionInfo, known: Known | undefined): Section => {
   return {
     id: info.id,
     title: Format.plain(info.title),
-    note: info.note,
     columns: info.kind === "facts"
       ? [column("fact"), column("value", "code")]
       : info.kind === "text"
@@ -138,7 +134,7 @@ const shownAs = (info: SectionInfo, known: Known | undefined): Section => {
       : info.columns ?? [],
     sort: info.sort,
     rows,
-    total: Math.max(rows.length, known?.total ?? 0),
+    total: info.kind === "facts" || info.kind === "text" ? 0 : Math.max(rows.length, known?.total ?? 0),
     instead: known?.unavailable === undefined ? info.empty ?? "nothing" : `unavailable: ${known.unavailable}`,
     links: new Map()
   }

@@ -8,6 +8,7 @@
  *   goes through the fold.
  * - A world with a hole is wrong. When events are missing, the fold ends, the streams of this node end, and the process shuts
  *   down: whoever starts it anew has it fold from the log again.
+ * - Nobody waits for a state that cannot come: when the fold ends, for whatever reason, its waits end with `FoldEnded`.
  *
  * **Not for** deciding: see `Game`.
  *
@@ -20,7 +21,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import { Signal } from "@holdfast/core/Signal"
 import * as SseHub from "@holdfast/http/SseHub"
-import { Context, Data, Effect, Layer, Option, ParseResult, Schedule, Schema, type Scope } from "effect"
+import { Cause, Context, Data, Effect, Layer, Option, ParseResult, Schedule, Schema, type Scope } from "effect"
 import { CurrentWorldData } from "./data/CurrentWorldData.js"
 import type { WorldData } from "./data/WorldData.js"
 import * as World from "./domain/World.js"
@@ -71,7 +72,7 @@ export class FoldEnded extends Data.TaggedError("FoldEnded")<{
  * @since 0.1.0
  * @category models
  */
-export type Turn = (player: string, window: World.Window) => Effect.Effect<void>
+export type Turn = (player: string, change: World.WindowChange) => Effect.Effect<void>
 
 /**
  * @since 0.1.0
@@ -138,6 +139,13 @@ class Fold {
         })
       ),
       Effect.flip,
+      // As a hole: what it has folded is of no use any more.
+      Effect.catchAllDefect((defect) =>
+        Effect.as(
+          Effect.logError("The fold of the world crashed", Cause.die(defect)),
+          new FoldEnded({ closed: false, reason: `it crashed: ${String(defect)}` })
+        )
+      ),
       Effect.tap((ended) => Effect.sync(() => this.end(ended)))
     )
   }
@@ -162,7 +170,7 @@ class Fold {
       this.world = world
       this.moved.wake()
       const turns = Array.from(travellers).flatMap((player) =>
-        World.windowChanges(before, world, player).map((window) => this.turn(player, window))
+        World.windowChanges(before, world, player).map((change) => this.turn(player, change))
       )
       return Effect.zipRight(Effect.all(turns, { discard: true }), Effect.sync(() => this.show(facts)))
     })
@@ -179,8 +187,9 @@ class Fold {
     this.added.wake()
   }
 
-  private end(ended: FoldEnded) {
-    this.ended = ended
+  /** Who waits for a state waits no longer. What it ended with first remains. */
+  end(ended: FoldEnded) {
+    this.ended ??= ended
     this.moved.wake()
     this.added.wake()
   }
@@ -248,6 +257,10 @@ const make = (settings: Pick<Settings, "data">) =>
     const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
     const start = yield* saved(initial, path)
     const fold = new Fold(start)
+    // Before its fiber: an interrupt may end that before it has begun, and nobody else wakes those who wait for it.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => fold.end(new FoldEnded({ closed: true, reason: "this node shuts down" })))
+    )
     const behind = (id: number) =>
       bus.log.subscribeAfter(id, { name: "world-fold", capacity: 4_096, policy: "suspend" })
     const subscription = yield* Effect.mapError(

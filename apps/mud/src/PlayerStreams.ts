@@ -44,8 +44,10 @@ const make = ({ perAddress }: Pick<Settings, "perAddress">) =>
       limits: { perPrincipal: 8, onPrincipalLimit: "replace", perAddress: perAddress * 2 },
       drain: { retry: "1 second", jitter: "1 second" }
     })
-    yield* fold.onTurn((player, { after, topic, upTo }) =>
-      upTo === undefined ? hub.follow(player, { topic, after }) : hub.unfollow(player, { topic, upTo })
+    yield* fold.onTurn((player, { opened, window: { after, topic, upTo } }) =>
+      opened
+        ? hub.follow(player, { topic, after, ...(upTo === undefined ? {} : { upTo }) })
+        : hub.unfollow(player, { topic, ...(upTo === undefined ? {} : { upTo }) })
     )
     return PlayerStreams.of({ hub })
   })

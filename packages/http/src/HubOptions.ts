@@ -109,14 +109,7 @@ export interface Stats {
 export interface OpenOptions {
   readonly sink: Sink
   readonly format: Format<never>
-  /**
-   * As an effect when it may change while the session opens: it is asked when the session has its slot, while `follow` and
-   * `unfollow` of the hub wait. Change the answer first, then call those: no change is lost. The fan-out waits, too: it must
-   * answer at once.
-   */
-  readonly following:
-    | ReadonlyArray<TopicWindow.TopicWindow>
-    | Effect.Effect<ReadonlyArray<TopicWindow.TopicWindow>>
+  readonly following: ReadonlyArray<TopicWindow.TopicWindow>
   readonly principal?: string | undefined
   readonly address?: string | undefined
   /** The last id that the client has seen. Default: it begins now, or where its windows say. */

@@ -81,9 +81,7 @@ const unsafeCheck = ({ capacity, expiresAt, following, lastEventId }: OpenOption
     InvalidOption.unsafeWhole("SseHub.open.lastEventId", lastEventId)
   }
   unsafeExpiry(expiresAt)
-  if (!Effect.isEffect(following)) {
-    following.forEach(TopicWindow.unsafeCheck)
-  }
+  following.forEach(TopicWindow.unsafeCheck)
 }
 
 const unsafeExpiry = (expiresAt: number | undefined): void => {
@@ -94,7 +92,7 @@ const unsafeExpiry = (expiresAt: number | undefined): void => {
 
 /** Where in the log it begins, and what it is sent first. */
 const begin = <R>(
-  { catchUp, fanOut, lock, options, retryMillis }: Hub<R>,
+  { catchUp, fanOut, options, retryMillis }: Hub<R>,
   session: LiveSession,
   { following, format, lastEventId }: OpenOptions
 ): Effect.Effect<void, never, Scope.Scope> =>
@@ -111,39 +109,28 @@ const begin = <R>(
       reset = head !== undefined && from > head
       from = reset ? position : from
     }
-    const start = (windows: ReadonlyArray<TopicWindow.TopicWindow>) => {
-      session.windows = TopicWindow.windows(windows, from, lastEventId === undefined ? 0 : from)
-      session.cursor = from
-      session.seen = lastEventId === undefined ? 0 : from
-      session.offered = Math.min(
-        position,
-        lastEventId === undefined
-          ? session.windows.reduce((least, window) => Math.min(least, window.after), from)
-          : from
-      )
-      session.begin(
-        {
-          onReady: () => session.ready(),
-          onClose: (reason) => session.finishWith(reason, "abort")
-        },
-        format.opening({
-          session: session.id,
-          retryMillis,
-          position: fanOut.wireId(Math.max(session.offered, session.seen))
-        })
-      )
-      if (reset) {
-        session.gap({ reason: "reset", firstId: 1, lastId: position })
-      }
-    }
-    if (Effect.isEffect(following)) {
-      // No turn comes between the answer and the session that follows it: what came before is in the answer.
-      yield* lock.withLock(Effect.map(following, (windows) => {
-        windows.forEach(TopicWindow.unsafeCheck)
-        start(windows)
-      }))
-    } else {
-      start(following)
+    session.windows = TopicWindow.windows(following, from, lastEventId === undefined ? 0 : from)
+    session.cursor = from
+    session.seen = lastEventId === undefined ? 0 : from
+    session.offered = Math.min(
+      position,
+      lastEventId === undefined
+        ? session.windows.reduce((least, window) => Math.min(least, window.after), from)
+        : from
+    )
+    session.begin(
+      {
+        onReady: () => session.ready(),
+        onClose: (reason) => session.finishWith(reason, "abort")
+      },
+      format.opening({
+        session: session.id,
+        retryMillis,
+        position: fanOut.wireId(Math.max(session.offered, session.seen))
+      })
+    )
+    if (reset) {
+      session.gap({ reason: "reset", firstId: 1, lastId: position })
     }
     yield* catchUp.run(session, yield* Effect.scope)
   })

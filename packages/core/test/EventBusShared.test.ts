@@ -53,6 +53,47 @@ describe("a bus over a journal that fails", () => {
       }))
   }
 
+  it.scoped("gives each event its own place when an attempt is made again while its first events have come", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      let isSilent = true
+      const late: Array<EventJournal.Row | EventJournal.Lost> = []
+      let deliver = (_: ReadonlyArray<EventJournal.Row | EventJournal.Lost>) => {}
+      const bus = yield* open({
+        ...journal,
+        append: (rows, options) =>
+          isSilent
+            ? Effect.zipRight(journal.append(rows, options), fail("append", "Unsure"))
+            : journal.append(rows, options),
+        // One row comes, and the others when the test says so.
+        follow: (after, onRows) => {
+          deliver = onRows
+          return journal.follow(after, (rows) => {
+            const [first, ...others] = rows
+            late.push(...others)
+            onRows([first!])
+          })
+        }
+      })
+      const subscription = yield* bus.subscribe()
+      const events = [said("one"), said("two"), said("three")]
+      const unsure = yield* Effect.flip(bus.publishAll(events))
+      assert.strictEqual(unsure._tag, "Unconfirmed")
+      const taken = [...(yield* subscription.takeBatch())]
+      isSilent = false
+      const again = yield* Effect.fork(bus.publishAll(events, { attempt: (unsure as EventBus.Unconfirmed).attempt }))
+      yield* Effect.repeatN(Effect.yieldNow(), 20)
+      for (const row of late.splice(0)) deliver([row])
+      // The tail says so behind what it has brought: one more event, which comes as usual.
+      yield* bus.publish(said("four"))
+      const envelopes = yield* Fiber.join(again)
+      const texts = (items: ReadonlyArray<Envelope<typeof Said.Type> | Gap>) =>
+        items.map((item) => isEnvelope(item) ? [item.id, item.event.text] : item)
+      while (taken.length < 4) taken.push(...(yield* subscription.takeBatch()))
+      assert.deepStrictEqual(texts(taken), [[1, "one"], [2, "two"], [3, "three"], [4, "four"]])
+      assert.deepStrictEqual(texts(envelopes), [[1, "one"], [2, "two"], [3, "three"]])
+    }))
+
   it.scoped("says what the journal lost, and what it cannot read, to those whom it concerns", () =>
     Effect.gen(function*() {
       const journal = yield* EventJournal.makeMemory()

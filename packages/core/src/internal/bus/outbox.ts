@@ -45,6 +45,12 @@ export class Outbox<A extends Event, I> {
   private readonly arrived = new Signal()
   private stopped = false
   private attempts = 0
+  /**
+   * The attempt of the last row that came, and the place of that row in it: not a number where rows before it may be missing.
+   * Rows of one attempt follow one another in the log.
+   */
+  private lastAttempt: string | undefined = undefined
+  private place = Number.NaN
   /** What the tail found wrong, and nobody has logged yet. */
   private problems: Array<string> = []
   private readonly found = new Signal()
@@ -202,13 +208,16 @@ export class Outbox<A extends Event, I> {
       return
     }
     if (row.id < expected) return
+    const isFollowing = row.id === expected && (this.lastAttempt !== undefined || row.id === 1)
     if (row.id > expected) this.lose(expected, row.id - 1)
+    this.place = row.attempt === this.lastAttempt ? this.place + 1 : isFollowing ? 0 : Number.NaN
+    this.lastAttempt = row.attempt
     const own = row.attempt === undefined ? undefined : this.pending.get(row.attempt)
-    if (own !== undefined && !own.seen) {
-      const { drafts } = own.request
-      const index = drafts.findIndex((draft) => draft.id === 0)
-      this.receiver.commit(drafts[index], row.at)
-      own.seen = index === drafts.length - 1
+    // By its place in the attempt: when one is made again, its first events may have come before. What has none is decoded.
+    const draft = own?.request.drafts[this.place]
+    if (own !== undefined && draft !== undefined && draft.id === 0) {
+      this.receiver.commit(draft, row.at)
+      own.seen = this.place === own.request.drafts.length - 1
       return
     }
     const decoded = this.codec.envelope(row)

@@ -95,6 +95,8 @@ describe.skipIf(!integration)(named("bundles"), () => {
       for (const name of ["public", "world", "dist/client"]) {
         cpSync(join(root, "apps", "mud", name), join(app, name), { recursive: true })
       }
+      // and the page of the console, beside the bundle
+      cpSync(join(root, "packages", "http", "assets"), join(app, "dist", "assets"), { recursive: true })
       yield* bundle("mud/dist/main.js", "esm", join(app, "dist", "main.mjs"))
       clean(
         yield* run(join(app, "dist", "main.mjs"), ["--port", "0", "--data", join(app, "data")], async (url) => {

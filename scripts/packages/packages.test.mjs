@@ -19,7 +19,14 @@ const packages = [
     needs: ["core", "http"],
     beside: ["effect", "@effect/platform", "@effect/platform-node"]
   },
-  { name: "nats", tarball: 200, needs: ["core"], beside: ["effect", "@effect/platform"] },
+  {
+    name: "nats",
+    tarball: 200,
+    needs: ["core"],
+    beside: ["effect", "@effect/platform"],
+    // the declarations of @nats-io 3.3.1 do not fit `exactOptionalPropertyTypes`
+    skipLibCheck: true
+  },
   {
     name: "testing",
     tarball: 360,
@@ -60,7 +67,7 @@ describe.skipIf(!integration)(named("packages"), () => {
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-  for (const { beside, name, needs, tarball } of packages) {
+  for (const { beside, name, needs, skipLibCheck = false, tarball } of packages) {
     it.effect(`${name} holds what a package needs, and nothing else`, () =>
       Effect.gen(function*() {
         const files = (yield* exec("tar", ["-tzf", tarballs[name]])).trim().split("\n").map((file) =>
@@ -101,7 +108,10 @@ describe.skipIf(!integration)(named("packages"), () => {
         for (const [index, { groups: { code } }] of examples.entries()) {
           writeFileSync(join(project, `example${index}.ts`), `${code}export {}\n`)
         }
-        writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ include: ["*.ts"], compilerOptions }))
+        writeFileSync(
+          join(project, "tsconfig.json"),
+          JSON.stringify({ include: ["*.ts"], compilerOptions: { ...compilerOptions, skipLibCheck } })
+        )
         yield* exec(bin("tsc"), ["-p", project])
         for (const [index, { groups: { flags } }] of examples.entries()) {
           if (flags.includes("no-run")) continue

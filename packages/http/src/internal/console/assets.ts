@@ -4,7 +4,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { InvalidOption } from "@holdfast/core/InvalidOption"
 import * as Effect from "effect/Effect"
-import * as Encoding from "effect/Encoding"
+import * as Hash from "effect/Hash"
 
 const files = {
   "index.html": "text/html; charset=utf-8",
@@ -46,13 +46,18 @@ export type Asset = Effect.Effect<
 /** `file:///C:/x` is `C:/x` on Windows. */
 const pathOf = (url: URL): string => decodeURIComponent(url.pathname).replace(/^\/([a-z]:\/)/i, "$1")
 
+const isThere = (fs: FileSystem.FileSystem, folder: string) =>
+  Effect.orElseSucceed(fs.exists(`${folder}/index.html`), () => false)
+
 /** Reads them once. */
 export const read = (
   folder: string | undefined
 ): Effect.Effect<ReadonlyMap<string, Asset>, InvalidOption, FileSystem.FileSystem> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const from = folder ?? pathOf(new URL("../../../assets/console", import.meta.url))
+    const inPackage = pathOf(new URL("../../../assets/console", import.meta.url))
+    const besideBundle = pathOf(new URL("./assets/console", import.meta.url))
+    const from = folder ?? ((yield* isThere(fs, inPackage)) ? inPackage : besideBundle)
     const assets = new Map<string, Asset>()
     for (const [name, type] of Object.entries(files)) {
       const content = yield* Effect.mapError(
@@ -61,25 +66,23 @@ export const read = (
           new InvalidOption({
             option: "Console.assets",
             given: from,
-            expected: `a folder with ${name}: that of @holdfast/http is assets/console; copy it beside a bundle`
+            expected:
+              `a folder with ${name}: that of @holdfast/http is assets/console; beside a bundle, a copy under that name`
           })
       )
-      assets.set(name, yield* serve(content, type))
+      assets.set(name, serve(content, type))
     }
     return assets
   })
 
-const serve = (content: Uint8Array, type: string): Effect.Effect<Asset> =>
-  Effect.map(
-    Effect.promise(() => crypto.subtle.digest("SHA-256", content as Uint8Array<ArrayBuffer>)),
-    (digest) => {
-      const etag = `"${Encoding.encodeBase64Url(new Uint8Array(digest)).slice(0, 22)}"`
-      const headers = { ...security, etag }
-      const whole = HttpServerResponse.uint8Array(content, { contentType: type, headers })
-      const unchanged = HttpServerResponse.empty({ status: 304, headers })
-      return Effect.map(
-        HttpServerRequest.HttpServerRequest,
-        (request) => request.headers["if-none-match"] === etag ? unchanged : whole
-      )
-    }
+/** Made in one step, since nothing else of a start waits for the world outside. */
+const serve = (content: Uint8Array, type: string): Asset => {
+  const etag = `"${content.length.toString(36)}-${(Hash.array(Array.from(content)) >>> 0).toString(36)}"`
+  const headers = { ...security, etag }
+  const whole = HttpServerResponse.uint8Array(content, { contentType: type, headers })
+  const unchanged = HttpServerResponse.empty({ status: 304, headers })
+  return Effect.map(
+    HttpServerRequest.HttpServerRequest,
+    (request) => request.headers["if-none-match"] === etag ? unchanged : whole
   )
+}

@@ -46,26 +46,26 @@ export type Asset = Effect.Effect<
 /** `file:///C:/x` is `C:/x` on Windows. */
 const pathOf = (url: URL): string => decodeURIComponent(url.pathname).replace(/^\/([a-z]:\/)/i, "$1")
 
-const isThere = (fs: FileSystem.FileSystem, folder: string) =>
-  Effect.orElseSucceed(fs.exists(`${folder}/index.html`), () => false)
-
-/** Reads them once. */
+/** Reads them once: from the package, or from beside a bundle. */
 export const read = (
   folder: string | undefined
 ): Effect.Effect<ReadonlyMap<string, Asset>, InvalidOption, FileSystem.FileSystem> =>
+  folder !== undefined ? readFrom(folder) : Effect.orElse(
+    readFrom(pathOf(new URL("../../../assets/console", import.meta.url))),
+    () => readFrom(pathOf(new URL("./assets/console", import.meta.url)))
+  )
+
+const readFrom = (folder: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    const inPackage = pathOf(new URL("../../../assets/console", import.meta.url))
-    const besideBundle = pathOf(new URL("./assets/console", import.meta.url))
-    const from = folder ?? ((yield* isThere(fs, inPackage)) ? inPackage : besideBundle)
     const assets = new Map<string, Asset>()
     for (const [name, type] of Object.entries(files)) {
       const content = yield* Effect.mapError(
-        fs.readFile(`${from}/${name}`),
+        fs.readFile(`${folder}/${name}`),
         () =>
           new InvalidOption({
             option: "Console.assets",
-            given: from,
+            given: folder,
             expected:
               `a folder with ${name}: that of @holdfast/http is assets/console; beside a bundle, a copy under that name`
           })

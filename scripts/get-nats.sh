@@ -37,10 +37,14 @@ fi
 
 # the mirror from which this machine takes its own packages
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)
+if [ -z "$mirror" ]; then
+  echo "get-nats: apt names no mirror of packages here: put a nats-server of 2.12 or newer on the PATH, or its path into HOLDFAST_NATS_SERVER" >&2
+  exit 1
+fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$scratch"/lists/partial "$scratch"/archives/partial
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main" \
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
   >"$scratch/sources"
 apt=(apt-get -qq
   -o Dir::Etc::SourceList="$scratch/sources"

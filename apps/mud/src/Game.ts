@@ -336,8 +336,8 @@ const deciding = (progress: Progress, writing: ReturnType<typeof makeWriting>) =
           return false
         }
         yield* writing.worked
-        yield* fold.reach(published.value[published.value.length - 1].id)
-        // Only now: who is answered looks at the state next.
+        // Who is answered looks at the state next. What was published has happened, though it is folded no further here.
+        yield* Effect.ignore(fold.reach(published.value[published.value.length - 1].id))
         yield* answer(decision, published.value)
         return true
       })
@@ -440,10 +440,11 @@ const make = Effect.gen(function*() {
   })
 
   yield* Cleanup.addFinalizer({ label: "save the world" }, () => progress.drove ? save : Effect.void)
-  yield* FiberRegistry.forkScoped(Effect.ensuring(write, refuseRest), {
+  // It begins uninterruptible: an interrupt before its first step refuses what waits, too.
+  yield* Effect.uninterruptible(FiberRegistry.forkScoped(Effect.ensuring(Effect.interruptible(write), refuseRest), {
     name: "world-writer",
     kind: "service"
-  })
+  }))
 
   const transact: Transact = <E>(decide: Transaction<E>, data?: WorldData): Effect.Effect<Outcome, E | Unavailable> =>
     Effect.suspend(() => {

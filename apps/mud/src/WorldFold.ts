@@ -257,10 +257,6 @@ const make = (settings: Pick<Settings, "data">) =>
     const lifecycle = yield* Effect.serviceOption(Lifecycle.Lifecycle)
     const start = yield* saved(initial, path)
     const fold = new Fold(start)
-    // Before its fiber: an interrupt may end that before it has begun, and nobody else wakes those who wait for it.
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => fold.end(new FoldEnded({ closed: true, reason: "this node shuts down" })))
-    )
     const behind = (id: number) =>
       bus.log.subscribeAfter(id, { name: "world-fold", capacity: 4_096, policy: "suspend" })
     const subscription = yield* Effect.mapError(
@@ -269,20 +265,26 @@ const make = (settings: Pick<Settings, "data">) =>
     )
     const known = yield* bus.lastId
     let restored = false
-    yield* FiberRegistry.forkScoped(
-      Effect.flatMap(fold.run(subscription, Effect.suspend(() => behind(fold.world.lastId))), (ended) => {
-        if (ended.closed || !restored) return Effect.void
-        const crash = { _tag: "Crash" as const, origin: "world-fold", cause: ended.message }
-        return Effect.zipRight(
-          Effect.logError(`This node stops: ${ended.message}`),
-          Option.match(lifecycle, {
-            onNone: () => Effect.void,
-            onSome: ({ requestShutdown }) => requestShutdown(crash)
-          })
-        )
-      }),
+    const folding = Effect.flatMap(fold.run(subscription, Effect.suspend(() => behind(fold.world.lastId))), (ended) => {
+      if (ended.closed || !restored) return Effect.void
+      const crash = { _tag: "Crash" as const, origin: "world-fold", cause: ended.message }
+      return Effect.zipRight(
+        Effect.logError(`This node stops: ${ended.message}`),
+        Option.match(lifecycle, {
+          onNone: () => Effect.void,
+          onSome: ({ requestShutdown }) => requestShutdown(crash)
+        })
+      )
+    })
+    // With the fiber, however it ends, and though it was interrupted before it began: who waits for it may be what the
+    // shutdown waits for, long before the scope of this layer is closed.
+    yield* Effect.uninterruptible(FiberRegistry.forkScoped(
+      Effect.ensuring(
+        Effect.interruptible(folding),
+        Effect.sync(() => fold.end(new FoldEnded({ closed: true, reason: "this node shuts down" })))
+      ),
       { name: "world-fold", kind: "service" }
-    )
+    ))
     yield* Effect.mapError(
       fold.reach(known),
       ({ reason }) => new UnreadableState({ path, what: `the log behind event ${start.lastId}`, reason })

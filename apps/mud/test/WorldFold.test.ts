@@ -1,6 +1,7 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { assert, describe, it } from "@effect/vitest"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Effect, Fiber, Layer } from "effect"
 import { fileURLToPath } from "node:url"
 import * as WorldLoader from "../src/data/WorldLoader.js"
@@ -26,6 +27,27 @@ describe("the fold of the world", () => {
       assert.strictEqual((yield* Fiber.join(waiting))._tag, "Unavailable")
       assert.strictEqual((yield* Effect.flip(game.reach(1_000_000)))._tag, "Unavailable")
     }))
+
+  it.scoped("refuses who waits for the writer when the fold was stopped before it", () =>
+    Effect.gen(function*() {
+      const cluster = yield* Cluster.make(yield* loaded)
+      yield* cluster.faults.calm
+      const { game } = yield* cluster.start("a")
+      const stop = (name: string) =>
+        Effect.flatMap(FiberRegistry.FiberRegistry, (registry) =>
+          Effect.flatMap(registry.census, (census) =>
+            Fiber.interrupt(
+              census.find((entry) =>
+                entry.name === name
+              )!.fiber!
+            )))
+      const join = Effect.uninterruptible(game.publish(() => [{ _tag: "Joined", actor, room: "quay" }]))
+      yield* stop("world-fold")
+      yield* Effect.exit(join)
+      assert.strictEqual((yield* Effect.flip(join))._tag, "Unavailable")
+      yield* stop("world-writer")
+      assert.strictEqual((yield* Effect.flip(join))._tag, "Unavailable")
+    }).pipe(Effect.provide(FiberRegistry.layer)))
 
   it.effect("tells of a window that was opened and closed between two states", () =>
     Effect.gen(function*() {

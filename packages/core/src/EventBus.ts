@@ -213,11 +213,12 @@ export const make = <A extends Event, I>(
     else if (journal !== undefined) yield* bus.share(journal, yield* nodeName)
     yield* Effect.addFinalizer(() => bus.close)
     yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${name}/limits`, kind: "service" })
+    // They begin uninterruptible: an interrupt before their first step is one that publishers hear of, too.
     if (bus.writer !== undefined) {
-      yield* FiberRegistry.forkScoped(bus.writer.run, { name: `${name}/writer`, kind: "service" })
+      yield* Effect.uninterruptible(FiberRegistry.forkScoped(bus.write, { name: `${name}/writer`, kind: "service" }))
     }
     if (bus.outbox !== undefined) {
-      yield* FiberRegistry.forkScoped(bus.tail, { name: `${name}/tail`, kind: "service" })
+      yield* Effect.uninterruptible(FiberRegistry.forkScoped(bus.tail, { name: `${name}/tail`, kind: "service" }))
     }
     // later than requests and sessions, which still publish; sooner than the end of the handlers
     yield* Lifecycle.onPhaseIfPresent(

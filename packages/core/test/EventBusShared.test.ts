@@ -3,6 +3,8 @@ import type { Envelope, Gap } from "@holdfast/core/Envelope"
 import { isEnvelope } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventJournal from "@holdfast/core/EventJournal"
+import * as EventLog from "@holdfast/core/EventLog"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Deferred, Effect, Fiber, Logger, Schema, TestClock } from "effect"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
@@ -219,4 +221,56 @@ describe("a publisher that tries again at once", () => {
       })
       assert.isTrue(others, "10,000 publishes in one go")
     }))
+})
+
+describe("a publisher that cannot be interrupted, when the fiber that it waits for ends first", () => {
+  /** What `stopping-workers` does with one of the services of a bus. */
+  const stop = (name: string) =>
+    Effect.gen(function*() {
+      const registry = yield* FiberRegistry.FiberRegistry
+      const { fiber } = (yield* registry.census).find((entry) => entry.name === name)!
+      yield* Fiber.interrupt(fiber!)
+    })
+
+  for (const begun of [true, false]) {
+    it.scoped(`is refused, with a store, ${begun ? "in the middle of its append" : "before the first step"}`, () =>
+      Effect.gen(function*() {
+        const store = yield* EventLog.Store
+        const bus = yield* EventBus.make({
+          name: "shared",
+          schema: Said,
+          store: { ...store, append: () => Effect.never }
+        })
+        const publish = Effect.flip(Effect.uninterruptible(bus.publish(said("x"))))
+        const first = yield* Effect.fork(publish)
+        if (begun) yield* Effect.repeatN(Effect.yieldNow(), 8)
+        yield* stop("shared/writer")
+        assert.strictEqual((yield* Fiber.join(first))._tag, "BusClosed")
+        assert.strictEqual((yield* publish)._tag, "BusClosed", "and so is who comes later")
+      }).pipe(Effect.provide([EventLog.layerStoreMemory, FiberRegistry.layer])))
+
+    it.scoped(`has its event, with a journal, ${begun ? "that has it" : "whose tail never began"}`, () =>
+      Effect.gen(function*() {
+        const journal = yield* EventJournal.makeMemory()
+        const bus = yield* open({ ...journal, follow: () => Effect.never })
+        const publish = Effect.uninterruptible(bus.publish(said("x")))
+        const first = yield* Effect.fork(publish)
+        if (begun) yield* Effect.repeatN(Effect.yieldNow(), 8)
+        yield* stop("shared/tail")
+        assert.strictEqual((yield* Fiber.join(first)).id, 1)
+        assert.strictEqual((yield* publish).id, 2)
+      }).pipe(Effect.provide(FiberRegistry.layer)))
+  }
+
+  it.scoped("is told when the tail has a defect", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      const defect = yield* Deferred.make<never>()
+      const bus = yield* open({ ...journal, follow: () => Deferred.await(defect) })
+      const first = yield* Effect.fork(Effect.uninterruptible(bus.publish(said("x"))))
+      yield* Effect.repeatN(Effect.yieldNow(), 8)
+      yield* Deferred.die(defect, new Error("as the test wants it"))
+      assert.strictEqual((yield* Fiber.join(first)).id, 1)
+      assert.strictEqual((yield* Effect.flip(bus.publish(said("y"))))._tag, "BusClosed")
+    }).pipe(Effect.provide([quiet, FiberRegistry.layer])))
 })

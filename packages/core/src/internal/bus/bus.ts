@@ -2,6 +2,7 @@ import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -272,8 +273,8 @@ export class Bus<A extends Event, I> implements Host<A> {
   /** For a request that waits for no room: on to the store, or what `acceptNow` does. */
   private accept(request: Request<A>) {
     if (request.done) return
-    if (this.writer !== undefined) this.writer.push(request)
-    else request.resume(this.acceptNow(request))
+    if (this.writer === undefined) request.resume(this.acceptNow(request))
+    else if (!this.writer.push(request)) this.reject(request)
   }
 
   /** On to the journal, or into the queues at once. */
@@ -565,11 +566,29 @@ export class Bus<A extends Event, I> implements Host<A> {
     )
   })
 
-  /** Commits what the journal brings. When the journal is no longer what it was, the bus ends, and so does this, loudly. */
-  readonly tail: Effect.Effect<never, JournalError> = Effect.suspend(() =>
-    Effect.tapError(this.outbox!.run(this.lastId), () =>
+  /**
+   * Appends what publishers hand in. However it ends, nobody waits for it any more: a publisher that cannot be interrupted
+   * would hold up the shutdown otherwise.
+   */
+  readonly write: Effect.Effect<never> = Effect.suspend(() =>
+    Effect.ensuring(
+      Effect.interruptible(this.writer!.run),
       Effect.sync(() => {
-        if (this.state !== "closed") this.finish("diverged")
+        for (const request of this.writer!.end()) this.reject(request)
+      })
+    )
+  )
+
+  /**
+   * Commits what the journal brings. When the journal is no longer what it was, the bus ends, and so does this, loudly.
+   * However it ends, nobody waits for it any more.
+   */
+  readonly tail: Effect.Effect<never, JournalError> = Effect.suspend(() =>
+    Effect.onExit(Effect.interruptible(this.outbox!.run(this.lastId)), (exit) =>
+      Effect.sync(() => {
+        if (this.state === "closed") return
+        if (Exit.isInterrupted(exit)) this.outbox!.stop()
+        else this.finish("diverged")
       }))
   )
 

@@ -21,6 +21,7 @@ export class Writer<A extends Event, I> {
   private queue: Array<Request<A>> = []
   private readonly pushed = new Signal()
   private busy = false
+  private ended = false
   /** Whether the store may hold rows that were not fanned out: an append failed, and nobody could say how. */
   private unsure = false
 
@@ -39,9 +40,18 @@ export class Writer<A extends Event, I> {
     return !this.busy && this.queue.length === 0
   }
 
-  push(request: Request<A>) {
+  /** False, and the request is not taken, when its fiber has ended. */
+  push(request: Request<A>): boolean {
+    if (this.ended) return false
     this.queue.push(request)
     this.pushed.wake()
+    return true
+  }
+
+  /** Takes away what has not been written, and takes no more. */
+  end(): ReadonlyArray<Request<A>> {
+    this.ended = true
+    return this.drop()
   }
 
   /** Takes away what has not been written. */

@@ -6,12 +6,9 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 /**
  * One vitest project: package sources are resolved directly, so that a test never runs against a stale build.
  *
- * Tests whose processes share the processor with everything else may be tried once more: `retry` says how often.
- *
  * @param {string} name
- * @param {number} [retry]
  */
-export const project = (name, retry = 0) =>
+export const project = (name) =>
   defineProject({
     resolve: {
       alias: [
@@ -21,7 +18,6 @@ export const project = (name, retry = 0) =>
     },
     test: {
       name,
-      retry,
       include: ["test/**/*.test.ts"],
       // every test runs leak-checked
       setupFiles: [`${root}packages/testing/src/setup.ts`],

@@ -1,3 +1,3 @@
 import { project } from "../../scripts/vitest.project.js"
 
-export default project("mud", 1)
+export default project("mud")

@@ -1,3 +1,3 @@
 import { project } from "../../scripts/vitest.project.js"
 
-export default project("proof", 1)
+export default project("proof")

@@ -78,7 +78,7 @@ const around = makeAround({
 const paint = () => around.paint(scene, carrying, { connected: session !== undefined && !asleep })
 
 const paintHint = () => {
-  $("thread").hidden = hint === undefined
+  $("quest").hidden = hint === undefined
   $("hint").replaceChildren(...withCommands(hint ?? "", (line) => fill(line)))
 }
 

@@ -8,7 +8,7 @@ import * as HttpErrors from "@holdfast/http/HttpErrors"
 import { Effect, Schema } from "effect"
 import { clockOf } from "./data/WorldData.js"
 import * as Joining from "./domain/Joining.js"
-import { clean } from "./domain/Words.js"
+import { clean } from "./domain/PlayerText.js"
 import * as World from "./domain/World.js"
 import { Game } from "./Game.js"
 

@@ -17,9 +17,9 @@ import type { Command } from "./domain/Command.js"
 import * as Decide from "./domain/Decide.js"
 import * as Joining from "./domain/Joining.js"
 import { rule } from "./domain/Names.js"
+import * as Quest from "./domain/Quest.js"
 import * as Refusals from "./domain/Refusal.js"
 import type { Reply, RoomMap } from "./domain/Reply.js"
-import * as Thread from "./domain/Thread.js"
 import * as View from "./domain/View.js"
 import * as World from "./domain/World.js"
 import type { RoomView } from "./domain/WorldEvent.js"
@@ -206,7 +206,7 @@ const make = (settings: Settings) =>
         if (player === undefined) return yield* unauthorized()
         presence.acted(player.id, yield* Monotonic.now)
         presence.comesFrom(player.id, address)
-        const step = Thread.current(data, player)
+        const step = Quest.current(data, player)
         return {
           player: { id: player.id, name: player.name },
           token: yield* tokens.issue(claim),

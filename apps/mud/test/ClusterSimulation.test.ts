@@ -205,7 +205,7 @@ const scenario = (data: WorldData, plant: Cluster.Plant = {}) =>
     yield* Fiber.join(acting)
 
     // All is well again, and nobody drives the world: it comes to rest.
-    yield* cluster.faults.calm
+    yield* cluster.faults.disable
     yield* Effect.sleep("10 seconds")
     cluster.leases.closed = true
     yield* Effect.sleep("30 seconds")

@@ -4,7 +4,7 @@ import * as fc from "fast-check"
 import { Direction } from "../src/data/WorldData.js"
 import * as Command from "../src/domain/Command.js"
 import * as Names from "../src/domain/Names.js"
-import { clean, distance, find, suggest } from "../src/domain/Words.js"
+import { clean, distance, find, suggest } from "../src/domain/PlayerText.js"
 
 const parsed = (line: string) => {
   const result = Command.parse(line)
@@ -155,7 +155,7 @@ describe("Names", () => {
   })
 })
 
-describe("Words", () => {
+describe("PlayerText", () => {
   it("lets no control character or override through", () => {
     fc.assert(fc.property(fc.string({ unit: "binary" }), (words) => {
       // Joiners and tags stay where they hold one sign together, and nowhere else.

@@ -10,7 +10,7 @@ import * as Command from "../src/domain/Command.js"
 import type * as Consequence from "../src/domain/Consequence.js"
 import * as Decide from "../src/domain/Decide.js"
 import * as Joining from "../src/domain/Joining.js"
-import * as Thread from "../src/domain/Thread.js"
+import * as Quest from "../src/domain/Quest.js"
 import * as View from "../src/domain/View.js"
 import * as World from "../src/domain/World.js"
 import { topicOf, WorldEvent } from "../src/domain/WorldEvent.js"
@@ -148,12 +148,12 @@ describe("the rules of the world", () => {
       assert.strictEqual(World.playerById(game.world(), "iimes")?.name, "Iimes")
     }))
 
-  it.effect("leads a newcomer along the thread, and goes on where another player was faster", () =>
+  it.effect("leads a newcomer along the quest, and goes on where another player was faster", () =>
     Effect.gen(function*() {
       const game = play(yield* loaded)
       game.join("Ada")
       game.join("Bo")
-      const step = (id: string) => Thread.current(game.data, World.playerById(game.world(), id)!)?.id
+      const step = (id: string) => Quest.current(game.data, World.playerById(game.world(), id)!)?.id
       const walk = (id: string, ...lines: ReadonlyArray<string>) => {
         for (const line of lines) assert.notProperty(game.type(id, line), "_tag", line)
       }
@@ -169,7 +169,7 @@ describe("the rules of the world", () => {
       assert.strictEqual(step("bo"), "maren")
       const found = game.heard("bo").flatMap(({ event }) => event._tag === "Reached" ? [event.text ?? ""] : [])
       assert.include(found, "You have found a secret of the island: 1 of 5.")
-      const progress = Thread.progress(game.data, World.playerById(game.world(), "bo")!)
+      const progress = Quest.progress(game.data, World.playerById(game.world(), "bo")!)
       assert.include(progress, { rooms: 11, secrets: 1, allSecrets: 5 })
       const { reply } = game.type("bo", "map") as Consequence.Decision
       assert.isTrue(reply._tag === "Map" && reply.rooms.some(({ id, secret }) => id === "study" && secret === true))

@@ -19,7 +19,7 @@ describe("the fold of the world", () => {
   it.scoped("lets nobody wait for a state that cannot come any more", () =>
     Effect.gen(function*() {
       const cluster = yield* Cluster.make(yield* loaded)
-      yield* cluster.faults.calm
+      yield* cluster.faults.disable
       const { game, kill } = yield* cluster.start("a")
       const waiting = yield* Effect.fork(Effect.flip(game.reach(1_000_000)))
       yield* Effect.yieldNow()
@@ -31,7 +31,7 @@ describe("the fold of the world", () => {
   it.scoped("refuses who waits for the writer when the fold was stopped before it", () =>
     Effect.gen(function*() {
       const cluster = yield* Cluster.make(yield* loaded)
-      yield* cluster.faults.calm
+      yield* cluster.faults.disable
       const { game } = yield* cluster.start("a")
       const stop = (name: string) =>
         Effect.flatMap(FiberRegistry.FiberRegistry, (registry) =>

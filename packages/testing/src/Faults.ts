@@ -88,7 +88,7 @@ export interface Service {
   /** an integer of `[min, max]`, from the stream of the point */
   readonly between: (point: string, min: number, max: number) => number
   /** no fault fires from now on: for the half of a test that looks whether all is well again */
-  readonly calm: Effect.Effect<void>
+  readonly disable: Effect.Effect<void>
   /** every point that was evaluated, or that the options name */
   readonly report: Effect.Effect<ReadonlyArray<PointReport>>
 }
@@ -105,7 +105,7 @@ const silent: Service = {
   decide: () => false,
   isNamed: () => false,
   between: (_point, min) => min,
-  calm: Effect.void,
+  disable: Effect.void,
   report: Effect.succeed([])
 }
 
@@ -167,7 +167,7 @@ export const unsafeMake = (options: Options & { readonly seed: number }): Servic
   for (const [pattern, probability] of patterns) {
     if (probability > 0 && !pattern.endsWith("*")) Hooks.tellFault(pattern, false, false)
   }
-  let calm = false
+  let isDisabled = false
   const pointOf = (name: string): Point => {
     let point = points.get(name)
     if (point === undefined) {
@@ -185,15 +185,15 @@ export const unsafeMake = (options: Options & { readonly seed: number }): Servic
     decide: (name) => {
       const point = pointOf(name)
       point.evaluated++
-      const fires = point.random.float() < point.probability && !calm
+      const fires = point.random.float() < point.probability && !isDisabled
       if (fires) point.fired++
       Hooks.tellFault(name, true, fires)
       return fires
     },
     isNamed: (name) => patterns.some(([pattern]) => matches(pattern, name)),
     between: (name, min, max) => min + pointOf(name).random.below(max - min + 1),
-    calm: Effect.sync(() => {
-      calm = true
+    disable: Effect.sync(() => {
+      isDisabled = true
     }),
     report: Effect.sync(() => [
       ...Array.from(points, ([point, { evaluated, fired, probability }]) => ({

@@ -45,12 +45,12 @@ describe("Faults", () => {
       assert.isBelow(active, 260)
     }))
 
-  it.effect("names points, silences the rest, and calms down", () =>
+  it.effect("names points, silences the rest, and is disabled", () =>
     Effect.gen(function*() {
       const faults = yield* Faults.Faults
       assert.isTrue(faults.decide("store.append.fails"))
       assert.isFalse(faults.decide("link.partitions"))
-      yield* faults.calm
+      yield* faults.disable
       assert.isFalse(faults.decide("store.append.fails"))
       assert.deepStrictEqual(yield* faults.report, [
         { point: "store.append.fails", active: true, evaluated: 2, fired: 1 },
@@ -112,9 +112,9 @@ describe("Faults", () => {
           const faults = yield* Faults.Faults
           const both = Effect.zipRight(store.set("a", "1"), store.set("b", "1"))
           yield* Effect.ignore(
-            mended ? Effect.onError(both, () => Effect.ignore(Effect.zipRight(faults.calm, store.clear))) : both
+            mended ? Effect.onError(both, () => Effect.ignore(Effect.zipRight(faults.disable, store.clear))) : both
           )
-          yield* faults.calm
+          yield* faults.disable
           if ((yield* store.has("a")) !== (yield* store.has("b"))) return yield* Effect.dieMessage("half a write")
         }).pipe(
           Effect.provide(FaultyPorts.keyValueStore.pipe(

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { printable } from "../domain/Words.js"
+import { printable } from "../domain/PlayerText.js"
 import type { Line, Tone } from "./Narration.js"
 
 const escape = "\u001b["

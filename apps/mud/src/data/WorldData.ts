@@ -243,7 +243,7 @@ const PhaseText = Schema.Struct({
 })
 
 /**
- * One step of the thread that a newcomer may follow. It is done, for one player, as soon as one of `until` holds for that
+ * One step of the quest that a newcomer may follow. It is done, for one player, as soon as one of `until` holds for that
  * player; a later step does not wait for an earlier one that somebody else has made impossible, when it is named there.
  *
  * @since 0.1.0
@@ -286,7 +286,7 @@ export const Realm = Schema.Struct({
   /** Read at every dawn, when what nobody holds is back in its place and what was opened is closed. */
   renewed: Text,
   /** What a newcomer is offered to do, one after the other. */
-  thread: Schema.optionalWith(Schema.Array(Step), { default: () => [] }),
+  quest: Schema.optionalWith(Schema.Array(Step), { default: () => [] }),
   /** Names that no player may take, besides those of the characters. */
   reservedNames: Schema.optionalWith(Schema.Array(Text), { default: () => [] })
 })

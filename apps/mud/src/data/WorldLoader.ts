@@ -235,7 +235,7 @@ class References {
 
   check(): void {
     this.realm()
-    this.thread()
+    this.quest()
     this.rooms()
     this.things()
     this.characters()
@@ -274,11 +274,11 @@ class References {
     if (phases.size < 4) findings.at(["realm", "phases"], "two parts of the day begin at the same time", realmSource)
   }
 
-  private thread(): void {
-    const { data: { realm: { thread } }, findings, realmSource, room, thing } = this
-    thread.forEach((step, index) => {
-      const path = ["realm", "thread", index]
-      if (thread.findIndex(({ id }) => id === step.id) < index) {
+  private quest(): void {
+    const { data: { realm: { quest } }, findings, realmSource, room, thing } = this
+    quest.forEach((step, index) => {
+      const path = ["realm", "quest", index]
+      if (quest.findIndex(({ id }) => id === step.id) < index) {
         findings.at([...path, "id"], `is the id of an earlier step: "${step.id}"`, realmSource)
       }
       step.until.forEach(({ flag, holding, seen }, at) => {

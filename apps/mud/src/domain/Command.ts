@@ -8,8 +8,8 @@
  */
 import { Either, Schema } from "effect"
 import { Direction } from "../data/WorldData.js"
+import { clean, fold, suggest } from "./PlayerText.js"
 import { MissingWords, type Refusal, UnknownCommand } from "./Refusal.js"
-import { clean, fold, suggest } from "./Words.js"
 
 const Look = Schema.TaggedStruct("Look", { target: Schema.optional(Schema.String) })
 const Go = Schema.TaggedStruct("Go", { direction: Direction })

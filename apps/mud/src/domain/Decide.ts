@@ -9,6 +9,8 @@ import { clockOf, type Direction, minuteOfDay, phaseAt, type Use, type WorldData
 import { type Command, usageOf, usages, verbNames } from "./Command.js"
 import { answer, changed, type Decided, done, foresee, text, walk } from "./Consequence.js"
 import { sleep } from "./Joining.js"
+import { clean, find, fold, type Named, suggest } from "./PlayerText.js"
+import * as Quest from "./Quest.js"
 import {
   Asleep,
   NoExit,
@@ -22,9 +24,7 @@ import {
   UnknownCommand
 } from "./Refusal.js"
 import type { RoomMap } from "./Reply.js"
-import * as Thread from "./Thread.js"
 import { view } from "./View.js"
-import { clean, find, fold, type Named, suggest } from "./Words.js"
 import {
   actorOf,
   awake,
@@ -345,7 +345,7 @@ export const mapOf = (data: WorldData, world: World, player: Player): RoomMap =>
     ways: ways.filter(([from, to], index) =>
       !ways.slice(0, index).some(([a, b]) => (a === from && b === to) || (a === to && b === from))
     ),
-    progress: Thread.progress(data, player)
+    progress: Quest.progress(data, player)
   }
 }
 
@@ -362,7 +362,7 @@ export const decide = (
   command: Command
 ): Decided =>
   Either.map(obey(data, world, who, command), ({ events, reply }) => ({
-    events: [...events, ...Thread.advance(data, world, who.id, events)],
+    events: [...events, ...Quest.advance(data, world, who.id, events)],
     reply
   }))
 
@@ -433,11 +433,11 @@ const obey = (
     case "Map":
       return answer(mapOf(data, world, player))
     case "Goal": {
-      const step = Thread.current(data, player)
+      const step = Quest.current(data, player)
       return answer({
         _tag: "Goal",
         ...(step === undefined ? {} : { hint: step.hint }),
-        progress: Thread.progress(data, player)
+        progress: Quest.progress(data, player)
       })
     }
     case "Time": {

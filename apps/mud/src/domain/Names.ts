@@ -11,7 +11,7 @@
  * @since 0.1.0
  */
 import unhomoglyph from "unhomoglyph"
-import { clean, fold } from "./Words.js"
+import { clean, fold } from "./PlayerText.js"
 
 /**
  * What a name has to be, in words.

@@ -18,7 +18,7 @@ import {
   type WorldData
 } from "../data/WorldData.js"
 import { forms } from "./Names.js"
-import { fold } from "./Words.js"
+import { fold } from "./PlayerText.js"
 import { type Actor, playerTopic, roomTopic, SleepReason, type WorldEvent, worldTopic } from "./WorldEvent.js"
 
 /**
@@ -54,7 +54,7 @@ export const Player = Schema.Struct({
   windows: Schema.Array(Window),
   /** The rooms it has been in, in the order in which it found them. */
   seen: Schema.optionalWith(Schema.Array(Schema.String), { default: () => [] }),
-  /** The steps of the thread that are behind it. */
+  /** The steps of the quest that are behind it. */
   reached: Schema.optionalWith(Schema.Array(Schema.String), { default: () => [] })
 })
 /**

@@ -106,7 +106,7 @@ const Arrived = Schema.TaggedStruct("Arrived", {
 const Saw = Schema.TaggedStruct("Saw", { player: Schema.String, view: RoomView, moved: Schema.Boolean })
 /** A room looks different from now on, for everybody in it. Who is there is not part of it. */
 const Changed = Schema.TaggedStruct("Changed", { room: Schema.String, view: RoomView })
-/** One player has done a step of the thread, or found a secret. */
+/** One player has done a step of the quest, or found a secret. */
 const Reached = Schema.TaggedStruct("Reached", {
   player: Schema.String,
   step: Schema.String,

@@ -15,7 +15,7 @@ const failing = (exact: boolean) =>
     const subscription = yield* bus.subscribe()
     const seen = yield* Effect.fork(drink(subscription, Effect.void))
     const results = yield* publishers(bus, 3, 2)
-    yield* (yield* Faults.Faults).calm
+    yield* (yield* Faults.Faults).disable
     const last = yield* Effect.exit(bus.publish(said(9, 9)))
     yield* ensure(Exit.isSuccess(last), () => "it refuses an event although the store is well again")
     yield* bus.drain("1 minute")

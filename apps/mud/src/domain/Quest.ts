@@ -1,5 +1,5 @@
 /**
- * What a newcomer is offered to do: the thread of the data, one step after the other, and the secrets of the island. Where
+ * What a newcomer is offered to do: the quest of the data, one step after the other, and the secrets of the island. Where
  * a player is on it is a fold of `Reached` events, so it outlives restarts, and other players cannot take it away.
  *
  * @since 0.1.0
@@ -16,7 +16,7 @@ import type { WorldEvent } from "./WorldEvent.js"
  * @category questions
  */
 export const current = (data: WorldData, player: Player): Step | undefined =>
-  data.realm.thread.find(({ id }) => !player.reached.includes(id))
+  data.realm.quest.find(({ id }) => !player.reached.includes(id))
 
 /**
  * The ids of the rooms that are secrets.
@@ -78,7 +78,7 @@ export const advance = (
       text: `You have found a secret of the island: ${secrets} of ${allSecrets}.`
     })
   }
-  for (const step of data.realm.thread) {
+  for (const step of data.realm.quest) {
     const now = playerById(world, id)!
     if (current(data, now)?.id !== step.id || !isDone(data, world, now, step)) continue
     const done: WorldEvent = { _tag: "Reached", player: id, step: step.id }

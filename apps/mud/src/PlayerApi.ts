@@ -26,6 +26,7 @@ import { Effect, Either, Option, Schema, type Scope } from "effect"
 import * as Address from "./Address.js"
 import * as Command from "./domain/Command.js"
 import { isRefusal, type Refusal } from "./domain/Refusal.js"
+import * as World from "./domain/World.js"
 import { Game, Unavailable } from "./Game.js"
 import { Players } from "./Players.js"
 import * as PlayerStreams from "./PlayerStreams.js"
@@ -181,15 +182,17 @@ export const events = (settings: Pick<Settings, "proxies">, faults: Effect.Effec
           yield* faults
           const request = yield* HttpServerRequest.HttpServerRequest
           yield* players.arrive(claim, Address.of(request, settings.proxies))
-          const { world } = yield* game.now
-          const windows = yield* game.windows(claim.player)
-          // Without an id to begin after, it begins now.
-          const following = lastEventId === undefined
-            ? windows.filter(({ upTo }) => upTo === undefined).map((window) => ({
-              ...window,
-              after: Math.max(window.after, world.lastId)
-            }))
-            : windows
+          // Asked when the session begins: its player may walk on in the meantime.
+          const following = Effect.map(game.now, ({ world }) => {
+            const windows = World.windowsOf(world, claim.player)
+            // Without an id to begin after, it begins now.
+            return lastEventId === undefined
+              ? windows.filter(({ upTo }) => upTo === undefined).map((window) => ({
+                ...window,
+                after: Math.max(window.after, world.lastId)
+              }))
+              : windows
+          })
           return { principal: claim.player, following }
         })
     })

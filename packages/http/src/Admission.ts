@@ -29,8 +29,8 @@ import type { TopicWindow } from "./TopicWindow.js"
 export interface Grant {
   /** Counts against the limit per principal, and is what `SseHub.follow` and `kick` go by. */
   readonly principal?: string | undefined
-  /** Followed whatever the query says. */
-  readonly following?: ReadonlyArray<TopicWindow> | undefined
+  /** Followed whatever the query says. As an effect where it may change while the session opens: see `SseHub.open`. */
+  readonly following?: ReadonlyArray<TopicWindow> | Effect.Effect<ReadonlyArray<TopicWindow>> | undefined
   /** The session ends with the reason `expired` then, milliseconds since the epoch. */
   readonly expiresAt?: number | undefined
   readonly policy?: Policy | undefined
@@ -121,7 +121,7 @@ export interface Options<E = never, R = never, E2 = never, R2 = never> {
  */
 export interface Admitted {
   readonly grant: Grant
-  readonly following: ReadonlyArray<TopicWindow>
+  readonly following: ReadonlyArray<TopicWindow> | Effect.Effect<ReadonlyArray<TopicWindow>>
   readonly lastEventId: number | undefined
   readonly expiresAt: number | undefined
   readonly address: string | undefined
@@ -164,7 +164,7 @@ export const unsafeCheck = (options: Options<unknown, unknown, unknown, unknown>
  *     Effect.gen(function*() {
  *       const request = yield* HttpServerRequest.HttpServerRequest
  *       const { following } = yield* Admission.admit(request, { topics: { authorize: () => Effect.void } })
- *       return HttpServerResponse.unsafeJson({ topics: following.length })
+ *       return HttpServerResponse.unsafeJson({ topics: Effect.isEffect(following) ? yield* following : following })
  *     })
  *   )
  * )
@@ -182,7 +182,8 @@ export const admit = <E, R, E2, R2>(
     const query = queryOf(request)
     const incoming: Incoming = { request, query, lastEventId: lastEventIdOf(request, query, epoch) }
     const grant: Grant = options.authorize === undefined ? {} : yield* options.authorize(incoming)
-    const following = Array.from(grant.following ?? [])
+    const changing = Effect.isEffect(grant.following) ? grant.following : undefined
+    const following = Effect.isEffect(grant.following) ? [] : Array.from(grant.following ?? [])
     let expiresAt = grant.expiresAt
     if (options.topics !== undefined) {
       const { authorize, authorizePrefix } = options.topics
@@ -197,7 +198,7 @@ export const admit = <E, R, E2, R2>(
         }
       }
     }
-    if (following.length === 0) {
+    if (following.length === 0 && changing === undefined) {
       return yield* HttpErrors.make("InvalidRequest", "there is nothing to follow", {
         field: options.topics?.parameter ?? defaults.parameter,
         expected: "at least one topic"
@@ -206,7 +207,13 @@ export const admit = <E, R, E2, R2>(
     const address: string | undefined = options.address === undefined
       ? Option.getOrUndefined(request.remoteAddress)
       : options.address(request)
-    return { grant, following, lastEventId: incoming.lastEventId, expiresAt, address }
+    return {
+      grant,
+      following: changing === undefined ? following : Effect.map(changing, (own) => [...own, ...following]),
+      lastEventId: incoming.lastEventId,
+      expiresAt,
+      address
+    }
   })
 
 /**

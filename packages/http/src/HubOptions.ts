@@ -109,7 +109,14 @@ export interface Stats {
 export interface OpenOptions {
   readonly sink: Sink
   readonly format: Format<never>
-  readonly following: ReadonlyArray<TopicWindow.TopicWindow>
+  /**
+   * As an effect where it may change while the session opens. It is asked when the session has its slot, and every `follow`
+   * and `unfollow` from then on counts for the session, too: whoever changes the answer first and calls those then loses no
+   * change.
+   */
+  readonly following:
+    | ReadonlyArray<TopicWindow.TopicWindow>
+    | Effect.Effect<ReadonlyArray<TopicWindow.TopicWindow>>
   readonly principal?: string | undefined
   readonly address?: string | undefined
   /** The last id that the client has seen. Default: it begins now, or where its windows say. */

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
+import type * as TopicWindow from "@holdfast/http/TopicWindow"
 import { Effect, Exit, Fiber, Random, Scope, TestClock } from "effect"
 import type { Said } from "./support/hub.js"
 import { format, makeBus, settle, TestSink } from "./support/hub.js"
@@ -326,6 +327,50 @@ describe("SseHub", () => {
         const [info] = yield* hub.sessions
         assert.strictEqual(info.state, "live")
       }))
+
+    for (
+      const [when, seen] of [
+        ["before it has its slot", ["leaves", "b3"]],
+        ["while it is announced", ["leaves", "b3"]],
+        ["before the answer", ["leaves", "b3"]],
+        ["behind the answer", ["leaves", "b3"]],
+        ["while the end of the log is asked for", ["b3"]]
+      ] as const
+    ) {
+      it.scoped(`loses no change that comes while a session opens: ${when}`, () =>
+        Effect.gen(function*() {
+          const bus = makeBus()
+          let windows: ReadonlyArray<TopicWindow.TopicWindow> = [{ topic: "a", after: 0 }]
+          const turn = (at: typeof when): Effect.Effect<void> =>
+            at !== when || windows.length > 1 ? Effect.void : Effect.gen(function*() {
+              const { id } = yield* bus.publish("a", "leaves")
+              windows = [{ topic: "a", after: 0, upTo: id }, { topic: "b", after: id }]
+              yield* hub.unfollow("p", { topic: "a", upTo: id })
+              yield* hub.follow("p", { topic: "b", after: id })
+            })
+          const hub: SseHub.Service = yield* SseHub.make({
+            source: {
+              ...bus.source,
+              head: Effect.as(turn("while the end of the log is asked for"), 1)
+            },
+            onOpen: () => turn("while it is announced")
+          })
+          yield* turn("before it has its slot")
+          const { sink } = yield* openWith(hub, {
+            principal: "p",
+            following: Effect.zipRight(
+              turn("before the answer"),
+              Effect.zipLeft(Effect.sync(() => windows), turn("behind the answer"))
+            ),
+            ...(when === "while the end of the log is asked for" ? { lastEventId: 1 } : {})
+          })
+          yield* bus.publish("a", "a2")
+          yield* bus.publish("b", "b3")
+          yield* settle
+          assert.deepStrictEqual(sink.seen, [...seen])
+          assert.strictEqual((yield* hub.sessions)[0].state, "live")
+        }))
+    }
 
     it.scoped("a topic that is followed late is caught up once, without moving the last id back", () =>
       Effect.gen(function*() {

@@ -146,6 +146,10 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       if (session.state === "ended") {
         return Effect.void
       }
+      if (session.turns !== undefined) {
+        session.turns.push((windows, start, floor) => [...windows, ...TopicWindow.windows([window], start, floor)])
+        return Effect.void
+      }
       const offered = fanOut.offered(session)
       const after = window.after ?? offered
       const bounded: TopicWindow.BoundedWindow = {
@@ -171,10 +175,15 @@ export const make = (fanOut: FanOut, history: History<unknown> | undefined): Cat
       return
     }
     const target = TopicWindow.targetOf(given)
-    const upTo = given.upTo ?? fanOut.offered(session)
-    session.windows = session.windows.map((window) =>
-      TopicWindow.isSameTarget(window.target, target) && window.upTo > upTo ? { ...window, upTo } : window
-    )
+    const end = (windows: ReadonlyArray<TopicWindow.BoundedWindow>, upTo: number) =>
+      windows.map((window) =>
+        TopicWindow.isSameTarget(window.target, target) && window.upTo > upTo ? { ...window, upTo } : window
+      )
+    if (session.turns !== undefined) {
+      session.turns.push((windows, start) => end(windows, given.upTo ?? start))
+      return
+    }
+    session.windows = end(session.windows, given.upTo ?? fanOut.offered(session))
     if (session.state === "live") {
       fanOut.join(session)
     }

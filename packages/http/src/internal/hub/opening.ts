@@ -64,7 +64,11 @@ export const make = <R>(hub: Hub<R>): (given: OpenOptions) => Effect.Effect<Sess
       if (onOpen !== undefined) {
         yield* Effect.provide(onOpen(handle), context)
       }
-      yield* begin(hub, session, given)
+      // asked when the turns that come are kept: one that came before is in the answer
+      const following = Effect.isEffect(given.following)
+        ? yield* Effect.tap(given.following, (windows) => windows.forEach(TopicWindow.unsafeCheck))
+        : given.following
+      yield* begin(hub, session, { ...given, following })
       return handle
     })
 }
@@ -81,7 +85,9 @@ const unsafeCheck = ({ capacity, expiresAt, following, lastEventId }: OpenOption
     InvalidOption.unsafeWhole("SseHub.open.lastEventId", lastEventId)
   }
   unsafeExpiry(expiresAt)
-  following.forEach(TopicWindow.unsafeCheck)
+  if (!Effect.isEffect(following)) {
+    following.forEach(TopicWindow.unsafeCheck)
+  }
 }
 
 const unsafeExpiry = (expiresAt: number | undefined): void => {
@@ -94,7 +100,7 @@ const unsafeExpiry = (expiresAt: number | undefined): void => {
 const begin = <R>(
   { catchUp, fanOut, options, retryMillis }: Hub<R>,
   session: LiveSession,
-  { following, format, lastEventId }: OpenOptions
+  { following, format, lastEventId }: OpenOptions & { readonly following: ReadonlyArray<TopicWindow.TopicWindow> }
 ): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function*() {
     const position = fanOut.position
@@ -109,9 +115,14 @@ const begin = <R>(
       reset = head !== undefined && from > head
       from = reset ? position : from
     }
-    session.windows = TopicWindow.windows(following, from, lastEventId === undefined ? 0 : from)
+    const floor = lastEventId === undefined ? 0 : from
+    session.windows = TopicWindow.windows(following, from, floor)
+    session.turns?.forEach((turn) => {
+      session.windows = turn(session.windows, from, floor)
+    })
+    session.turns = undefined
     session.cursor = from
-    session.seen = lastEventId === undefined ? 0 : from
+    session.seen = floor
     session.offered = Math.min(
       position,
       lastEventId === undefined

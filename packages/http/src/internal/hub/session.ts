@@ -23,11 +23,16 @@ export interface Owner {
   readonly overflowed: (session: SessionState) => void
 }
 
+/** Changes what a session that begins at `start` follows; nothing at or below `floor` counts. */
+type Turn = (windows: Array<BoundedWindow>, start: number, floor: number) => Array<BoundedWindow>
+
 /**
  * The mutable state of a session. Everything here is synchronous: it runs in the hub's fan-out loop.
  */
 export class SessionState {
   windows: Array<BoundedWindow> = []
+  /** What it followed and unfollowed between its slot and its begin: applied when it begins. */
+  turns: Array<Turn> | undefined = []
   cursor = 0
   state: "catching-up" | "live" | "ended" = "catching-up"
   /** While it catches up: the id up to which it has been offered everything. */

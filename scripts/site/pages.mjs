@@ -90,7 +90,7 @@ const modulePage = (module) => {
 
 /** The guides in the order in which one reads them. */
 export const guides = [
-  ["Begin", ["adopting", "packages", "node", "http-api", "managed-runtime", "bundling", "asyncio", "effect-4"]],
+  ["Begin", ["adopting", "packages", "configuration", "node", "http-api", "managed-runtime", "bundling", "asyncio", "effect-4"]],
   ["Core", ["supervision", "shutdown", "events", "ticker", "storage"]],
   ["Web", ["http", "sse"]],
   ["Operate", ["deployment", "console", "troubleshooting"]],

@@ -26,7 +26,7 @@
  * @since 0.1.0
  */
 import { Clock, Context, Data, Duration, Effect, Fiber, Layer, Option, PubSub, Schedule, Stream } from "effect"
-import type { Scope } from "effect"
+import type { Config, ConfigError, Scope } from "effect"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import * as InvalidOption from "./InvalidOption.js"
@@ -326,6 +326,16 @@ export const layer = (options: Options = {}): Layer.Layer<Audit> =>
       return audit
     })
   )
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Audit, InvalidOption.InvalidOption | ConfigError.ConfigError> = InvalidOption.fromConfig(layer)
 
 interface Found {
   readonly finding: Finding

@@ -37,6 +37,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as FiberRefs from "effect/FiberRefs"
+import { dual } from "effect/Function"
 import * as Scope from "effect/Scope"
 import { BudgetClock } from "./CleanupClock.js"
 import type { Timer } from "./CleanupClock.js"
@@ -163,7 +164,17 @@ export const addFinalizer = <R = never, R2 = never>(
  * @since 0.1.0
  * @category constructors
  */
-export const acquireRelease = <A, E, R, R2 = never, R3 = never>(
+export const acquireRelease: {
+  <A, R2 = never, R3 = never>(
+    options: Options<R3> | ((resource: A) => Options<R3>),
+    release: (resource: A, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R2>
+  ): <E, R>(acquire: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | R2 | R3 | Scope.Scope>
+  <A, E, R, R2 = never, R3 = never>(
+    acquire: Effect.Effect<A, E, R>,
+    options: Options<R3> | ((resource: A) => Options<R3>),
+    release: (resource: A, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R2>
+  ): Effect.Effect<A, E, R | R2 | R3 | Scope.Scope>
+} = dual(3, <A, E, R, R2 = never, R3 = never>(
   acquire: Effect.Effect<A, E, R>,
   options: Options<R3> | ((resource: A) => Options<R3>),
   release: (resource: A, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<unknown, unknown, R2>
@@ -184,7 +195,7 @@ export const acquireRelease = <A, E, R, R2 = never, R3 = never>(
           )
         ))
     )
-  })
+  }))
 
 /**
  * Runs an effect as a cleanup, now. It cannot be interrupted from outside and ends within the sum of its budgets.
@@ -229,17 +240,28 @@ export const closeScope = <R = never>(
  * @since 0.1.0
  * @category combinators
  */
-export const scoped = <R2 = never>(options: Options<R2>) =>
-<A, E, R>(
-  self: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, Exclude<R, Scope.Scope> | R2> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Scope.make(), (scope) =>
-      Effect.flatMap(
-        Effect.exit(restore(Scope.extend(self, scope))),
-        (exit) => Effect.zipRight(closeScope(scope, exit, options), exit)
-      ))
-  )
+export const scoped: {
+  <R2 = never>(
+    options: Options<R2>
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Scope.Scope> | R2>
+  <A, E, R, R2 = never>(
+    self: Effect.Effect<A, E, R>,
+    options: Options<R2>
+  ): Effect.Effect<A, E, Exclude<R, Scope.Scope> | R2>
+} = dual(
+  2,
+  <A, E, R, R2 = never>(
+    self: Effect.Effect<A, E, R>,
+    options: Options<R2>
+  ): Effect.Effect<A, E, Exclude<R, Scope.Scope> | R2> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Scope.make(), (scope) =>
+        Effect.flatMap(
+          Effect.exit(restore(Scope.extend(self, scope))),
+          (exit) => Effect.zipRight(closeScope(scope, exit, options), exit)
+        ))
+    )
+)
 
 /** A finalizer that bounds, names and records itself. */
 interface Bounded {

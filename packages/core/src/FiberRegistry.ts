@@ -27,6 +27,7 @@
  */
 import { Cause, Context, Effect, Exit, FiberId, FiberRef, FiberRefs, Layer, Runtime, RuntimeFlags, Scope } from "effect"
 import type { Fiber, FiberStatus, Stream } from "effect"
+import { dual } from "effect/Function"
 import * as Census from "./FiberCensus.js"
 import type {
   Counts,
@@ -173,8 +174,13 @@ export const currentOwner: FiberRef.FiberRef<OwnerPath> = Owner.currentOwner
  * @since 0.1.0
  * @category combinators
  */
-export const withOwner: (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> =
-  Owner.withOwner
+export const withOwner: {
+  (name: string): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R> => Owner.withOwner(name)(self)
+)
 
 /** One tracked fiber. The hot path allocates this, its path and one closure. */
 class Tracked {
@@ -361,12 +367,25 @@ const registryOf = (context: Context.Context<never>) => Context.get(context, Fib
  * @since 0.1.0
  * @category combinators
  */
-export const forkIn = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  scope: Scope.Scope,
-  options: ForkOptions
-): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
-  Effect.withFiberRuntime((parent, status) => fork(self, scope, options, undefined, parent, status))
+export const forkIn: {
+  (
+    scope: Scope.Scope,
+    options: ForkOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    scope: Scope.Scope,
+    options: ForkOptions
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
+} = dual(
+  3,
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    scope: Scope.Scope,
+    options: ForkOptions
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
+    Effect.withFiberRuntime((parent, status) => fork(self, scope, options, undefined, parent, status))
+)
 
 /** What `Effect.forkIn` and `Effect.forkDaemon` are made of: the step that the runtime calls with the fiber that runs it. */
 interface Step<A, E> {
@@ -420,14 +439,25 @@ const fork = <A, E, R>(
  * @since 0.1.0
  * @category combinators
  */
-export const forkScoped = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  options: ForkOptions
-): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope> =>
-  Effect.withFiberRuntime<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>((parent, status) => {
-    const scope = Context.get(parent.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
-    return fork(self, scope, options, undefined, parent, status)
-  })
+export const forkScoped: {
+  (
+    options: ForkOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options: ForkOptions
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>
+} = dual(
+  2,
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options: ForkOptions
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope> =>
+    Effect.withFiberRuntime<Fiber.RuntimeFiber<A, E>, never, R | Scope.Scope>((parent, status) => {
+      const scope = Context.get(parent.currentContext as Context.Context<Scope.Scope>, Scope.Scope)
+      return fork(self, scope, options, undefined, parent, status)
+    })
+)
 
 /**
  * Forks outside every scope, and into the census, for a module that bounds the fiber itself. `owner` is the path above the
@@ -436,12 +466,25 @@ export const forkScoped = <A, E, R>(
  * @since 0.1.0
  * @category combinators
  */
-export const forkDaemon = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  options: ForkOptions,
-  owner?: OwnerPath
-): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
-  Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
+export const forkDaemon: {
+  (
+    options: ForkOptions,
+    owner?: OwnerPath
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options: ForkOptions,
+    owner?: OwnerPath
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options: ForkOptions,
+    owner?: OwnerPath
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R> =>
+    Effect.withFiberRuntime((parent, status) => fork(self, undefined, options, owner, parent, status))
+)
 
 /**
  * What `unsafeStart` takes over from the fiber that starts.

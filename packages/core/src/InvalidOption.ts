@@ -8,9 +8,15 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 
 /**
  * An option has a value that makes no sense.
@@ -24,9 +30,12 @@ export class InvalidOption extends Data.TaggedError("InvalidOption")<{
   /** As text. */
   readonly given: string
   readonly expected: string
+  /** The variables that it was read from, when it came from a `Config`. */
+  readonly variables?: ReadonlyArray<string> | undefined
 }> {
   override get message() {
-    return `${this.option} is ${this.given}: expected ${this.expected}`
+    const from = this.variables === undefined ? "" : ` (from ${this.variables.join(", ")})`
+    return `${this.option}${from} is ${this.given}: expected ${this.expected}`
   }
 }
 
@@ -141,3 +150,84 @@ export const check = <A>(checks: () => A): Effect.Effect<A, InvalidOption> =>
       return error instanceof InvalidOption ? error : Effect.die(error)
     }
   })
+
+/** The variables that a `Config` asks for, those that are missing too. */
+const variablesOf = (config: Config.Config<unknown>): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.configProviderWith(({ flattened }) => {
+    const asked = new Set<string>()
+    const noting = ConfigProvider.fromFlat({
+      ...flattened,
+      load: (path, primitive, split) => {
+        asked.add(path.join("."))
+        return flattened.load(path, primitive, split)
+      }
+    })
+    return Effect.map(Effect.ignore(noting.load(config)), () => [...asked])
+  })
+
+/** The part of wrapped options that `Module.one.of.them` speaks of, when it came from a `Config`. */
+const partOf = (wrapped: unknown, [name, ...rest]: ReadonlyArray<string>): Config.Config<unknown> => {
+  if (Config.isConfig(wrapped)) return wrapped
+  if (wrapped === undefined) return Config.succeed(undefined)
+  return name === undefined
+    ? Config.unwrap<unknown>(wrapped as never)
+    : partOf((wrapped as Record<string, unknown>)[name], rest)
+}
+
+/** `undefined` is an option that was left out, also where options are wrapped. */
+const given = <A>(wrapped: A): A =>
+  Config.isConfig(wrapped)
+    ? wrapped
+    : Object.fromEntries(
+      Object.entries(wrapped as Record<string, unknown>)
+        .filter(([, part]) => part !== undefined)
+        .map(([name, part]) => [name, given(part)])
+    ) as A
+
+/**
+ * The `layerConfig` of a module, from its `layer`: options whose parts are `Config`s, named as the application likes. A
+ * value that cannot be read is a `ConfigError`, and one that makes no sense an `InvalidOption`; both tell the variable.
+ *
+ * @example
+ * ```ts
+ * import { InvalidOption } from "@holdfast/core"
+ * import { Config, Context, Effect, Layer } from "effect"
+ *
+ * class Cache extends Context.Tag("example/Cache")<Cache, { readonly capacity: number }>() {}
+ *
+ * const layer = (options: { readonly capacity?: number | undefined }) =>
+ *   Layer.effect(
+ *     Cache,
+ *     InvalidOption.check(() => ({
+ *       capacity: InvalidOption.unsafeWhole("Cache.capacity", options.capacity ?? 16, { min: 1 })
+ *     }))
+ *   )
+ *
+ * const layerConfig = InvalidOption.fromConfig(layer)
+ *
+ * // With CACHE_CAPACITY=0: "Cache.capacity (from CACHE_CAPACITY) is 0: expected a whole number of at least 1".
+ * const Cached = layerConfig({ capacity: Config.withDefault(Config.integer("CACHE_CAPACITY"), 16) })
+ * await Effect.runPromise(Effect.provide(Cache, Cached))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const fromConfig =
+  <Options, ROut, E, RIn>(layer: (options: Options) => Layer.Layer<ROut, E, RIn>) =>
+  (wrapped: Config.Config.Wrap<Options>): Layer.Layer<ROut, E | InvalidOption | ConfigError.ConfigError, RIn> => {
+    const parts = given(wrapped)
+    const named = ({ expected, given, option }: InvalidOption) =>
+      Effect.map(
+        variablesOf(partOf(parts, option.split(".").slice(1))),
+        (names) => new InvalidOption({ option, given, expected, variables: names.length === 0 ? undefined : names })
+      )
+    return Layer.unwrapEffect(Effect.map(Config.unwrap<Options>(parts), layer)).pipe(
+      Layer.catchAllCause((cause): Layer.Layer<ROut, E | InvalidOption | ConfigError.ConfigError> => {
+        const error = Option.getOrUndefined(Option.orElse(Cause.failureOption(cause), () => Cause.dieOption(cause)))
+        return error instanceof InvalidOption
+          ? Layer.unwrapEffect(Effect.map(named(error), (named) => Layer.fail(named)))
+          : Layer.failCause(cause)
+      })
+    )
+  }

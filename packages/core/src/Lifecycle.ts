@@ -48,7 +48,8 @@ import {
   Scope,
   Stream
 } from "effect"
-import type { Fiber } from "effect"
+import type { Config, ConfigError, Fiber } from "effect"
+import { dual } from "effect/Function"
 import * as Cleanup from "./Cleanup.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import { isWithin, spanOf, withRefs } from "./internal/fibers/fiberState.js"
@@ -256,6 +257,16 @@ export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
   }))
 
 /**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Lifecycle, InvalidOption.InvalidOption | ConfigError.ConfigError> = InvalidOption.fromConfig(layer)
+
+/**
  * An application with a lifecycle of its own, for a place that knows nothing of phases, such as a `ManagedRuntime` in another
  * framework: when its scope ends, as by `dispose()`, the phases run, within `gracefulShutdownTimeout`, and the application is
  * released in the last of them. A `shutdown` before that does the same; then the end of the scope waits for its report.
@@ -279,7 +290,15 @@ export const layer = (options: Options = {}): Layer.Layer<Lifecycle> =>
  * @since 0.1.0
  * @category layers
  */
-export const manage = <A, E, R>(
+export const manage: {
+  (options?: Options): <A, E, R>(
+    application: Layer.Layer<A, E, R>
+  ) => Layer.Layer<A | Lifecycle, E, Exclude<R, Lifecycle>>
+  <A, E, R>(
+    application: Layer.Layer<A, E, R>,
+    options?: Options
+  ): Layer.Layer<A | Lifecycle, E, Exclude<R, Lifecycle>>
+} = dual((args) => Layer.isLayer(args[0]), <A, E, R>(
   application: Layer.Layer<A, E, R>,
   options: Options = {}
 ): Layer.Layer<A | Lifecycle, E, Exclude<R, Lifecycle>> =>
@@ -300,7 +319,7 @@ export const manage = <A, E, R>(
     const built = yield* Effect.provide(lifecycle.build(Layer.build(application)), own)
     started = true
     return Context.merge(built, own)
-  }))
+  })))
 
 /**
  * `onPhase` of the `Lifecycle` in the context, for what works without one as well: then it does nothing.

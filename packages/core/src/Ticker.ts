@@ -32,6 +32,8 @@
  *
  * @since 0.1.0
  */
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -360,6 +362,17 @@ export class Ticker extends Tag("@holdfast/core/Ticker")<Ticker>() {}
  */
 export const layer: (options: Options) => Layer.Layer<Ticker, InvalidOption.InvalidOption | TickerStore.StoreError> =
   Ticker.layer
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Ticker, InvalidOption.InvalidOption | TickerStore.StoreError | ConfigError.ConfigError> = InvalidOption
+  .fromConfig(layer)
 
 /**
  * As `layer`, with the `TickerStore` of the context.

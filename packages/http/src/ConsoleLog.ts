@@ -16,8 +16,10 @@
  *
  * @since 0.1.0
  */
-import { check, type InvalidOption, unsafeWhole } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, type InvalidOption, unsafeWhole } from "@holdfast/core/InvalidOption"
 import * as Cause from "effect/Cause"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
@@ -118,6 +120,16 @@ export const layer = (options: Options = {}): Layer.Layer<ConsoleLog, InvalidOpt
       }
     )
   )
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<ConsoleLog, InvalidOption | ConfigError.ConfigError> = fromConfig(layer)
 
 /** A viewer reads the log, too: the operator's link is not for its eyes. */
 const shown = (value: unknown): string =>

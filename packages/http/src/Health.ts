@@ -16,6 +16,8 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import * as Cause from "effect/Cause"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -158,6 +160,16 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
  */
 export const layer = (options?: Options): Layer.Layer<Health, InvalidOption.InvalidOption> =>
   Layer.scoped(Health, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Health, InvalidOption.InvalidOption | ConfigError.ConfigError> = InvalidOption.fromConfig(layer)
 
 /**
  * Marks the application as started when everything below it has been built.

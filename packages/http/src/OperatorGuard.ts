@@ -24,9 +24,18 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import { check, InvalidOption, unsafeCheck, unsafeDuration, unsafeWhole } from "@holdfast/core/InvalidOption"
+import {
+  check,
+  fromConfig,
+  InvalidOption,
+  unsafeCheck,
+  unsafeDuration,
+  unsafeWhole
+} from "@holdfast/core/InvalidOption"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -255,6 +264,16 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
  */
 export const layer = (options: Options = {}): Layer.Layer<OperatorGuard, InvalidOption> =>
   Layer.scoped(OperatorGuard, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<OperatorGuard, InvalidOption | ConfigError.ConfigError> = fromConfig(layer)
 
 /**
  * With tokens that are read from files once, at the start: white space at both ends is left out. A file that cannot be read,

@@ -20,13 +20,15 @@
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
 import * as Race from "@holdfast/core/Race"
 import { Signal } from "@holdfast/core/Signal"
 import type { NatsConnection as Client } from "@nats-io/nats-core"
 import { credsAuthenticator, nkeyAuthenticator } from "@nats-io/nats-core"
 import type { NodeConnectionOptions } from "@nats-io/transport-node"
 import { connect } from "@nats-io/transport-node"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -383,3 +385,13 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
  */
 export const layer = (options: Options): Layer.Layer<NatsConnection, InvalidOption | ConnectError> =>
   Layer.scoped(NatsConnection, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<NatsConnection, InvalidOption | ConnectError | ConfigError.ConfigError> = fromConfig(layer)

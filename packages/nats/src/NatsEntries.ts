@@ -17,7 +17,9 @@ import { SystemError } from "@effect/platform/Error"
 import type { PlatformError } from "@effect/platform/Error"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck } from "@holdfast/core/InvalidOption"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -252,3 +254,17 @@ export const layer = (
     Effect.map(make(options), (service) =>
       Context.make(NatsEntries, service).pipe(Context.add(KeyValueStore.KeyValueStore, service.store)))
   )
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  NatsEntries | KeyValueStore.KeyValueStore,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | ConfigError.ConfigError,
+  NatsConnection
+> = fromConfig(layer)

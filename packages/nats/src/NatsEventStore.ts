@@ -16,7 +16,10 @@
 import type { JournalError } from "@holdfast/core/EventJournal"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
+import { fromConfig } from "@holdfast/core/InvalidOption"
 import { Lock } from "@holdfast/core/Lock"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -205,3 +208,17 @@ export const layer = (
   InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | EventLogStore.StoreError,
   NatsConnection
 > => Layer.scoped(EventLogStore.Store, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  EventLogStore.Store,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | EventLogStore.StoreError | ConfigError.ConfigError,
+  NatsConnection
+> = fromConfig(layer)

@@ -30,7 +30,9 @@ import type { State } from "@holdfast/core/EventJournal"
 import { EventJournal, JournalError } from "@holdfast/core/EventJournal"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck, unsafeDuration, unsafeWhole } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck, unsafeDuration, unsafeWhole } from "@holdfast/core/InvalidOption"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -189,6 +191,20 @@ export const layer = (
   InvalidOption | NatsStream.Unfit | NatsStream.Unavailable,
   NatsConnection
 > => Layer.scoped(EventJournal, Effect.map(make(options), ({ journal }) => journal))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  EventJournal,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | ConfigError.ConfigError,
+  NatsConnection
+> = fromConfig(layer)
 
 export {
   /** @since 0.1.0 */

@@ -19,9 +19,11 @@
  * @since 0.1.0
  */
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
 import { Leadership } from "@holdfast/core/Leadership"
 import type * as Port from "@holdfast/core/Leadership"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -126,3 +128,17 @@ export const layer = (
   InvalidOption | NatsStream.Unfit | NatsStream.Unavailable,
   NatsConnection
 > => Layer.scoped(Leadership, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  Leadership,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | ConfigError.ConfigError,
+  NatsConnection
+> = fromConfig(layer)

@@ -16,9 +16,11 @@
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
 import { Presence } from "@holdfast/core/Presence"
 import type * as Port from "@holdfast/core/Presence"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -118,3 +120,13 @@ export const make = (
  */
 export const layer = (options: Options): Layer.Layer<Presence, InvalidOption, NatsConnection> =>
   Layer.scoped(Presence, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Presence, InvalidOption | ConfigError.ConfigError, NatsConnection> = fromConfig(layer)

@@ -11,9 +11,11 @@
  * @since 0.1.0
  */
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
-import { check, unsafeCheck } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, unsafeCheck } from "@holdfast/core/InvalidOption"
 import { Lock } from "@holdfast/core/Lock"
 import * as TickerStore from "@holdfast/core/TickerStore"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -182,3 +184,17 @@ export const layer = (
   InvalidOption | NatsStream.Unfit | NatsStream.Unavailable,
   NatsConnection
 > => Layer.effect(TickerStore.Store, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  TickerStore.Store,
+  InvalidOption | NatsStream.Unfit | NatsStream.Unavailable | ConfigError.ConfigError,
+  NatsConnection
+> = fromConfig(layer)

@@ -15,6 +15,8 @@ import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { Lifecycle } from "@holdfast/core/Lifecycle"
 import { ShutdownReport } from "@holdfast/core/ShutdownReport"
 import { type Ending, LastShutdown } from "@holdfast/http/LastShutdown"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -159,6 +161,17 @@ export const layer = (options: Options): Layer.Layer<LastShutdown, InvalidOption
       return { previous: Option.map(previous, ({ ending }) => ending), endedToday: ends.length }
     })
   )
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<LastShutdown, InvalidOption.InvalidOption | ConfigError.ConfigError, Lifecycle> = InvalidOption
+  .fromConfig(layer)
 
 /** The disk may be full: that is told elsewhere. */
 const attempt = (f: () => void): void => {

@@ -8,6 +8,8 @@
  */
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import { LagProbe, MemoryProbe } from "@holdfast/core/Probes"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -95,6 +97,16 @@ export const layerLag = (options: Options = {}): Layer.Layer<LagProbe, InvalidOp
       }
     })
   )
+
+/**
+ * `layerLag` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLagConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<LagProbe, InvalidOption.InvalidOption | ConfigError.ConfigError> = InvalidOption.fromConfig(layerLag)
 
 /**
  * Both probes with their defaults.

@@ -34,14 +34,14 @@ import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { check, type InvalidOption } from "@holdfast/core/InvalidOption"
+import { check, fromConfig, type InvalidOption } from "@holdfast/core/InvalidOption"
 import { Lifecycle, onPhaseIfPresent } from "@holdfast/core/Lifecycle"
 import { once } from "@holdfast/core/Lock"
 import * as Roster from "@holdfast/core/Roster"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Metrics from "@holdfast/http/Metrics"
 import * as Observe from "@holdfast/http/Observe"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -192,17 +192,17 @@ export const layer = (
 > => Layer.mergeAll(layerServer(options), layerContext)
 
 /**
- * `layer` with options from `Config`.
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = (
+export const layerConfig: (
   options: Config.Config.Wrap<Options>
-): Layer.Layer<
+) => Layer.Layer<
   HttpServer.HttpServer | NodeServer | HttpPlatform.HttpPlatform | Etag.Generator | NodeContext.NodeContext,
   ListenError | InvalidOption | ConfigError.ConfigError
-> => Layer.mergeAll(Layer.scopedContext(Effect.flatMap(Config.unwrap(options), make)), layerContext)
+> = fromConfig((options) => layer(options))
 
 /**
  * A server on a free port of loopback, and the `HttpClient` that speaks to it: `/path` is enough as an address.

@@ -35,6 +35,8 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as TickerStore from "@holdfast/core/TickerStore"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -318,3 +320,16 @@ export const layer = (
       Context.add(TickerStore.Store, store.tickers),
       Context.add(KeyValueStore.KeyValueStore, store.entries)
     )))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<
+  SqliteStore | EventLogStore.Store | TickerStore.Store | KeyValueStore.KeyValueStore,
+  OpenError | InvalidOption.InvalidOption | ConfigError.ConfigError
+> = InvalidOption.fromConfig(layer)

@@ -26,6 +26,8 @@
  * @since 0.1.0
  */
 import * as InvalidOption from "@holdfast/core/InvalidOption"
+import type * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -134,6 +136,16 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
  */
 export const layer = (options: Options = {}): Layer.Layer<Watchdog, InvalidOption.InvalidOption> =>
   Layer.scoped(Watchdog, make(options))
+
+/**
+ * `layer` with options from `Config`. Fails with `ConfigError` for a variable that cannot be read; an `InvalidOption` names the variable.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: (
+  options: Config.Config.Wrap<Options>
+) => Layer.Layer<Watchdog, InvalidOption.InvalidOption | ConfigError.ConfigError> = InvalidOption.fromConfig(layer)
 
 /** Where the main thread keeps what the watchdog asks it for when it has paused it. */
 const reportKey = "@holdfast/node/Watchdog/report"

@@ -26,6 +26,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as FiberRef from "effect/FiberRef"
+import { dual } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
@@ -446,9 +447,17 @@ const verb = (kind: Kind) => kind === "fiber" ? "forked" : kind === "scope" ? "f
  * @since 0.1.0
  * @category combinators
  */
-export const check = <A, E, R>(
+export const check: {
+  (
+    options?: Options & { readonly name?: string | undefined }
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Leaked, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options?: Options & { readonly name?: string | undefined }
+  ): Effect.Effect<A, E | Leaked, R>
+} = dual((args) => Effect.isEffect(args[0]), <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  options: Options & { readonly name?: string } = {}
+  options: Options & { readonly name?: string | undefined } = {}
 ): Effect.Effect<A, E | Leaked, R> =>
   Effect.flatMap(
     Effect.zipLeft(Effect.runtime<R>(), Effect.sync(() => graceOf(options))),
@@ -469,7 +478,7 @@ export const check = <A, E, R>(
             reap(record)
           })
       )
-  )
+  ))
 
 const runIn = <A, E, R>(
   record: Record,

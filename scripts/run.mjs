@@ -115,20 +115,6 @@ const program = async (file) => {
   await import(pathToFileURL(file).href)
 }
 
-const bench = async () => {
-  const folder = join(root, "apps", "bench", "dist")
-  const names = readdirSync(folder).filter((file) => file.endsWith(".js") && file !== "index.js").map((file) =>
-    file.slice(0, -3)
-  )
-    .sort()
-  const [name] = args
-  if (name === undefined || !names.includes(name)) {
-    stop(`npm run bench <name>: expected one of ${names.join(", ")}`, name === undefined ? 0 : 1)
-  }
-  args.shift()
-  step(`bench ${name}`, process.execPath, ["--expose-gc", join(folder, `${name}.js`), ...args])
-}
-
 /** Builds the tools of `apps/proof` and what they start, and runs one of them. */
 const proof = async (name) => {
   build("apps/proof/tsconfig.src.json", "apps/mud/tsconfig.src.json")
@@ -185,8 +171,8 @@ switch (task) {
   }
   case "bench": {
     install()
-    build("apps/bench/tsconfig.src.json")
-    await bench()
+    build("apps/bench/tsconfig.src.json", ...(args.includes("bots") ? ["apps/mud/tsconfig.src.json"] : []))
+    await program(join(root, "apps", "bench", "dist", "run.js"))
     break
   }
   case "chaos":

@@ -14,18 +14,18 @@ import { Chunk, Effect, Exit, Fiber, PubSub, Queue, Schema, Scope } from "effect
 import mittModule from "mitt"
 import { EventEmitter } from "node:events"
 import { Subject } from "rxjs"
+import { quick, reportRounds } from "./shared/measure.js"
 
 const Moved = Schema.TaggedStruct("Moved", { who: Schema.String, steps: Schema.Number })
 type Moved = typeof Moved.Type
 
 // its types describe a default export that its module does not have
 const mitt = mittModule as unknown as typeof mittModule.default
-const rounds = 9
-const warmup = 3
+const rounds = quick ? 4 : 9
+const warmup = quick ? 1 : 3
 const capacity = 1024
 const event: Moved = { _tag: "Moved", who: "anna", steps: 3 }
 
-const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 const print = (line: string) => Effect.sync(() => process.stdout.write(`${line}\n`))
 
 /** Something that hands `events` events to all of its subscribers each time it is run. */
@@ -146,20 +146,12 @@ const compare = (title: string, runs: Record<string, Effect.Effect<number>>) =>
         if (round >= warmup) figures.get(name)!.push(figure)
       }
     }
-    yield* print(`\n${title}`)
-    const base = figures.get(names[0]!)!
-    for (const name of names) {
-      const figure = figures.get(name)!
-      const ratio = median(figure.map((value, index) => value / base[index]!))
-      yield* print(
-        `  ${name.padEnd(44)} ${median(figure).toFixed(2).padStart(8)} /us  ${ratio.toFixed(2).padStart(5)} x`
-      )
-    }
+    reportRounds(title, figures, false)
   })
 
 const fanOut = (subscribers: number) =>
   Effect.scoped(Effect.gen(function*() {
-    const events = Math.max(1500, Math.min(50_000, 1_000_000 / subscribers))
+    const events = Math.max(1500, Math.min(50_000, (quick ? 200_000 : 1_000_000) / subscribers))
     const runs: Record<string, Effect.Effect<number>> = {}
     for (const [name, contender] of Object.entries(contenders)) runs[name] = yield* contender(subscribers, events)
     yield* compare(`${subscribers} subscriber${subscribers === 1 ? "" : "s"}: deliveries per us`, runs)
@@ -216,7 +208,8 @@ const growth = Effect.gen(function*() {
 const program = Effect.gen(function*() {
   for (const subscribers of [1, 10, 100, 1000]) yield* fanOut(subscribers)
   yield* topics
-  yield* growth
+  // ten million events, and no ratio: not for a look
+  if (!quick) yield* growth
 })
 
 await Effect.runPromise(program)

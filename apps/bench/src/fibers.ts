@@ -10,12 +10,11 @@
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Effect, Exit, Fiber, Logger, Scope, Stream, Supervisor } from "effect"
+import { quick, reportRounds } from "./shared/measure.js"
 
-const rounds = 25
+const rounds = quick ? 12 : 25
 const warmup = 5
-const batch = 1500
-
-const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
+const batch = quick ? 700 : 1500
 
 /** Microseconds of processor time per operation: a busy machine delays, but does not charge. */
 const times = (count: number, body: Effect.Effect<unknown, never, Scope.Scope>) =>
@@ -31,25 +30,13 @@ const compare = (title: string, contenders: Record<string, Effect.Effect<unknown
   Effect.gen(function*() {
     const names = Object.keys(contenders)
     const taken = new Map(names.map((name) => [name, [] as Array<number>]))
-    const ratios = new Map(names.map((name) => [name, [] as Array<number>]))
     for (let round = 0; round < rounds; round++) {
-      let base = 0
       for (const name of names) {
         const micros = yield* times(batch, contenders[name]!)
-        if (name === names[0]) base = micros
-        if (round < warmup) continue
-        taken.get(name)!.push(micros)
-        ratios.get(name)!.push(micros / base)
+        if (round >= warmup) taken.get(name)!.push(micros)
       }
     }
-    yield* print(`\n${title}`)
-    for (const name of names) {
-      yield* print(
-        `  ${name.padEnd(44)} ${median(taken.get(name)!).toFixed(2).padStart(8)} us  ${
-          median(ratios.get(name)!).toFixed(2).padStart(5)
-        } x`
-      )
-    }
+    reportRounds(`${title}, us of CPU`, taken)
   })
 
 const print = (line: string) => Effect.sync(() => process.stdout.write(`${line}\n`))

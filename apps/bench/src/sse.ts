@@ -10,9 +10,10 @@
 import type { ChildProcess } from "node:child_process"
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { quick, report } from "./shared/measure.js"
 
 const [only, size] = process.argv.slice(2)
-const connections = 1000
+const connections = quick ? 300 : 1000
 const out = (line = "") => process.stdout.write(`${line}\n`)
 
 const start = async (file: string, ...args: Array<string>) => {
@@ -116,18 +117,15 @@ const compare = async () => {
   }
   const raw1 = Math.min(rows[0].burst1, rows[1].burst1)
   const raw16 = Math.min(rows[0].burst16, rows[1].burst16)
-  out()
-  out(
-    `${"".padEnd(20)}${"burst 1".padStart(20)}${"burst 16".padStart(20)}${"heap/session".padStart(16)}${
-      "p99".padStart(10)
-    }`
-  )
-  for (const row of rows) {
-    const cell = (value: number, base: number) => `${value.toFixed(2)} us  ${(value / base).toFixed(2)} x`.padStart(20)
-    out(
-      row.name.padEnd(20) + cell(row.burst1, raw1) + cell(row.burst16, raw16) +
-        `${(row.heap / 1024).toFixed(1)} KiB`.padStart(16) + `${row.p99.toFixed(1)} ms`.padStart(10)
-    )
+  const tables = [
+    ["events one by one, us of CPU per delivery", ({ burst1 }: Row) => burst1, raw1],
+    ["bursts of 16 events, us of CPU per delivery", ({ burst16 }: Row) => burst16, raw16],
+    ["an idle session, KiB of heap", ({ heap }: Row) => heap / 1024, rows[0].heap / 1024],
+    ["events one by one, p99 in ms", ({ p99 }: Row) => p99, rows[0].p99]
+  ] as const
+  for (const [title, value, base] of tables) {
+    out(`\n${title}`)
+    for (const row of rows) report({ title, contender: row.name, value: value(row), ratio: value(row) / base })
   }
   const hub = rows.find((row) => row.name === "holdfast")!
   out()

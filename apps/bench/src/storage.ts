@@ -7,8 +7,9 @@ import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { quick, report } from "./shared/measure.js"
 
-const millis = 2000
+const millis = quick ? 700 : 2000
 const payload = JSON.stringify({ text: "x".repeat(200) })
 const row = (id: number) => ({ id, at: id, topic: "room.1", tag: "Moved", payload, meta: "{}" })
 
@@ -85,17 +86,14 @@ const program = Effect.gen(function*() {
   const results: Array<Result> = [yield* bare]
   for (const writers of [1, 4, 16, 64, 256]) results.push(yield* store(writers))
   const base = results[0].perSecond
-  process.stdout.write(
-    `${"".padEnd(22)}${"events/s".padStart(10)}${"x driver".padStart(10)}${"per commit".padStart(12)}${
-      "p99 loop delay, ms".padStart(20)
-    }\n`
-  )
-  for (const { name, pause, perCommit, perSecond } of results) {
-    process.stdout.write(
-      `${name.padEnd(22)}${perSecond.toFixed(0).padStart(10)}${(perSecond / base).toFixed(2).padStart(10)}${
-        perCommit.toFixed(1).padStart(12)
-      }${pause.toFixed(2).padStart(20)}\n`
-    )
+  const title = "appends of one event, a second"
+  process.stdout.write(`${title}\n`)
+  for (const { name, perSecond } of results) {
+    report({ title, contender: name, value: perSecond, ratio: perSecond / base, less: false })
+  }
+  process.stdout.write(`${"".padEnd(46)}${"per commit".padStart(12)}${"p99 loop delay, ms".padStart(20)}\n`)
+  for (const { name, pause, perCommit } of results) {
+    process.stdout.write(`  ${name.padEnd(44)}${perCommit.toFixed(1).padStart(12)}${pause.toFixed(2).padStart(20)}\n`)
   }
 })
 

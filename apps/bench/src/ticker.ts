@@ -5,10 +5,11 @@
  */
 import * as Ticker from "@holdfast/core/Ticker"
 import { Effect, Schedule } from "effect"
+import { quick, report } from "./shared/measure.js"
 
 const handlers = 200
 const interval = 10
-const ticks = 300
+const ticks = quick ? 100 : 300
 
 interface Result {
   readonly name: string
@@ -87,17 +88,11 @@ const program = Effect.gen(function*() {
   const results: Array<Result> = []
   for (const contender of [timers, schedules, ticker]) results.push(yield* contender)
   const own = results[results.length - 1].micros
-  process.stdout.write(`${handlers} handlers, ${1000 / interval} Hz, ${ticks} ticks\n`)
-  process.stdout.write(
-    `${"".padEnd(22)}${"us CPU per run".padStart(16)}${"x Ticker".padStart(12)}${"drift, ms".padStart(12)}\n`
-  )
-  for (const { drift, micros, name } of results) {
-    process.stdout.write(
-      `${name.padEnd(22)}${micros.toFixed(2).padStart(16)}${(micros / own).toFixed(2).padStart(12)}${
-        drift.toFixed(1).padStart(12)
-      }\n`
-    )
-  }
+  const title = `${handlers} handlers, ${1000 / interval} Hz, ${ticks} ticks: us of CPU per run`
+  process.stdout.write(`${title}\n`)
+  for (const { micros, name } of results) report({ title, contender: name, value: micros, ratio: micros / own })
+  process.stdout.write("after the last tick, ms late\n")
+  for (const { drift, name } of results) process.stdout.write(`  ${name.padEnd(44)}${drift.toFixed(1).padStart(12)}\n`)
 })
 
 await Effect.runPromise(program)

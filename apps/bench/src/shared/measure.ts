@@ -5,9 +5,7 @@
 import type { ChildProcess } from "node:child_process"
 import { fork } from "node:child_process"
 import { appendFileSync, readdirSync, readFileSync } from "node:fs"
-
-export const median = (values: ReadonlyArray<number>): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+import { median } from "./paired.js"
 
 /** Microseconds of processor time that a process has taken, all threads together. */
 export const cpuMicros = (pid: number): number => {

@@ -173,7 +173,9 @@ const ticker: Make = async (commit) => {
   }
   return {
     run: async (operations) => {
-      for (const until = runs + operations * handlers; until > runs;) await step()
+      const until = runs + operations * handlers
+      const finished = () => runs >= until
+      while (!finished()) await step()
     }
   }
 }

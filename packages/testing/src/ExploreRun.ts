@@ -58,7 +58,8 @@ export interface Options {
   /**
    * what to do when every fiber waits: `"forbid"` lets virtual time pass, and calls what no timer wakes blocked;
    * `"await"` lets virtual time pass no faster than real time while a file, a socket or a real timer is awaited, and gives
-   * the world outside one second of real time. Default `"forbid"`.
+   * the world outside one second of real time, or 100 ms after every 4,096 operations of fibers that are always ready.
+   * Default `"forbid"`.
    */
   readonly external?: "forbid" | "await" | undefined
   /** look for the fewest moves that lead to the failure: up to 600 more runs, or 5 seconds. Default true. */

@@ -162,6 +162,69 @@ describe("what an exploration says", () => {
       assert.match(joins.message, /#0 waits for the end of #1/)
     }))
 
+  it.effect("the world outside, although fibers are always ready or sleep for ever", () =>
+    Effect.gen(function*() {
+      const beside = (other: Effect.Effect<unknown>) =>
+        Effect.gen(function*() {
+          const running = yield* Effect.fork(Effect.forever(other))
+          const text = yield* Effect.promise(() => readFile(new URL(import.meta.url), "utf8"))
+          yield* Fiber.interrupt(running)
+          if (!text.includes("always ready")) return yield* Effect.dieMessage("another file")
+        })
+      for (const other of [Effect.yieldNow(), Effect.sleep("1 second")]) {
+        const bug = yield* found(beside(other), { shrink: false, maxOperations: 20_000 })
+        assert.strictEqual(bug.run.verdict, "livelock")
+        assert.match(bug.message, /the world outside: a file.*not waited for unless external: "await"/)
+        const report = yield* Explore.check(beside(other), { external: "await", seeds: 10 })
+        assert.strictEqual(report.seeds, 10)
+        assert.match(report.escapes.join(), /resumed from outside/)
+      }
+    }))
+
+  it.effect("who wakes whom, in which function it waits, and what it does not come to", () =>
+    Effect.gen(function*() {
+      const lost = Effect.gen(function*() {
+        let free = 0
+        const waiters: Array<() => void> = []
+        const park = Effect.async<void>((resume) => {
+          waiters.push(() => resume(Effect.void)) // parks
+        })
+        const acquire: Effect.Effect<void> = Effect.suspend(() => {
+          if (free === 0) return Effect.zipRight(park, acquire) // looks
+          return Effect.sync(() => void free--)
+        })
+        const give = Effect.sync(() => {
+          free++
+          waiters.shift()?.()
+        })
+        const back = Effect.sync(() => void free++) // gives back
+        const worker = yield* Effect.fork(Effect.zipRight(acquire, back))
+        yield* Effect.yieldNow()
+        yield* Effect.all([give, Fiber.interrupt(worker)], { concurrency: 2 })
+        if (free === 0) return yield* Effect.dieMessage("given to nobody")
+      })
+      const { message } = yield* found(lost)
+      assert.match(message, /#1 .*Effect\.suspend\(/)
+      assert.match(message, /#1 .*Effect\.async</)
+      assert.match(message, /#\d +wakes #1/)
+      assert.match(message, /#1 +is interrupted by #\d.*does not come to .*gives back/)
+    }))
+
+  it.effect("no more pauses than it takes, where one alone leads to the failure", () =>
+    Effect.gen(function*() {
+      const here = yield* Effect.succeed(new Set(["ann"]))
+      const look = Effect.flatMap(
+        Effect.sync(() => here.has("ann")),
+        (known) => Effect.suspend(() => known && !here.has("ann") ? Effect.dieMessage("gone in between") : Effect.void)
+      )
+      const program = Effect.all([
+        Effect.zipRight(Effect.sync(() => here.add("ann")), look),
+        Effect.sync(() => here.delete("ann"))
+      ], { concurrency: 2 })
+      const bug = yield* found(program, { strategy: { _tag: "random", preemption: 0.5 }, seeds: 2_000 })
+      assert.isAtMost(Option.getOrThrow(bug.minimal).schedule.length, 2)
+    }))
+
   it.effect("who interrupted whom, and where a fiber was cut", () =>
     Effect.gen(function*() {
       const program = Effect.gen(function*() {

@@ -65,6 +65,9 @@ export const show = (...places: ReadonlyArray<Place | undefined>): string | unde
 export const showUser = (place: Place | undefined): string | undefined =>
   framesOf(place).find(({ dependency }) => dependency === undefined)?.shown
 
+/** `file:line` of the first frame, also in the code of a dependency. */
+export const showAny = (place: Place | undefined): string | undefined => framesOf(place)[0]?.shown
+
 /**
  * Who called: `"user"`, or the name of a dependency. Nobody when all of the stack is of this package or of the platform.
  */

@@ -36,10 +36,18 @@ interface Left {
 }
 
 const fiberLine = (fiber: FiberState, isReady: boolean): string => {
-  const state = isReady ? "is ready" : fiber.waits === "" ? "waits" : `waits for ${fiber.waits}`
+  const state = isReady
+    ? "is ready"
+    : fiber.waits !== ""
+    ? `waits for ${fiber.waits}`
+    : fiber.operations === 0
+    ? "was made and never started"
+    : "waits"
   const at = fiber.toldPlace ?? Place.show(Hooks.placeOf(fiber.raw))
   const forked = Place.show(fiber.forkedAt)
   return `#${fiber.index}${nameOf(fiber.raw)} ${state}${at === undefined ? "" : ` at ${at}`}${
+    fiber.within === undefined ? "" : `, in ${fiber.within}`
+  }${
     fiber.parent === undefined
       ? ""
       : `, forked by #${fiber.parent.index}${forked === undefined ? "" : ` at ${forked}`}`

@@ -14,6 +14,9 @@ const mix = (hash: number, value: number) => Math.imul(hash ^ value, 0x01000193)
 const hex = (hash: number) => (hash >>> 0).toString(16).padStart(8, "0")
 const seed = 0x811c9dc5
 
+/** In the event of a line: a function there was called, so that a pause comes after it. */
+export const called = "called"
+
 type Recorded = Pick<
   Result<never, never>,
   "steps" | "fingerprint" | "behaviour" | "schedule" | "events" | "names" | "faults" | "escapes"
@@ -37,14 +40,15 @@ export class Recorder {
 
   constructor(private readonly full: boolean) {}
 
-  note(kind: Kind, fiber: number, at: number, detail = "", place?: string): void {
+  note(kind: Kind, fiber: number, at: number, detail = "", place?: string, missed?: string): void {
     this.hash = mix(mix(mix(this.hash, fiber + 1), kind.charCodeAt(0)), at | 0)
-    if (this.full) this.tell(kind, fiber, at, detail, place)
+    if (this.full) this.tell(kind, fiber, at, detail, place, missed)
   }
 
   /** What only a replay knows, and what is therefore no part of the fingerprint. */
-  tell(kind: Kind, fiber: number, at: number, detail = "", place?: string): void {
-    this.events.push({ step: this.steps, at, kind, fiber, detail, place })
+  tell(kind: Kind, fiber: number, at: number, detail = "", place?: string, missed?: string): void {
+    const event = { step: this.steps, at, kind, fiber, detail, place }
+    this.events.push(missed === undefined ? event : { ...event, missed })
   }
 
   run(fiber: number, at: number): void {
@@ -69,7 +73,14 @@ export class Recorder {
   end(fiber: FiberState, exit: Exit.Exit<unknown, unknown>, at: number): void {
     // where an interrupt hit is a behaviour, the order of ends is none
     this.ends = (this.ends + mix(fiber.keyHash, Exit.isSuccess(exit) ? 1 : 2)) | 0
-    this.note("exit", fiber.index, at, this.full ? this.shownExit(exit) : "")
+    this.note(
+      "exit",
+      fiber.index,
+      at,
+      this.full ? this.shownExit(exit) : "",
+      fiber.within,
+      fiber.skipped?.place
+    )
   }
 
   /** The id of a fiber, for those that say whom they interrupted. */
@@ -107,16 +118,18 @@ export class Recorder {
     }
     fiber.toldPlace = place
     fiber.toldAt = fiber.operations
+    fiber.within = undefined
     this.lines.set(fiber, place)
     this.tell("line", fiber.index, at, "", place)
   }
 
   /** The fiber calls a function of user code: told, but no position that a schedule could be anchored at. */
   called(fiber: FiberState, place: string, at: number): void {
+    fiber.within = undefined
     if (place === fiber.toldPlace) return
     fiber.toldPlace = place
     fiber.toldAt = fiber.operations
-    this.tell("line", fiber.index, at, "", place)
+    this.tell("line", fiber.index, at, called, place)
   }
 
   /** The line that the fiber was last seen at. */

@@ -10,9 +10,53 @@ import * as Words from "./words.js"
 const maxRuns = 600
 const maxMillis = 5_000
 
+type Fails = (moves: ReadonlyArray<Move>) => Promise<boolean>
+
+/** Takes away moves, half of them at first, as long as the same failure comes (delta debugging). */
+const fewer = async (all: ReadonlyArray<Move>, fails: Fails, isSpent: () => boolean): Promise<ReadonlyArray<Move>> => {
+  let moves = all
+  let size = Math.max(1, Math.floor(moves.length / 2))
+  while (moves.length > 0 && !isSpent()) {
+    let taken = false
+    // from the end, since what comes late depends on what comes early
+    for (let to = moves.length; to > 0 && !isSpent(); to -= size) {
+      const rest = [...moves.slice(0, Math.max(0, to - size)), ...moves.slice(to)]
+      if (await fails(rest)) {
+        moves = rest
+        taken = true
+      }
+    }
+    if (size === 1 && !taken) break
+    size = Math.max(1, Math.min(Math.floor(size / 2), Math.floor(moves.length / 2)))
+  }
+  return moves
+}
+
 /**
- * Takes away moves, half of them at first, as long as the same failure comes (delta debugging), and replays what is left.
- * Nothing when the schedule alone does not lead to the failure.
+ * One move, or two, that lead to the failure alone. Moves that only undo one another, such as fibers that are paused in turn
+ * before they come to the point, cannot be taken away one by one.
+ */
+const alone = async (
+  all: ReadonlyArray<Move>,
+  fails: Fails,
+  isSpent: () => boolean
+): Promise<ReadonlyArray<Move> | undefined> => {
+  const late = all.toReversed()
+  for (const move of late) {
+    if (isSpent()) return undefined
+    if (await fails([move])) return [move]
+  }
+  for (let i = 0; i < late.length; i++) {
+    for (let j = 0; j < i; j++) {
+      if (isSpent()) return undefined
+      if (await fails([late[i]!, late[j]!])) return [late[i]!, late[j]!]
+    }
+  }
+  return undefined
+}
+
+/**
+ * The same failure after as few moves as it takes. Nothing when the schedule alone does not lead to the failure.
  */
 export const shrink = async <A, E>(
   program: Program<A, E>,
@@ -22,27 +66,14 @@ export const shrink = async <A, E>(
   const wanted = Words.signature(run)
   const deadline = performance.now() + maxMillis
   let runs = 0
-  const fails = async (moves: ReadonlyArray<Move>) => {
+  const fails: Fails = async (moves) => {
     runs++
     return Words.signature(await replaySchedule(program, run.seed, moves, plan, false)) === wanted
   }
   const isSpent = () => runs >= maxRuns || performance.now() > deadline
-  let moves = run.schedule
-  if (!(await fails(moves))) return undefined
-  let size = Math.max(1, Math.floor(moves.length / 2))
-  while (moves.length > 0 && !isSpent()) {
-    let taken = false
-    // from the end, since what comes late depends on what comes early
-    for (let to = moves.length; to > 0 && !isSpent(); to -= size) {
-      const fewer = [...moves.slice(0, Math.max(0, to - size)), ...moves.slice(to)]
-      if (await fails(fewer)) {
-        moves = fewer
-        taken = true
-      }
-    }
-    if (size === 1 && !taken) break
-    size = Math.max(1, Math.min(Math.floor(size / 2), Math.floor(moves.length / 2)))
-  }
+  if (!(await fails(run.schedule))) return undefined
+  const least = await fewer(run.schedule, fails, isSpent)
+  const moves = least.length <= 2 ? least : await alone(run.schedule, fails, isSpent) ?? least
   const minimal = await replaySchedule(program, run.seed, moves, plan, "told")
   return Words.signature(minimal) === wanted ? minimal : undefined
 }

@@ -167,7 +167,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     if (!this.cutting || (this.ready.length === 0 && !this.canPause()) || !this.chooser.cuts(fiber, this)) return false
     fiber.skip = 2
     this.wasCut = true
-    this.recorder.note("cut", fiber.index, this.millis, `${fiber.operations - fiber.toldAt - 1}`)
+    this.recorder.note("cut", fiber.index, this.millis, `${fiber.operations - fiber.toldAt - 1}`, fiber.within)
     return yieldPlain
   }
 
@@ -202,6 +202,8 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       lineAt: 0,
       toldPlace: undefined,
       toldAt: 0,
+      within: undefined,
+      skipped: undefined,
       priority: this.chooser.priority(),
       skip: 0,
       script: undefined,
@@ -217,15 +219,24 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       this.recorder.number(raw.id().id, fiber.index)
     }
     if (full || this.settings.external === "await") {
-      Waits.observe(fiber, this.observer, this.settings.told ? this.onCall : undefined)
+      Waits.observe(fiber, this.observer, this.settings.told ? this.calls : undefined)
     }
     return fiber
   }
 
-  private readonly onCall = (fiber: FiberState, fn: unknown): void => {
-    if (this.phase !== "driving" || !this.cutting) return
-    const place = this.where?.of(fn)
-    if (place !== undefined) this.recorder.called(fiber, place, this.millis)
+  private readonly calls: Waits.Calls = {
+    onCall: (fiber, fn) => {
+      if (this.phase !== "driving" || !this.cutting) return
+      const found = this.where?.of(fn)
+      if (found === undefined) return
+      if (found.isUser) this.recorder.called(fiber, found.place, this.millis)
+      else fiber.within = found.place
+    },
+    onSkip: (fiber, fn) => {
+      if (this.phase !== "driving" || !this.cutting || fiber.skipped?.isUser === true) return
+      const found = this.where?.ahead(fn)
+      if (found !== undefined && (found.isUser || fiber.skipped === undefined)) fiber.skipped = found
+    }
   }
 
   private readonly observer: Waits.Observer = {
@@ -240,6 +251,15 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       if (by !== undefined && by !== fiber && this.phase === "driving" && this.cutting) {
         this.recorder.tell("interrupt", by.index, this.millis, `#${fiber.index}`)
       }
+    },
+    onWake: (fiber) => {
+      if (this.phase !== "driving" || !this.cutting) return
+      const raw = Hooks.currentFiber()
+      // one that has ended is told to have ended
+      if (raw !== undefined && raw.unsafePoll() !== null) return
+      const by = raw === undefined ? undefined : this.fibers.get(raw)
+      const from = fiber.waits.startsWith("a sleep") ? ` from ${fiber.waits}` : ""
+      if (by !== fiber) this.recorder.tell("wake", by?.index ?? -1, this.millis, `#${fiber.index}${from}`)
     }
   }
 
@@ -388,6 +408,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       this.hasPromises = false
       this.drained = this.operations
       if (this.ready.length === 0) return
+      if (this.settings.external === "await") await this.lookOutside()
     }
   }
 
@@ -529,15 +550,28 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     const most = isOutside || next === undefined ? patience : promisePatience
     const budget = Math.min(most, next === undefined ? Infinity : next - this.millis)
     if (budget <= 0) return false
+    await this.resumedWithin(budget)
+    return this.ready.length > 0 || this.uncaught !== undefined
+  }
+
+  /**
+   * Fibers that are always ready would keep the process from ever coming to what happens outside: now and then, after a
+   * fixed number of operations, they wait for what is awaited there.
+   */
+  private async lookOutside(): Promise<void> {
+    if ((this.outside?.waits().length ?? 0) > 0) await this.resumedWithin(promisePatience)
+  }
+
+  /** Until something resumes a fiber, or so many real milliseconds have passed. */
+  private async resumedWithin(millis: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timeout = Globals.context.run(undefined, () => Globals.real.setTimeout(resolve, budget))
+      const timeout = Globals.context.run(undefined, () => Globals.real.setTimeout(resolve, millis))
       this.wake = () => {
         clearTimeout(timeout)
         resolve()
       }
     })
     this.wake = undefined
-    return this.ready.length > 0 || this.uncaught !== undefined
   }
 
   private live(): Array<FiberState> {

@@ -1,5 +1,6 @@
 /** A run as text: which fiber was at which line, in what order, and where another one came between. */
 import * as Place from "../place.js"
+import { called } from "./recorder.js"
 import type { Event } from "./types.js"
 
 interface Row {
@@ -35,6 +36,8 @@ const show = (event: Event): string => {
       return event.detail
     case "interrupt":
       return `interrupts ${event.detail}`
+    case "wake":
+      return `wakes ${event.detail}`
     case "clock":
       return "the clock moves"
     case "log":
@@ -51,14 +54,23 @@ export const showEvent = (event: Event): string =>
 const stamp = ({ at, step }: { readonly step: number; readonly at: number }) =>
   `${String(step).padStart(6)} ${String(Math.round(at)).padStart(8)} ms  `
 
+/** Where a fiber is: before what the line says, or after the function there was called. */
+interface Line {
+  readonly place: string
+  readonly isCalled: boolean
+}
+
 /** Where the fiber was paused, by the line above, and who went on. */
-const showCut = (event: Event, next: Event | undefined, hasLine: boolean): string => {
+const showCut = (event: Event, next: Event | undefined, line: Line | undefined): string => {
   const operations = Number(event.detail)
-  const where = !hasLine
+  const where = line === undefined
     ? `after ${operations + 1} operations, before it has called anything of the program`
+    : line.isCalled
+    ? `${operations === 0 ? "" : `${operations} operation${operations === 1 ? "" : "s"} `}after the line above`
     : operations === 0
     ? "before the line above takes effect"
     : `in the middle of the line above, ${operations} operation${operations === 1 ? "" : "s"} into what it calls`
+  const inside = event.place === undefined ? "" : `, in ${event.place}`
   const who = next === undefined
     ? "nobody goes on"
     : next.kind === "clock"
@@ -66,8 +78,20 @@ const showCut = (event: Event, next: Event | undefined, hasLine: boolean): strin
     : next.fiber < 0
     ? "a timer or callback goes on"
     : `#${next.fiber} goes on`
-  return `>> paused ${where}; ${who}`
+  return `>> paused ${where}${inside}; ${who}`
 }
+
+/** Where an interrupted fiber was, and what it did not come to. */
+const showInterrupted = (
+  { detail, missed, place }: Event,
+  last: string | undefined,
+  shown: (place: string) => string
+): string =>
+  [
+    `${detail}, ${last === undefined ? "at no line of the program" : `last at ${last}`}`,
+    place === undefined ? "" : `, in ${place}`,
+    missed === undefined || missed === last ? "" : `; does not come to ${shown(missed)}`
+  ].join("")
 
 /**
  * The moves of the fibers, with the source of the lines that they are at. Turns are shown only for a program that has no
@@ -76,7 +100,7 @@ const showCut = (event: Event, next: Event | undefined, hasLine: boolean): strin
 const rowsOf = (events: ReadonlyArray<Event>, showsCuts: boolean): ReadonlyArray<Row> => {
   const hasLines = events.some(({ kind }) => kind === "line")
   const source = Place.makeReader()
-  const lines = new Map<number, string>()
+  const lines = new Map<number, Line>()
   const rows: Array<Row> = []
   const add = ({ at, fiber, kind, place, step }: Event, text: string) => {
     const last = rows.at(-1)
@@ -91,22 +115,24 @@ const rowsOf = (events: ReadonlyArray<Event>, showsCuts: boolean): ReadonlyArray
         times: 1
       })}
   }
-  const lastLine = (fiber: number) => {
-    const place = lines.get(fiber)
-    return place === undefined ? "at no line of the program" : `last at ${place}`
+  const shown = (place: string) => {
+    const text = source(place)
+    return `${place}  ${text.length > maxSource ? `${text.slice(0, maxSource - 1)}…` : text}`.trimEnd()
   }
   events.forEach((event, i) => {
     switch (event.kind) {
       case "line": {
         const place = event.place!
-        const text = source(place)
-        lines.set(event.fiber, place)
-        add(event, `${place}  ${text.length > maxSource ? `${text.slice(0, maxSource - 1)}…` : text}`.trimEnd())
+        lines.set(event.fiber, { place, isCalled: event.detail === called })
+        add(event, shown(place))
         break
       }
       case "fork":
         // the line is known already
-        add(event, lines.get(event.fiber) === event.place ? showFork({ ...event, place: undefined }) : showFork(event))
+        add(
+          event,
+          lines.get(event.fiber)?.place === event.place ? showFork({ ...event, place: undefined }) : showFork(event)
+        )
         break
       case "run":
         if (!hasLines && event.fiber >= 0) add(event, show(event))
@@ -114,7 +140,7 @@ const rowsOf = (events: ReadonlyArray<Event>, showsCuts: boolean): ReadonlyArray
       case "cut":
         if (showsCuts) {
           const next = events.slice(i + 1).find(({ kind }) => kind === "run" || kind === "clock")
-          add(event, showCut(event, next, lines.has(event.fiber)))
+          add(event, showCut(event, next, lines.get(event.fiber)))
         }
         break
       case "clock":
@@ -122,7 +148,9 @@ const rowsOf = (events: ReadonlyArray<Event>, showsCuts: boolean): ReadonlyArray
       case "exit":
         add(
           event,
-          event.detail.startsWith("is interrupted") ? `${event.detail}, ${lastLine(event.fiber)}` : event.detail
+          event.detail.startsWith("is interrupted")
+            ? showInterrupted(event, lines.get(event.fiber)?.place, shown)
+            : event.detail
         )
         break
       default:

@@ -6,6 +6,7 @@ import type * as Hooks from "../hooks.js"
 import type * as Place from "../place.js"
 import type * as Schedule from "./schedule.js"
 import type { Move } from "./schedule.js"
+import type * as Where from "./where.js"
 
 export interface Settings {
   readonly seed: number
@@ -26,10 +27,21 @@ export interface Settings {
 
 /**
  * `run`: the fiber goes on · `line`: it is at a `yield*` or a `pipe` · `cut`: another one comes between, before this
- * operation · `fork`, `exit`: of fibers · `interrupt`: one fiber interrupts another · `clock`: virtual time passes ·
+ * operation · `fork`, `exit`: of fibers · `interrupt`: one fiber interrupts another · `wake`: one resumes another that waits · `clock`: virtual time passes ·
  * `log`: a log line · `fault`: an injected fault fires · `escape`: something left the simulation.
  */
-export type Kind = "run" | "line" | "cut" | "fork" | "exit" | "interrupt" | "clock" | "log" | "fault" | "escape"
+export type Kind =
+  | "run"
+  | "line"
+  | "cut"
+  | "fork"
+  | "exit"
+  | "interrupt"
+  | "wake"
+  | "clock"
+  | "log"
+  | "fault"
+  | "escape"
 
 export interface Event {
   readonly step: number
@@ -39,8 +51,10 @@ export interface Event {
   /** number of the fiber in order of birth; the program is 0; -1 for what no fiber does */
   readonly fiber: number
   readonly detail: string
-  /** `file:line` of a line and of a fork, when known */
+  /** `file:line` of a line and of a fork, when known; of a cut and of an exit, the place in a dependency's code */
   readonly place: string | undefined
+  /** of an exit: the first place that an interrupted fiber did not come to */
+  readonly missed?: string | undefined
 }
 
 export interface FaultCount {
@@ -90,6 +104,10 @@ export interface FiberState {
   /** the last place that was told of it, which may be a function, and the operation at it */
   toldPlace: string | undefined
   toldAt: number
+  /** the last place in the code of a dependency, such as effect, since the last place of the program */
+  within: string | undefined
+  /** the first place that it did not come to because it was interrupted */
+  skipped: Where.Found | undefined
   priority: number
   /** operations that run before the next cut: those of the cut itself */
   skip: number

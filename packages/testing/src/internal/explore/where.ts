@@ -18,6 +18,7 @@ const holder = Symbol.for("@holdfast/testing/where")
 interface RemoteValue {
   readonly objectId?: string
   readonly type: string
+  readonly className?: string
   readonly description?: string
   readonly value?: { readonly scriptId: string; readonly lineNumber: number; readonly columnNumber: number }
 }
@@ -62,32 +63,44 @@ for (const name of ["isNative", "isConstructor", "isEval", "isAsync", "isPromise
   Object.assign(Frame.prototype, { [name]: () => false })
 }
 
-const placed = (file: string, line: number, column: number): string | undefined => {
+const placed = (file: string, line: number, column: number): Place.Place => {
+  const entry = findSourceMap(file)?.findEntry(line - 1, column - 1)
+  if (entry !== undefined && "originalSource" in entry) {
+    return { stack: `    at ${entry.originalSource}:${entry.originalLine + 1}:${entry.originalColumn + 1}` }
+  }
+  // whoever compiles in memory, as vitest does, maps stacks of its own
   const prepare = Error.prepareStackTrace
   if (typeof prepare === "function") {
     const stack: unknown = prepare(new Error(), [new Frame(file, line, column) as unknown as NodeJS.CallSite])
-    if (typeof stack === "string") return Place.showUser({ stack })
+    if (typeof stack === "string") return { stack }
   }
-  const entry = findSourceMap(file)?.findEntry(line - 1, column - 1)
-  return Place.showUser({
-    stack: entry !== undefined && "originalSource" in entry
-      ? `    at ${entry.originalSource}:${entry.originalLine + 1}:${entry.originalColumn + 1}`
-      : `    at ${file}:${line}:${column}`
-  })
+  return { stack: `    at ${file}:${line}:${column}` }
+}
+
+export interface Found {
+  /** `file:line` */
+  readonly place: string
+  /** of user code; otherwise of a dependency, such as effect */
+  readonly isUser: boolean
 }
 
 export interface Where {
-  /** `file:line` of user code, if the function leads to one place there */
-  readonly of: (fn: unknown) => string | undefined
+  /** the place of user code that the function leads to, if it is one; else where the function itself is written */
+  readonly of: (fn: unknown) => Found | undefined
+  /** the same of a function that will not be called: also through the effects that it would have gone on with */
+  readonly ahead: (fn: unknown) => Found | undefined
   readonly stop: () => void
 }
 
+/** What every effect is made of: that a fiber is there says nothing. */
+const plumbing = /^effect\/.*\/(?:core|core-effect|defaultServices|fiberRuntime|Function|Effect)\.[jt]s:/
+
 /** Without an inspector in this build of Node nothing is known. */
-const nowhere: Where = { of: () => undefined, stop: () => {} }
+const nowhere: Where = { of: () => undefined, ahead: () => undefined, stop: () => {} }
 
 class Inspecting implements Where {
   private readonly scripts = new Map<string, string>()
-  private readonly known = new WeakMap<object, string | false>()
+  private readonly known = new WeakMap<object, Found | false>()
   private left = maxLookUps
 
   constructor(private readonly session: Inspector.Session) {
@@ -101,15 +114,18 @@ class Inspecting implements Where {
     this.session.post("Debugger.disable")
   }
 
-  readonly of = (fn: unknown): string | undefined => {
+  readonly of = (fn: unknown): Found | undefined => {
     if (typeof fn !== "function" || fn.constructor?.name === "GeneratorFunction") return undefined
     const before = this.known.get(fn)
     if (before !== undefined) return before === false ? undefined : before
     if (this.left-- <= 0) return undefined
-    const place = this.lookUp(fn)
-    this.known.set(fn, place ?? false)
-    return place
+    const found = this.lookUp(fn, false)
+    this.known.set(fn, found ?? false)
+    return found
   }
+
+  readonly ahead = (fn: unknown): Found | undefined =>
+    typeof fn !== "function" || this.left-- <= 0 ? undefined : this.lookUp(fn, true)
 
   readonly stop = (): void => this.session.disconnect()
 
@@ -121,7 +137,7 @@ class Inspecting implements Where {
     return result
   }
 
-  private lookUp(fn: object): string | undefined {
+  private lookUp(fn: object, ahead: boolean): Found | undefined {
     const all = globalThis as { [holder]?: unknown }
     all[holder] = fn
     try {
@@ -130,9 +146,11 @@ class Inspecting implements Where {
         objectGroup: "where"
       })
       const places = new Set<string>()
-      this.follow(evaluated?.result, maxDepth, places)
+      const own = this.follow(evaluated?.result, maxDepth, places, ahead)
       const [place] = places
-      return places.size === 1 ? place : undefined
+      if (place !== undefined) return ahead || places.size === 1 ? { place, isUser: true } : undefined
+      const within = Place.showAny(own)
+      return within === undefined || plumbing.test(within) ? undefined : { place: within, isUser: false }
     } finally {
       delete all[holder]
       this.post("Runtime.releaseObjectGroup", { objectGroup: "where" })
@@ -145,26 +163,43 @@ class Inspecting implements Where {
       : this.post<Properties>("Runtime.getProperties", { objectId: value.objectId, ownProperties: true })
   }
 
-  private follow(value: RemoteValue | undefined, depth: number, places: Set<string>): void {
+  /** Collects the places of user code that a function leads to; returns where it is written itself. */
+  private follow(
+    value: RemoteValue | undefined,
+    depth: number,
+    places: Set<string>,
+    ahead: boolean
+  ): Place.Place | undefined {
+    // a generator is at its `yield*`, not where it begins
+    if (value?.className === "GeneratorFunction") return undefined
     const properties = this.properties(value)
     const internal = (name: string) => properties?.internalProperties?.find((property) => property.name === name)?.value
     const location = internal("[[FunctionLocation]]")?.value
-    if (location === undefined) return
+    if (location === undefined) return undefined
     if (!this.scripts.has(location.scriptId)) this.learn()
     const file = this.scripts.get(location.scriptId)
-    const place = file === undefined || file === ""
+    const own = file === undefined || file === ""
       ? undefined
       : placed(file, location.lineNumber + 1, location.columnNumber + 1)
-    if (place !== undefined) {
-      places.add(place)
-      return
+    const user = Place.showUser(own)
+    if (user !== undefined) places.add(user)
+    else if (depth > 0) {
+      const scope = this.properties(internal("[[Scopes]]"))?.result.find(({ name }) => name === "0")?.value
+      if (scope !== undefined && (ahead ? /^(?:Block|Closure)/ : /^Closure/).test(scope.description ?? "")) {
+        for (const fn of this.functionsIn(scope, ahead)) this.follow(fn, depth - 1, places, ahead)
+      }
     }
-    if (depth === 0) return
-    const scope = this.properties(internal("[[Scopes]]"))?.result.find(({ name }) => name === "0")?.value
-    if (scope?.description?.startsWith("Closure") !== true) return
-    for (const captured of this.properties(scope)?.result ?? []) {
-      if (captured.value?.type === "function") this.follow(captured.value, depth - 1, places)
-    }
+    return own
+  }
+
+  /** Functions that are captured: by themselves, in an object such as `{ onFailure, onSuccess }`, or in an effect. */
+  private functionsIn(scope: RemoteValue, effects: boolean): ReadonlyArray<RemoteValue> {
+    const values = (of: RemoteValue): ReadonlyArray<RemoteValue> =>
+      (this.properties(of)?.result ?? []).flatMap(({ value }) => value ?? [])
+    const isOpen = ({ className }: RemoteValue) =>
+      className === "Object" || (effects && className === "EffectPrimitive")
+    return values(scope).flatMap((value) => isOpen(value) ? values(value) : [value])
+      .filter(({ type }) => type === "function")
   }
 }
 

@@ -28,7 +28,7 @@ export const failureOf = (run: AnyRun): string => {
   const left = run.verdict === "ok" || run.verdict === "failed"
     ? []
     : run.dump.filter((line) => !line.startsWith("the world outside")).map((line) =>
-      line.replace(/#\d+ ?/g, "").replace(/(?:^| )(?:waits|is ready).*/, "").trim()
+      line.replace(/#\d+ ?/g, "").replace(/(?:^| )(?:waits|is ready|was made).*/, "").trim()
     )
   return [run.verdict, shownExit(run), ...new Set(left)].filter((part) => part !== "").join(": ")
 }

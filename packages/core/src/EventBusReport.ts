@@ -53,6 +53,21 @@ export interface JournalStats {
 }
 
 /**
+ * How a bus over a store stands to it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoreStats {
+  /** `failing`: the last events could not be written down, and their publishers failed. */
+  readonly state: "writing" | "failing"
+  /** Writes that failed. */
+  readonly failures: number
+  /** What the last one of them said. */
+  readonly lastFailure: string | undefined
+}
+
+/**
  * The numbers of a bus, counted since its start.
  *
  * @since 0.1.0
@@ -74,4 +89,6 @@ export interface Stats {
   readonly subscribers: ReadonlyArray<EventSubscription.Stats>
   /** Over an `EventJournal` only. */
   readonly journal?: JournalStats | undefined
+  /** Over an `EventLog.Store` only. */
+  readonly store?: StoreStats | undefined
 }

@@ -113,6 +113,11 @@ describe("a durable bus", () => {
       reason = "Full"
       const error = yield* Effect.flip(bus.publishAll([said("good"), said("bad")]))
       assert.strictEqual(error._tag, "StoreError")
+      assert.deepStrictEqual((yield* bus.stats).store, {
+        state: "failing",
+        failures: 1,
+        lastFailure: "The event store cannot append: Full, told to"
+      })
       reason = "TooBig"
       const exits = yield* Effect.forEach(["2", "bad", "3"], (text) => Effect.exit(bus.publish(said(text))), {
         concurrency: "unbounded"
@@ -120,6 +125,7 @@ describe("a durable bus", () => {
       assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true], "one that is too big fails alone")
       assert.deepStrictEqual(ids(yield* subscription.takeBatch()), [1, 2, 3])
       assert.deepStrictEqual(yield* memory.bounds, { first: 1, last: 3 })
+      assert.strictEqual((yield* bus.stats).store?.state, "writing")
     }).pipe(quiet))
 
   it.scoped("finds out what a failed append did after all", () =>

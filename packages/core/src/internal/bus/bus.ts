@@ -609,7 +609,8 @@ export class Bus<A extends Event, I> implements Host<A> {
           waiting: subscribers.reduce((sum, { waiting }) => sum + waiting, 0),
           deadLetters: this.letters.total,
           subscribers,
-          journal
+          journal,
+          store: this.writer?.stats
         }
       })
   )

@@ -2,6 +2,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { Envelope, Event } from "../../Envelope.js"
+import type { StoreStats } from "../../EventBusReport.js"
 import type { Store, Stored } from "../../EventLogStore.js"
 import { StoreError } from "../../EventLogStore.js"
 import { Overtaken } from "../../Publishing.js"
@@ -24,6 +25,9 @@ export class Writer<A extends Event, I> {
   private ended = false
   /** Whether the store may hold rows that were not fanned out: an append failed, and nobody could say how. */
   private unsure = false
+  private failures = 0
+  private failing = false
+  private lastFailure: StoreError | undefined
 
   constructor(
     private readonly bus: string,
@@ -35,6 +39,14 @@ export class Writer<A extends Event, I> {
     private readonly skip: (row: Stored) => void,
     private readonly onIdle: () => void
   ) {}
+
+  get stats(): StoreStats {
+    return {
+      state: this.failing ? "failing" : "writing",
+      failures: this.failures,
+      lastFailure: this.lastFailure?.message
+    }
+  }
 
   get idle(): boolean {
     return !this.busy && this.queue.length === 0
@@ -104,6 +116,7 @@ export class Writer<A extends Event, I> {
       {
         onSuccess: () =>
           Effect.sync(() => {
+            this.failing = false
             for (const request of batch) {
               const refusal = overtaken.get(request)
               if (refusal === undefined) {
@@ -119,6 +132,9 @@ export class Writer<A extends Event, I> {
             return Effect.forEach(batch, (request) => this.write([request]), { discard: true })
           }
           this.unsure = true
+          this.failing = true
+          this.failures++
+          this.lastFailure = error
           return Effect.zipRight(
             // the append may have been done all the same
             Effect.ignore(this.resync(batch)),

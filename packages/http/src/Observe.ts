@@ -22,6 +22,32 @@ import * as Metrics from "./Metrics.js"
 import type * as SseHub from "./SseHub.js"
 
 /**
+ * The first digit of a status; `none`: the client left before there was one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StatusClass = "2xx" | "3xx" | "4xx" | "5xx" | "none"
+
+/**
+ * What a server responded on one route. Counters are since its start, durations of the last one to two minutes, from the
+ * header of a request to its flushed response, without event streams and upgraded connections; `NaN` where there were none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Route {
+  readonly method: string
+  /** The path, with `:id` in place of what looks like an id, and `*` in place of the names of files. */
+  readonly route: string
+  readonly count: number
+  readonly classes: Readonly<Record<StatusClass, number>>
+  readonly p50Millis: number
+  readonly p99Millis: number
+  readonly maxMillis: number
+}
+
+/**
  * What a server can tell of itself: counters since its start, but for `connections` and `inFlight`.
  *
  * @since 0.1.0
@@ -41,6 +67,8 @@ export interface Server {
   readonly responses: Effect.Effect<
     ReadonlyArray<{ readonly method: string; readonly status: string; readonly count: number }>
   >
+  /** Responses by route. */
+  readonly routes?: Effect.Effect<ReadonlyArray<Route>> | undefined
 }
 
 /**

@@ -289,7 +289,8 @@ export const make = (
     yield* Roster.add(Observe.servers, {
       address: address._tag === "TcpAddress" ? `${address.hostname}:${address.port}` : address.path,
       stats,
-      responses: Effect.sync(connections.responses.counts)
+      responses: Effect.sync(connections.responses.counts),
+      routes: Effect.sync(connections.responses.routes)
     })
     return Context.make(HttpServer.HttpServer, HttpServer.make({ address, serve })).pipe(
       Context.add(NodeServer, { address, drain, stats })

@@ -4,11 +4,14 @@
  */
 import * as Monotonic from "@holdfast/core/Monotonic"
 import type * as Metrics from "@holdfast/http/Metrics"
+import type * as Observe from "@holdfast/http/Observe"
 import type { Exchange } from "./exchange.js"
+import { Routes } from "./routes.js"
 
 export interface Responses {
   readonly add: (exchange: Exchange) => void
   readonly counts: () => ReadonlyArray<{ readonly method: string; readonly status: string; readonly count: number }>
+  readonly routes: () => ReadonlyArray<Observe.Route>
   readonly families: () => ReadonlyArray<Metrics.Family>
 }
 
@@ -18,6 +21,7 @@ const bounds = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 export const unsafeMake = (): Responses => {
   const responses = new Map<string, { readonly method: string; readonly status: string; count: number }>()
   const buckets = bounds.map(() => 0)
+  const routes = new Routes()
   let sum = 0
   let count = 0
   return {
@@ -31,8 +35,10 @@ export const unsafeMake = (): Responses => {
       } else {
         found.count++
       }
+      const now = Monotonic.unsafeOfProcess()
+      routes.add(exchange, exchange.upgraded ? 101 : exchange.responded ? exchange.response.statusCode : 0, now)
       if (!exchange.longLived) {
-        const seconds = (Monotonic.unsafeOfProcess() - exchange.since) / 1000
+        const seconds = (now - exchange.since) / 1000
         sum += seconds
         count++
         const at = bounds.findIndex((bound) => seconds <= bound)
@@ -42,6 +48,7 @@ export const unsafeMake = (): Responses => {
       }
     },
     counts: () => Array.from(responses.values(), (response) => ({ ...response })),
+    routes: () => routes.stats(Monotonic.unsafeOfProcess()),
     families: () => {
       let below = 0
       return [

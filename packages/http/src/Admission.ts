@@ -216,18 +216,30 @@ export const admit = <E, R, E2, R2>(
     }
   })
 
+const tagOf = {
+  draining: "ShuttingDown",
+  sessions: "Unavailable",
+  address: "TooManyRequests",
+  principal: "TooManyRequests",
+  banned: "Forbidden"
+} as const
+
+const retryAfter = (duration: Duration.Duration) => ({
+  "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(duration))))
+})
+
 /**
- * What a client is told that the hub refuses: 503 or 429, with `Retry-After`.
+ * What a client is told that the hub refuses: 503, 429 or, while it is banned, 403, with `Retry-After`.
  *
  * @since 0.1.0
  * @category conversions
  */
 export const toHttpError = (error: SessionRefused): HttpErrors.HttpError =>
   HttpErrors.make(
-    error.reason === "draining" ? "ShuttingDown" : error.reason === "sessions" ? "Unavailable" : "TooManyRequests",
+    tagOf[error.reason],
     error.message,
     {},
-    { headers: { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter)))) }, cause: error }
+    { ...(Duration.isFinite(error.retryAfter) ? { headers: retryAfter(error.retryAfter) } : {}), cause: error }
   )
 
 const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams => {

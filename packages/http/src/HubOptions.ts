@@ -38,12 +38,33 @@ export interface Service {
   readonly unfollow: (principal: string, options: Unfollow) => Effect.Effect<number>
   /** Ends every session of the principal, with a farewell. Default reason: `kicked`. */
   readonly kick: (principal: string, reason?: EndReason) => Effect.Effect<number>
+  /**
+   * Ends every session of the principal with the reason `banned`, and refuses new ones for so long: `SessionRefused`, 403.
+   * A later ban takes the place of an earlier one. It is this hub's, and forgotten with it. Returns how many sessions ended.
+   * Dies with `InvalidOption` for a duration that makes no sense.
+   */
+  readonly ban: (principal: string, duration: Duration.DurationInput) => Effect.Effect<number>
+  /** Lets the principal in again. False: it was not banned. */
+  readonly unban: (principal: string) => Effect.Effect<boolean>
+  readonly bans: Effect.Effect<ReadonlyArray<Ban>>
   readonly sessions: Effect.Effect<ReadonlyArray<SessionInfo>>
   /** The last sessions that ended, oldest first, 256 at most. */
   readonly ended: Effect.Effect<ReadonlyArray<Ended>>
   readonly stats: Effect.Effect<Stats>
   /** Refuses new sessions and ends the open ones in chunks. Calling it again waits for the same drain. */
   readonly drain: (options?: DrainOptions) => Effect.Effect<DrainReport>
+}
+
+/**
+ * A principal that is kept out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ban {
+  readonly principal: string
+  /** `Infinity`: for as long as the hub. */
+  readonly remainingMillis: number
 }
 
 /**
@@ -248,13 +269,13 @@ export interface OnClose<R = never> {
 }
 
 /**
- * A session was not opened: a limit is reached, or the hub is draining.
+ * A session was not opened: a limit is reached, the principal is banned, or the hub is draining.
  *
  * @since 0.1.0
  * @category errors
  */
 export class SessionRefused extends Data.TaggedError("SessionRefused")<{
-  readonly reason: "sessions" | "address" | "principal" | "draining"
+  readonly reason: "sessions" | "address" | "principal" | "banned" | "draining"
   readonly limit: number
   readonly retryAfter: Duration.Duration
 }> {
@@ -262,6 +283,8 @@ export class SessionRefused extends Data.TaggedError("SessionRefused")<{
   override get message() {
     return this.reason === "draining"
       ? "the server is shutting down"
+      : this.reason === "banned"
+      ? "this client is kept out for now"
       : `there are already ${this.limit} sessions of this ${this.reason === "sessions" ? "server" : this.reason}`
   }
 }

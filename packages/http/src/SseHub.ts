@@ -50,6 +50,8 @@ import type { Envelope } from "./SseFormat.js"
 
 export type {
   /** @since 0.1.0 */
+  Ban,
+  /** @since 0.1.0 */
   DrainOptions,
   /** @since 0.1.0 */
   DrainReport,
@@ -172,12 +174,14 @@ export const make = <A, R = never>(
           own.forEach((session) => catchUp.unfollow(session, given))
           return own.length
         })),
-      kick: (principal, reason = "kicked") =>
+      kick: (principal, reason = "kicked") => Effect.sync(() => table.kick(principal, reason)),
+      ban: (principal, duration) =>
         Effect.sync(() => {
-          const own = table.ofPrincipal(principal)
-          own.forEach((session) => session.finishWith(reason, "farewell"))
-          return own.length
+          table.bans.add(principal, InvalidOption.unsafeDuration("SseHub.ban.duration", duration, { infinite: true }))
+          return table.kick(principal, "banned")
         }),
+      unban: (principal) => Effect.sync(() => table.bans.lift(principal)),
+      bans: Effect.sync(() => table.bans.all()),
       sessions: Effect.sync(() => table.all().map((session) => session.info())),
       ended: Effect.sync(() => table.ended()),
       stats: Effect.sync(() => table.stats(faults.count)),

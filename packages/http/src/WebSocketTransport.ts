@@ -286,6 +286,7 @@ export const closeCode = (reason: EndReason): number => {
     case "expired":
       return 4401
     case "kicked":
+    case "banned":
       return 4403
     case "replaced":
       return 4409

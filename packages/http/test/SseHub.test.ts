@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Admission from "@holdfast/http/Admission"
 import * as SseFormat from "@holdfast/http/SseFormat"
 import * as SseHub from "@holdfast/http/SseHub"
 import type * as TopicWindow from "@holdfast/http/TopicWindow"
-import { Effect, Exit, Fiber, Random, Scope, TestClock } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Random, Scope, TestClock } from "effect"
 import type { Said } from "./support/hub.js"
 import { format, makeBus, settle, TestSink } from "./support/hub.js"
 
@@ -104,6 +105,41 @@ describe("SseHub", () => {
       assert.strictEqual((yield* Effect.flip(openWith(hub, { address: "y", principal: "p" }))).reason, "principal")
       yield* openWith(hub, { address: "x" })
       assert.strictEqual((yield* Effect.flip(openWith(hub, { address: "x" }))).reason, "address")
+    }))
+
+  it.scoped("keeps a banned principal out for as long as it was told, whatever the clock of the machine says", () =>
+    Effect.gen(function*() {
+      const hub = yield* SseHub.make({ source: makeBus().source })
+      const first = yield* openWith(hub, { principal: "p" })
+      assert.strictEqual(yield* hub.ban("p", "1 minute"), 1)
+      assert.strictEqual((yield* first.session.awaitEnd).reason, "banned")
+      const refused = yield* Effect.flip(openWith(hub, { principal: "p" }))
+      assert.strictEqual(refused.reason, "banned")
+      assert.strictEqual(Duration.toMillis(refused.retryAfter), 60_000)
+      const { problem } = Admission.toHttpError(refused)
+      assert.strictEqual(problem.status, 403)
+      yield* openWith(hub, { principal: "q" })
+      yield* openWith(hub, {})
+      yield* TestClock.adjust("59 seconds")
+      assert.strictEqual((yield* Effect.flip(hub.check({ principal: "p" }))).reason, "banned")
+      assert.deepStrictEqual(yield* hub.bans, [{ principal: "p", remainingMillis: 1000 }])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(yield* hub.bans, [])
+      yield* openWith(hub, { principal: "p" })
+      // A later one takes the place of an earlier one, and an operator may think better of it.
+      yield* hub.ban("p", "1 minute")
+      yield* hub.ban("p", Infinity)
+      yield* TestClock.adjust("10 minutes")
+      const forever = yield* Effect.flip(openWith(hub, { principal: "p" }))
+      assert.notProperty(Admission.toHttpError(forever).problem.headers ?? {}, "retry-after")
+      assert.isTrue(yield* hub.unban("p"))
+      assert.isFalse(yield* hub.unban("p"))
+      yield* openWith(hub, { principal: "p" })
+      for (const duration of [0, -1, Number.NaN]) {
+        const cause = yield* Effect.flip(Effect.sandbox(hub.ban("p", duration)))
+        assert.include(Cause.pretty(cause), "SseHub.ban.duration")
+      }
+      yield* openWith(hub, { principal: "p" })
     }))
 
   it.scoped("replaces the oldest session of a principal where asked to", () =>

@@ -14,6 +14,7 @@ import type { OpenOptions, Options, Stats } from "../../HubOptions.js"
 import { defaults, SessionRefused } from "../../HubOptions.js"
 import type { EndReason, Sink, WireId } from "../../SessionSink.js"
 import type { Ended } from "../../SseSession.js"
+import { Bans } from "./bans.js"
 import type { FanOut } from "./fanOut.js"
 import { Multimap } from "./multimap.js"
 import type { Owner } from "./session.js"
@@ -64,6 +65,7 @@ export class SessionTable implements Owner {
   readonly capacity: number
   readonly sendTimeout: number
   draining = false
+  readonly bans = new Bans(() => this.monotonic())
 
   private readonly sessions = new Map<string, LiveSession>()
   private readonly byPrincipal = new Multimap<string, LiveSession>()
@@ -117,6 +119,10 @@ export class SessionTable implements Owner {
     const { limits } = this
     if (this.draining) {
       return this.refusal("draining", 0)
+    }
+    const banned = this.bans.remaining(given.principal)
+    if (banned > 0) {
+      return new SessionRefused({ reason: "banned", limit: 0, retryAfter: Duration.millis(banned) })
     }
     if (this.sessions.size >= limits.sessions) {
       return this.refusal("sessions", limits.sessions)
@@ -240,6 +246,13 @@ export class SessionTable implements Owner {
 
   ofPrincipal(principal: string): Array<LiveSession> {
     return Array.from(this.byPrincipal.get(principal) ?? [])
+  }
+
+  /** Ends all of a principal's. */
+  kick(principal: string, reason: EndReason): number {
+    const own = this.ofPrincipal(principal)
+    own.forEach((session) => session.finishWith(reason, "farewell"))
+    return own.length
   }
 
   ended(): ReadonlyArray<Ended> {

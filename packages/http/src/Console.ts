@@ -77,7 +77,9 @@ import * as Census from "./internal/console/census.js"
 import { Engine } from "./internal/console/engine.js"
 import { host, hostname } from "./internal/console/host.js"
 import * as Process from "./internal/console/process.js"
+import { serverSections } from "./internal/console/servers.js"
 import * as Services from "./internal/console/services.js"
+import { tickerSections } from "./internal/console/tickers.js"
 import { fromRouter, type Made } from "./internal/layerRoutes.js"
 import type { Registry } from "./internal/registry.js"
 import { unsafeMake } from "./internal/registry.js"
@@ -356,8 +358,8 @@ const ownSections = ({ guard, registry, startedAt, version }: Surroundings) =>
       ...Census.crashSections(crashes),
       ...Services.hubSections(),
       ...Services.busSections(),
-      ...Services.tickerSections(),
-      ...Services.serverSections(),
+      ...tickerSections(),
+      ...serverSections(),
       ...(Option.isSome(log) ? Process.logSections(log.value) : []),
       ...Process.guardSections(guard)
     ] satisfies ReadonlyArray<Section>

@@ -117,7 +117,17 @@ describe("Console", () => {
         assert.deepStrictEqual(pressed, [])
         assert.strictEqual((yield* act("empty", { cart: "1" })).status, 200)
         assert.deepStrictEqual(pressed.splice(0), ["1"])
+        for (const path of ["/wp-login.php", "/.env", "/admin"]) {
+          assert.strictEqual((yield* request(path)).status, 404)
+        }
         const { frame, hello } = yield* snapshot
+        const routes = frame.sections["routes"]?.set ?? []
+        const route = (key: string) => routes.find((row) => row.key === key)?.cells
+        assert.deepInclude(route("GET /greet"), { route: "/greet", ok: 1, refused: null, failed: null })
+        assert.isAbove(route("GET /greet")?.["p99"] as number, 0)
+        // Whoever asks for names at random makes no rows.
+        assert.strictEqual(route("GET what nobody serves")?.["refused"], 3)
+        assert.strictEqual(route("POST /ops/console/act/empty")?.["refused"], 4)
         assert.strictEqual(hello.epoch, frame.epoch)
         assert.deepStrictEqual(frame.sections["carts"]?.set, [{ key: "1", cells: { owner: "Ada" } }])
         assert.include(frame.sections["broken"]?.unavailable, "the shelf is empty")

@@ -222,6 +222,7 @@ const drawNav = () => {
     section.seen = section.changed
     const tones = new Set([...section.rows.values()].map(({ tone }) => tone))
     node.dataset.tone = tones.has("bad") ? "bad" : tones.has("warn") ? "warn" : ""
+    node.dataset.empty = section.text === undefined && section.total === 0 ? "yes" : "no"
     setText(node.querySelector(".n"), section.text !== undefined ? "" : section.total.toLocaleString("en"))
   }
 }

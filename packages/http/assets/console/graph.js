@@ -17,11 +17,16 @@ const bridged = 3
 const top = 6
 
 /** A round number at or above. */
-const roundUp = (value) => {
+const roundUp = (value, isWhole = false) => {
   if (value <= 0) return 1
   const power = 10 ** Math.floor(Math.log10(value))
-  return [1, 1.5, 2, 3, 5, 7.5, 10].find((step) => step * power >= value) * power
+  const found = [1, 1.5, 2, 3, 5, 7.5, 10].find((step) => step * power >= value) * power
+  return isWhole ? Math.ceil(found) : found
 }
+
+/** Units of what has no fractions. */
+const fractions = new Set(["B", "ms", "%", "/s"])
+
 const roundBytes = (value) => {
   const power = 1024 ** Math.floor(Math.log(Math.max(1, value)) / Math.log(1024))
   return roundUp(value / power) * power
@@ -86,7 +91,7 @@ export class Graph {
     const floor = name === "ms" ? 10 : name === "%" ? 10 : name === "B" ? 1024 : 2
     const base = name === "B" && least > most * 0.5 ? Math.max(0, least - (most - least) * 0.5 - most * 0.02) : 0
     const above = Math.max(most, floor)
-    const ceiling = name === "B" ? roundBytes(above * 1.02) : roundUp(above)
+    const ceiling = name === "B" ? roundBytes(above * 1.02) : roundUp(above, !fractions.has(name))
     const from = size - points.length
     const x = (index) => (index + from) / (size - 1) * width
     const y = (value) => top + (1 - (value - base) / (ceiling - base)) * (height - top - bottom)
@@ -107,6 +112,7 @@ export class Graph {
       svg("line", { class: "axis", x1: 0, x2: width, y1: y(base), y2: y(base) }),
       svg("line", { class: "grid", x1: 0, x2: width, y1: y(ceiling), y2: y(ceiling) }),
       svg("text", { class: "tick", x: 0, y: y(ceiling) + 11 }, unit(ceiling, name)),
+      svg("text", { class: "tick", x: 0, y: y(base) - 3 }, base === 0 ? "0" : unit(base, name)),
       svg("text", { class: "tick", x: 0, y: height - 3 }, `−${span(step * size).replace(/ 0 (min|s)$/, "")}`),
       svg("text", { class: "tick end", x: width, y: height - 3 }, "now")
     ]

@@ -4,6 +4,14 @@ import { cell, isNumber, make, setText } from "./format.js"
 /** Rows that are drawn before somebody asks for more. */
 const page = 200
 
+/** Of columns with ages: what a filter offers. `at least` and `less than` are milliseconds. */
+const ages = [
+  ["under a minute", 0, 60_000],
+  ["over a minute", 60_000, Infinity],
+  ["over 10 minutes", 600_000, Infinity],
+  ["over an hour", 3_600_000, Infinity]
+]
+
 /** Owners with more rows than this are folded at first. */
 const crowd = 12
 
@@ -20,7 +28,12 @@ export class Rows {
     this.opened = new Set()
     this.drawn = new Map()
     this.children = new Map()
-    this.filter = make("input", { type: "search", placeholder: "filter", className: "filter" })
+    this.filter = make("input", {
+      type: "search",
+      placeholder: "filter, or column:value",
+      className: "filter",
+      title: `Columns: ${info.columns.map(({ title }) => title).join(", ")}`
+    })
     this.filter.setAttribute("aria-label", `Filter ${info.title}`)
     this.filter.addEventListener("input", () => {
       this.query = this.filter.value.trim().toLowerCase()
@@ -34,6 +47,17 @@ export class Rows {
         this.again()
       })
       return { column, select, values: "" }
+    })
+    this.older = info.columns.filter(({ format }) => format === "since").map((column) => {
+      const select = make(
+        "select",
+        {},
+        make("option", { value: "", textContent: `any ${column.title}` }),
+        ...ages.map(([textContent], value) => make("option", { value, textContent }))
+      )
+      select.setAttribute("aria-label", column.title)
+      select.addEventListener("change", () => this.again())
+      return { column, select }
     })
     this.head = make("tr")
     for (const column of info.columns) {
@@ -74,7 +98,13 @@ export class Rows {
       { className: "bar" },
       make("h2", { textContent: info.title }),
       this.count,
-      make("div", { className: "tools" }, ...this.selects.map(({ select }) => select), this.filter, ...folding)
+      make(
+        "div",
+        { className: "tools" },
+        ...[...this.selects, ...this.older].map(({ select }) => select),
+        this.filter,
+        ...folding
+      )
     )
     const table = make("table", { className: info.kind }, make("thead", {}, this.head), this.body)
     const scroll = make("div", { className: "scroll" }, table)
@@ -105,7 +135,7 @@ export class Rows {
     if (rows?.get(key) === undefined) return
     this.query = this.filter.value = ""
     this.choices.clear()
-    for (const { select } of this.selects) select.value = ""
+    for (const { select } of [...this.selects, ...this.older]) select.value = ""
     for (let at = rows.get(key)?.parent; at !== undefined; at = rows.get(at)?.parent) this.folded.set(at, false)
     this.opened.add(key)
     this.limit = Math.max(this.limit, rows.size)
@@ -126,7 +156,7 @@ export class Rows {
     const hidden = chosen.length - shown.length
     setText(
       this.count,
-      this.query !== "" || [...this.choices.values()].some((value) => value !== "")
+      this.isFiltering()
         ? `${this.matches} of ${total.toLocaleString("en")}`
         : total > rows.length
         ? `${rows.length.toLocaleString("en")} of ${total.toLocaleString("en")} are sent`
@@ -197,9 +227,27 @@ export class Rows {
     }
   }
 
+  isFiltering() {
+    return this.query !== "" ||
+      [...this.choices.values(), ...this.older.map(({ select }) => select.value)].some(Boolean)
+  }
+
   fits(row) {
     for (const [key, value] of this.choices) if (value !== "" && row.cells[key] !== value) return false
+    for (const { column, select } of this.older) {
+      if (select.value === "") continue
+      const [, least, most] = ages[select.value]
+      const age = this.last.now - (row.cells[column.key] ?? NaN)
+      if (!(age >= least && age < most)) return false
+    }
     if (this.query === "") return true
+    const [, name, wanted] = /^([^:]+):(.+)$/.exec(this.query) ?? []
+    const column = this.info.columns.find(({ key, title }) => key === name || title === name)
+    if (column !== undefined) {
+      const value = String(row.cells[column.key] ?? "").toLowerCase()
+      // An id is the whole of it: #1 is not #12.
+      return column.format === "code" ? value === wanted : value.includes(wanted)
+    }
     for (const value of Object.values(row.cells)) {
       if (value !== null && String(value).toLowerCase().includes(this.query)) return true
     }
@@ -236,7 +284,7 @@ export class Rows {
       else siblings.push(row)
     }
     this.children = children
-    const searching = this.query !== "" || [...this.choices.values()].some((value) => value !== "")
+    const searching = this.isFiltering()
     const wanted = new Set()
     this.matches = 0
     for (const row of rows.values()) {

@@ -1,4 +1,4 @@
-/** Rates per second of counters, by name, on a monotonic clock. */
+/** Rates per second of counters, and whether they grow, by name, on a monotonic clock. */
 import { round } from "./history.js"
 
 interface Known {
@@ -42,5 +42,22 @@ export class Rates {
     while (window.length > 2 && now - window[1].at > 10_000) window.shift()
     const first = window[0]
     return now - first.at < least ? 0 : Math.max(0, count - first.count) * 1000 / Math.max(1000, now - first.at)
+  }
+}
+
+/** How long a counter that has grown is spoken of. */
+const recently = 60_000
+
+/** Which counters have grown in the last minute; what a counter stood at when it was first seen is known, if it is not 0. */
+export class Recent {
+  private readonly known = new Map<string, { readonly count: number; readonly at: number }>()
+
+  grew(name: string, count: number): boolean {
+    const now = performance.now()
+    const before = this.known.get(name)
+    if (before === undefined || before.count !== count) {
+      this.known.set(name, { count, at: count === 0 ? Number.NEGATIVE_INFINITY : now })
+    }
+    return count > 0 && now - this.known.get(name)!.at < recently
   }
 }

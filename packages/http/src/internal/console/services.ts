@@ -1,38 +1,19 @@
-/** Buses, tickers, hubs and servers of the process, as sections: whatever is in the roster. */
+/** Buses and hubs of the process, as sections: whatever is in the roster. */
 import * as EventBus from "@holdfast/core/EventBus"
-import * as Roster from "@holdfast/core/Roster"
-import * as Ticker from "@holdfast/core/Ticker"
+import type * as EventBusReport from "@holdfast/core/EventBusReport"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Row } from "../../ConsoleFeed.js"
 import type { Section } from "../../ConsoleSection.js"
 import * as ConsoleSection from "../../ConsoleSection.js"
 import * as HttpErrors from "../../HttpErrors.js"
-import * as Observe from "../../Observe.js"
 import * as SseHub from "../../SseHub.js"
 import type * as TopicWindow from "../../TopicWindow.js"
 import { toJson } from "../json.js"
-import { Rates } from "./rates.js"
-
-const each = <A, B>(kind: Roster.Kind<A>, f: (a: A) => Effect.Effect<B>): Effect.Effect<ReadonlyArray<B>> =>
-  Effect.flatMap(Roster.all(kind), (all) => Effect.forEach(all, f))
-
-/** Names that are taken twice are told apart. */
-const unique = <A extends { readonly key: string }>(rows: ReadonlyArray<A>): ReadonlyArray<A> => {
-  const seen = new Map<string, number>()
-  return rows.map((row) => {
-    const times = seen.get(row.key) ?? 0
-    seen.set(row.key, times + 1)
-    return times === 0 ? row : { ...row, key: `${row.key} (${times + 1})` }
-  })
-}
-
-const total = <A>(kind: Roster.Kind<A>, f: (a: A) => Effect.Effect<number>): Effect.Effect<number> =>
-  Effect.map(each(kind, f), (all) => all.length === 0 ? Number.NaN : all.reduce((sum, value) => sum + value, 0))
-
-const most = <A>(kind: Roster.Kind<A>, f: (a: A) => Effect.Effect<number>): Effect.Effect<number> =>
-  Effect.map(each(kind, f), (all) => all.length === 0 ? Number.NaN : Math.max(...all))
+import { Rates, Recent } from "./rates.js"
+import { each, most, total, unique } from "./roster.js"
 
 const lettersSection: Section = ConsoleSection.table({
   id: "letters",
@@ -71,6 +52,13 @@ const lettersSection: Section = ConsoleSection.table({
   )
 })
 
+const stateOf = ({ journal, state, store }: EventBusReport.Stats): string =>
+  journal !== undefined
+    ? `${state}, journal ${journal.state}`
+    : store?.state === "failing"
+    ? `${state}, store fails`
+    : state
+
 export const busSections = (): ReadonlyArray<Section> => {
   const rates = new Rates()
   return [
@@ -94,7 +82,7 @@ export const busSections = (): ReadonlyArray<Section> => {
           key: stats.bus,
           cells: {
             bus: stats.bus,
-            state: stats.journal === undefined ? stats.state : `${stats.state}, journal ${stats.journal.state}`,
+            state: stateOf(stats),
             rate: rates.of(stats.bus, stats.published),
             lastId: stats.lastId,
             queued: stats.queued,
@@ -103,7 +91,14 @@ export const busSections = (): ReadonlyArray<Section> => {
             refused: stats.refused,
             letters: stats.deadLetters
           },
-          ...(stats.deadLetters > 0 || stats.dropped > 0 || stats.waiting > 0 ? { tone: "warn" as const } : {})
+          ...(stats.store?.state === "failing"
+            ? { tone: "bad" as const }
+            : stats.deadLetters > 0 || stats.dropped > 0 || stats.waiting > 0
+            ? { tone: "warn" as const }
+            : {}),
+          ...(stats.store?.lastFailure === undefined
+            ? {}
+            : { detail: { "writes failed": String(stats.store.failures), "the last": stats.store.lastFailure } })
         }))))
     }),
     ConsoleSection.table({
@@ -165,13 +160,23 @@ export const busSections = (): ReadonlyArray<Section> => {
 }
 
 const busAlerts = (): Section => {
-  const dropped = new Map<string, { readonly count: number; readonly at: number }>()
+  const dropped = new Recent()
   return ConsoleSection.alert(
     "buses",
     Effect.map(
       each(EventBus.present, (bus) => bus.stats),
       (all) =>
-        all.flatMap(({ bus, deadLetters, journal, subscribers }) => [
+        all.flatMap(({ bus, deadLetters, journal, store, subscribers }) => [
+          ...(store?.state === "failing"
+            ? [{
+              key: `${bus} store`,
+              severity: "critical" as const,
+              title: "Store cannot be written",
+              subject: bus,
+              text: `Publishing fails: ${store.lastFailure}. ${store.failures} writes failed since the start.`,
+              link: { section: "buses", key: bus }
+            }]
+            : []),
           ...(journal !== undefined && journal.state !== "connected"
             ? [{
               key: `${bus} journal`,
@@ -194,11 +199,7 @@ const busAlerts = (): Section => {
             : []),
           ...subscribers.flatMap((one) => {
             const key = `${bus} ${one.id}`
-            const before = dropped.get(key)
-            if (before === undefined || before.count !== one.dropped) {
-              dropped.set(key, { count: one.dropped, at: before === undefined && one.dropped === 0 ? 0 : Date.now() })
-            }
-            const drops = one.dropped > 0 && Date.now() - dropped.get(key)!.at < 60_000
+            const drops = dropped.grew(key, one.dropped)
             const slow = one.queued > one.capacity * 0.8
             return !drops && !slow ? [] : [{
               key,
@@ -216,56 +217,6 @@ const busAlerts = (): Section => {
   )
 }
 
-export const tickerSections = (): ReadonlyArray<Section> => [
-  ConsoleSection.table({
-    id: "tickers",
-    title: "Tickers",
-    empty: "nothing ticks",
-    columns: {
-      ticker: "text",
-      state: "text",
-      number: { title: "tick", format: "count" },
-      late: { title: "late", format: "millis" },
-      worst: { title: "worst", format: "millis" },
-      missed: "count",
-      failures: { title: "failed", format: "count" },
-      over: { title: "over budget", format: "count" }
-    },
-    rows: Effect.map(each(Ticker.present, (ticker) => ticker.stats), (all) =>
-      unique(all.map((stats): Row => {
-        const sum = (f: (handler: Ticker.HandlerStats) => number) => stats.handlers.reduce((n, one) => n + f(one), 0)
-        const failures = sum((one) => one.failures)
-        return {
-          key: stats.name,
-          cells: {
-            ticker: stats.name,
-            state: stats.phase,
-            number: stats.number,
-            late: Math.round(stats.lateMillis * 10) / 10,
-            worst: Math.round(stats.maxLateMillis * 10) / 10,
-            missed: sum((one) => one.missed),
-            failures,
-            over: sum((one) => one.overBudget)
-          },
-          ...(failures > 0 || stats.saveFailures > 0 ? { tone: "warn" as const } : {}),
-          detail: Object.fromEntries([
-            ["saves", `${stats.saves}, ${stats.saveFailures} failed`],
-            ...stats.handlers.map((one) => [
-              one.name,
-              `${one.runs} runs, ${one.failures} failed, ${one.missed} missed, ${one.overBudget} over budget`
-            ])
-          ])
-        }
-      })))
-  }),
-  ConsoleSection.series({
-    id: "late",
-    title: "Ticks late",
-    unit: "ms",
-    read: most(Ticker.present, (ticker) => Effect.map(ticker.stats, ({ lateMillis }) => lateMillis))
-  })
-]
-
 /** A reader that takes nothing for so long is named. */
 const stalledAfter = 2000
 
@@ -273,6 +224,72 @@ const windowed = ({ target }: TopicWindow.BoundedWindow): string =>
   target._tag === "Exact" ? target.topic : `${target.prefix}*`
 
 const sessionsOf = each(SseHub.present, (hub) => Effect.map(hub.sessions, (sessions) => ({ hub, sessions })))
+
+/** By the key of a session's row. */
+const withPrincipal = <A>(
+  key: string,
+  f: (hub: SseHub.Service, principal: string) => Effect.Effect<A>
+): Effect.Effect<A, HttpErrors.HttpError> =>
+  Effect.flatMap(sessionsOf, (hubs) => {
+    for (const { hub, sessions } of hubs) {
+      const found = sessions.find((one) => `${hub.name}/${one.id}` === key)
+      if (found?.principal !== undefined) return f(hub, found.principal)
+    }
+    return HttpErrors.make("NotFound", `There is no session ${key} any more.`, { field: "session" })
+  })
+
+const bansOf = each(SseHub.present, (hub) => Effect.map(hub.bans, (bans) => ({ hub, bans })))
+
+const banSections = (): ReadonlyArray<Section> => [
+  ConsoleSection.action({
+    name: "ban",
+    title: "Ban",
+    on: "sessions",
+    danger: true,
+    confirm: "All sessions of its principal end, and new ones are refused for so long, or until this process ends.",
+    input: Schema.Struct({
+      session: Schema.String,
+      minutes: Schema.Number.pipe(Schema.between(1, 60 * 24 * 365)).annotations({ title: "for how many minutes" })
+    }),
+    run: ({ minutes, session }) =>
+      withPrincipal(session, (hub, principal) => hub.ban(principal, Duration.minutes(minutes)))
+  }),
+  ConsoleSection.table({
+    id: "bans",
+    title: "Bans",
+    empty: "nobody is kept out",
+    columns: { who: "text", hub: "text", left: { title: "for another", format: "left" } },
+    rows: Effect.map(
+      bansOf,
+      (hubs) =>
+        hubs.flatMap(({ bans, hub }) =>
+          bans.map(({ principal, remainingMillis }): Row => ({
+            key: `${hub.name}/${principal}`,
+            cells: {
+              who: principal,
+              hub: hub.name,
+              left: Number.isFinite(remainingMillis) ? Math.ceil(remainingMillis / 1000) * 1000 : null
+            }
+          }))
+        )
+    )
+  }),
+  ConsoleSection.action({
+    name: "unban",
+    title: "Let in",
+    on: "bans",
+    input: Schema.Struct({ ban: Schema.String }),
+    run: ({ ban }) =>
+      Effect.flatMap(bansOf, (hubs) => {
+        const found = hubs.flatMap(({ bans, hub }) => bans.map(({ principal }) => ({ hub, principal }))).find((
+          { hub, principal }
+        ) => `${hub.name}/${principal}` === ban)
+        return found === undefined
+          ? HttpErrors.make("NotFound", "That one is not kept out any more.", { field: "ban" })
+          : found.hub.unban(found.principal)
+      })
+  })
+]
 
 export const hubSections = (): ReadonlyArray<Section> => {
   const rates = new Rates()
@@ -317,7 +334,7 @@ export const hubSections = (): ReadonlyArray<Section> => {
                 ...(one.stalledSince === undefined
                   ? one.dropped > 0 ? { tone: "warn" as const } : {}
                   : { tone: "bad" as const }),
-                ...(one.principal === undefined ? { without: ["kick session"] } : {})
+                ...(one.principal === undefined ? { without: ["kick session", "ban"] } : {})
               })))),
           (rows) =>
             rows.flat()
@@ -329,15 +346,9 @@ export const hubSections = (): ReadonlyArray<Section> => {
       on: "sessions",
       confirm: "All sessions of its principal end with a farewell; its client may come back.",
       input: Schema.Struct({ session: Schema.String }),
-      run: ({ session }) =>
-        Effect.flatMap(sessionsOf, (hubs) => {
-          for (const { hub, sessions } of hubs) {
-            const found = sessions.find((one) => `${hub.name}/${one.id}` === session)
-            if (found?.principal !== undefined) return hub.kick(found.principal)
-          }
-          return HttpErrors.make("NotFound", `There is no session ${session} any more.`, { field: "session" })
-        })
+      run: ({ session }) => withPrincipal(session, (hub, principal) => hub.kick(principal))
     }),
+    ...banSections(),
     ConsoleSection.table({
       id: "ended",
       title: "Ended sessions",
@@ -407,54 +418,3 @@ const sessionAlerts: Section = ConsoleSection.alert(
     })
   })
 )
-
-/** Answers of one kind in a second, from which a storm is spoken of. */
-const storm = 5
-
-export const serverSections = (): ReadonlyArray<Section> => {
-  const rates = new Rates()
-  const storms = new Rates()
-  const responses = Effect.map(each(Observe.servers, ({ responses }) => responses), (all) => all.flat())
-  return [
-    ConsoleSection.table({
-      id: "responses",
-      title: "Responses",
-      empty: "nothing was answered yet",
-      columns: { method: "text", status: "text", rate: "rate", count: "count" },
-      sort: "-count",
-      rows: Effect.map(responses, (all) =>
-        unique(all.map(({ count, method, status }): Row => ({
-          key: `${method} ${status}`,
-          cells: { method, status, count, rate: rates.of(`${method} ${status}`, count) },
-          ...(status.startsWith("5") ? { tone: "bad" as const } : {})
-        }))))
-    }),
-    ConsoleSection.series({
-      id: "requests",
-      title: "Requests",
-      unit: "/s",
-      counter: true,
-      read: total(Observe.servers, (server) => Effect.map(server.stats, ({ requests }) => requests))
-    }),
-    ConsoleSection.series({
-      id: "connections",
-      title: "Connections",
-      read: total(Observe.servers, (server) => Effect.map(server.stats, ({ connections }) => connections))
-    }),
-    ConsoleSection.alert(
-      "responses",
-      Effect.map(responses, (all) =>
-        (["401", "429", "503", "500"] as const).flatMap((status) => {
-          const count = all.reduce((sum, one) => one.status === status ? sum + one.count : sum, 0)
-          const rate = storms.recent(status, count)
-          return rate < storm ? [] : [{
-            key: status,
-            severity: status === "500" ? "critical" as const : "warning" as const,
-            title: `Storm of ${status}`,
-            text: `${Math.round(rate)} answers a second have been ${status} in the last 10 seconds.`,
-            link: { section: "responses" }
-          }]
-        }))
-    )
-  ]
-}

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { chromium } from "playwright-core"
+import { type Browser as ChromiumBrowser, chromium } from "playwright-core"
 import * as Ws from "ws"
 
 /** A page that is open in a browser. */
@@ -42,13 +42,16 @@ const chromiumFlags = [
   "--disable-sync"
 ]
 
+/** Chromium, for pages of one's own making. */
+export const launchChromium: Effect.Effect<ChromiumBrowser, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.promise(() => chromium.launch({ ...(chromiumPath && { executablePath: chromiumPath }), args: chromiumFlags })),
+  (browser) => Effect.promise(() => browser.close())
+)
+
+export const hasChromium = chromiumPath !== undefined
+
 const openChromium = (url: string): Effect.Effect<Page, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(() =>
-      chromium.launch({ ...(chromiumPath && { executablePath: chromiumPath }), args: chromiumFlags })
-    ),
-    (browser) => Effect.promise(() => browser.close())
-  ).pipe(
+  launchChromium.pipe(
     Effect.flatMap((browser) => Effect.promise(() => browser.newPage())),
     Effect.tap((page) => Effect.promise(() => page.goto(url))),
     Effect.map((page) => ({ evaluate: (expression) => Effect.promise(() => page.evaluate<string>(expression)) }))

@@ -1,58 +1,35 @@
-/**
- * An HttpApi, a bus, and the operator's console: run it, and open the link that it prints. `POST /orders` with
- * `{ "item": "tea" }` gives it something to show.
- */
+/** An HttpApi, a bus, and the operator's console: open the link that the start logs. `POST /orders` with `{ "item": "tea" }`. */
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpLayerRouter } from "@effect/platform"
 import { EventBus } from "@holdfast/core"
-import { Console, ConsoleLog, ConsoleSection } from "@holdfast/http"
+import { Console, ConsoleLog } from "@holdfast/http"
 import { NodeMain, NodeServer } from "@holdfast/node"
 import { Config, Effect, Layer, Schema } from "effect"
 
 const Ordered = Schema.TaggedStruct("Ordered", { item: Schema.NonEmptyString })
-class Orders extends EventBus.Tag("console/Orders")<Orders, typeof Ordered.Type>() {}
+class Orders extends EventBus.Tag("shop/Orders")<Orders, typeof Ordered.Type>() {}
 
-const Order = HttpApiEndpoint.post("order", "/orders").setPayload(Schema.Struct({ item: Schema.NonEmptyString }))
-const Api = HttpApi.make("shop").add(HttpApiGroup.make("shop").add(Order))
+const order = HttpApiEndpoint.post("order", "/orders").setPayload(Schema.Struct({ item: Schema.NonEmptyString }))
+const Api = HttpApi.make("shop").add(HttpApiGroup.make("shop").add(order))
 
-const Handlers = HttpApiBuilder.group(
-  Api,
-  "shop",
-  (handlers) =>
-    handlers.handle(
-      "order",
-      ({ payload: { item } }) =>
-        Effect.asVoid(Effect.orDie(Effect.flatMap(Orders, (orders) => orders.publish({ _tag: "Ordered", item }))))
-    )
+const place = (item: string) =>
+  Effect.flatMap(Orders, (orders) => Effect.orDie(Effect.asVoid(orders.publish(Ordered.make({ item })))))
+const Handlers = HttpApiBuilder.group(Api, "shop", (shop) => shop.handle("order", ({ payload }) => place(payload.item)))
+
+const kitchen = Effect.flatMap(
+  Orders,
+  (orders) => orders.handle({ name: "kitchen" }, ({ event: { item } }) => Effect.log(`one ${item}`))
 )
-
-const sold = new Map<string, number>()
-const Kitchen = Layer.scopedDiscard(
-  Effect.flatMap(
-    Orders,
-    (orders) =>
-      orders.handle(
-        { name: "kitchen" },
-        ({ event: { item } }) =>
-          Effect.log(`one ${item}`).pipe(Effect.tap(() => sold.set(item, (sold.get(item) ?? 0) + 1)))
-      )
-  )
-)
-
-const items = ConsoleSection.table({
-  id: "items",
-  title: "Items",
-  columns: { item: "text", sold: "count" },
-  sort: "-sold",
-  rows: Effect.sync(() => Array.from(sold, ([item, count]) => ({ key: item, cells: { item, sold: count } })))
-})
 
 const Routes = Layer.mergeAll(
   HttpLayerRouter.addHttpApi(Api).pipe(Layer.provide(Handlers)),
-  Console.layer({ name: "shop", sections: [items] })
+  Console.layer({ name: "shop" })
 )
 
 const App = HttpLayerRouter.serve(Routes).pipe(
-  Layer.provide([Kitchen, NodeServer.layerConfig({ port: Config.withDefault(Config.integer("PORT"), 3000) })]),
+  Layer.provide([
+    Layer.scopedDiscard(kitchen),
+    NodeServer.layerConfig({ port: Config.integer("PORT").pipe(Config.withDefault(3000)) })
+  ]),
   Layer.provide(Orders.layer({ schema: Ordered })),
   Layer.provide(ConsoleLog.layer())
 )

@@ -227,7 +227,23 @@ const unreadable = (path: string, what: string) => ({ issue }: ParseResult.Parse
 
 const snapshotName = "the snapshot (key \"world\")"
 
-/** The world as it was saved, if the log is the one that it was saved from. */
+/** Why a snapshot is not one of this log, if it is none. */
+const misfit = (world: World.World, head: number) =>
+  Effect.gen(function*() {
+    const bus = yield* WorldBus
+    if (world.lastId > head) return `it is of event ${world.lastId}, and the log ends at ${head}`
+    if (world.lastId === 0 || world.lastAt === 0) return undefined
+    // A log that lost its end, and went on, has another event there.
+    const { items: [last] } = yield* bus.log.after(world.lastId - 1, { limit: 1 })
+    return last !== undefined && !isGap(last) && last.id === world.lastId && last.at !== world.lastAt
+      ? `event ${world.lastId} of the log is another one than when it was saved`
+      : undefined
+  })
+
+/**
+ * The world as it was saved, if the log is the one that it was saved from. A log that lost its end has what the world is made
+ * of as long as it has its beginning.
+ */
 const saved = (data: WorldData, path: string) =>
   Effect.gen(function*() {
     const store = yield* KeyValueStore.KeyValueStore
@@ -237,16 +253,14 @@ const saved = (data: WorldData, path: string) =>
     const world = World.fromSnapshot(yield* Effect.mapError(decodeSnapshot(text.value), unreadable(path, snapshotName)))
     const refused = (reason: string) => new UnreadableState({ path, what: snapshotName, reason })
     const head = yield* bus.head
-    if (world.lastId > head) return yield* refused(`it is of event ${world.lastId}, and the log ends at ${head}`)
-    if (world.lastId === 0 || world.lastAt === 0) return world
-    // A log that lost its end, and went on, has another event there.
-    const { items: [last] } = yield* Effect.mapError(
-      bus.log.after(world.lastId - 1, { limit: 1 }),
-      (error) => refused(error.message)
+    const reason = yield* Effect.mapError(misfit(world, head), (error) => refused(error.message))
+    if (reason === undefined) return world
+    const { first } = yield* bus.log.bounds
+    if (head === 0 || first > 1) return yield* refused(reason)
+    yield* Effect.logWarning(
+      `${snapshotName} is not of this log: ${reason}. The world is folded from the first event of the log`
     )
-    return last !== undefined && !isGap(last) && last.id === world.lastId && last.at !== world.lastAt
-      ? yield* refused(`event ${world.lastId} of the log is another one than when it was saved`)
-      : world
+    return World.initial(data)
   })
 
 const make = (settings: Pick<Settings, "data">) =>

@@ -6,6 +6,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Leadership from "@holdfast/core/Leadership"
 import * as Presence from "@holdfast/core/Presence"
 import * as Race from "@holdfast/core/Race"
+import { Signal } from "@holdfast/core/Signal"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import type { Payload, Sink, SinkHandlers } from "@holdfast/http/SessionSink"
 import * as Sse from "@holdfast/http/Sse"
@@ -110,13 +111,72 @@ export interface Node {
   readonly game: Context.Tag.Service<typeof Game.Game>
   readonly streams: Context.Tag.Service<typeof PlayerStreams.PlayerStreams>
   readonly presence: Presence.Service
+  /** Of the log that it follows. */
+  readonly epoch: string
   /** Nothing leaves it any more, and then it ends. */
   readonly kill: Effect.Effect<void>
 }
 
+type Journal = EventJournal.EventJournal["Type"]
+
+/** The log of the cluster: of several lives, when it has lost its end and went on. */
+export class Log {
+  private readonly changed = new Signal()
+
+  private constructor(readonly lives: Array<Journal>) {}
+
+  static readonly make = Effect.map(EventJournal.makeMemory({ epoch: "k1" }), (first) => new Log([first]))
+
+  get current(): Journal {
+    return this.lives[this.lives.length - 1]
+  }
+
+  /** Loses the last `count` events, as a server that comes back with its files of an earlier moment. */
+  rollBack(count: number): Effect.Effect<void, EventJournal.JournalError> {
+    return Effect.gen(this, function*() {
+      const next = yield* EventJournal.makeMemory({ epoch: `k${this.lives.length + 1}` })
+      const rows = yield* this.current.read({ after: 0, limit: Infinity })
+      const kept = rows.slice(0, Math.max(0, rows.length - count))
+      for (let index = 0; index < kept.length;) {
+        const { attempt = "" } = kept[index]
+        const same = kept.slice(index).findIndex((row) => row.attempt !== attempt)
+        const end = same === -1 ? kept.length : index + same
+        yield* next.append(kept.slice(index, end), { attempt })
+        index = end
+      }
+      this.lives.push(next)
+      this.changed.wake()
+    })
+  }
+
+  /** As a node sees it that begins now: it fails with `Diverged` when the log goes on in another life. */
+  get joined(): Journal {
+    const mine = this.current
+    const error = (operation: EventJournal.JournalError["operation"]) =>
+      new EventJournal.JournalError({ operation, reason: "Diverged", details: "the log lost its end" })
+    const still = <A>(
+      operation: EventJournal.JournalError["operation"],
+      self: Effect.Effect<A, EventJournal.JournalError>
+    ) => Effect.suspend(() => this.current === mine ? self : error(operation))
+    return {
+      ...mine,
+      append: (rows, options) => still("append", mine.append(rows, options)),
+      read: (options) => still("read", mine.read(options)),
+      bounds: still("bounds", mine.bounds),
+      follow: (after, onRows) =>
+        Race.first(
+          mine.follow(after, (rows) => {
+            if (this.current === mine) onRows(rows)
+          }),
+          Effect.zipRight(this.changed.wait(() => this.current !== mine), error("follow"))
+        )
+    }
+  }
+}
+
 export interface Cluster {
   readonly leases: Leases
-  readonly journal: EventJournal.EventJournal["Type"]
+  readonly log: Log
   readonly faults: Faults.Service
   /** Starts a node, or starts it anew. */
   readonly start: (name: string) => Effect.Effect<Node, unknown>
@@ -126,7 +186,7 @@ const settings = { data: "memory", perAddress: 1_000, tick: Duration.seconds(2) 
 
 export const make = (data: WorldData, plant: Plant = {}): Effect.Effect<Cluster, unknown, Scope.Scope> =>
   Effect.gen(function*() {
-    const journal = yield* EventJournal.makeMemory({ epoch: "k1" })
+    const log = yield* Log.make
     const leases = new Leases(3_000)
     const meeting = new Presence.Meeting()
     const entries = Context.get(yield* Layer.build(KeyValueStore.layerMemory), KeyValueStore.KeyValueStore)
@@ -146,7 +206,8 @@ export const make = (data: WorldData, plant: Plant = {}): Effect.Effect<Cluster,
     const start = (name: string): Effect.Effect<Node, unknown> =>
       Effect.gen(function*() {
         let dead = false
-        const own: EventJournal.EventJournal["Type"] = {
+        const journal = log.joined
+        const own: Journal = {
           ...journal,
           append: (rows, options) =>
             Effect.suspend(() =>
@@ -191,6 +252,7 @@ export const make = (data: WorldData, plant: Plant = {}): Effect.Effect<Cluster,
         )
         return {
           name,
+          epoch: journal.epoch,
           game: Context.get(built, Game.Game),
           streams,
           presence,
@@ -200,7 +262,7 @@ export const make = (data: WorldData, plant: Plant = {}): Effect.Effect<Cluster,
           })
         }
       })
-    return { leases, journal, faults, start }
+    return { leases, log, faults, start }
   })
 
 const decoratedGame = ({ game }: Plant) =>

@@ -4,6 +4,7 @@ import * as NodePath from "@effect/platform-node/NodePath"
 import * as KeyValueStore from "@effect/platform/KeyValueStore"
 import { isGap } from "@holdfast/core/Envelope"
 import type { Row } from "@holdfast/core/EventJournal"
+import type * as Sse from "@holdfast/http/Sse"
 import { Effect, Either, Fiber, Layer, Random, Schema } from "effect"
 import { fileURLToPath } from "node:url"
 import type { WorldData } from "../../src/data/WorldData.js"
@@ -25,20 +26,20 @@ const fail = (what: string) => Effect.dieMessage(what)
 
 const decodeEvent = Schema.decodeSync(Schema.parseJson(WorldEvent))
 
-interface Fact extends World.Fact {
+export interface Fact extends World.Fact {
   /** The node's life that wrote it. */
   readonly writer: string
 }
 
-const factOf = (row: Row): Fact => ({
+export const factOf = (row: Row): Fact => ({
   id: row.id,
   at: row.at,
   event: decodeEvent(row.payload),
-  writer: (row.attempt ?? "").split("-")[0]
+  writer: (row.attempt ?? "").replace(/-[^-]*$/, "")
 })
 
 /** What is true of a log, whatever happened to the nodes that wrote it. */
-const checkLog = (facts: ReadonlyArray<Fact>, granted: number, first: number) => {
+export const checkLog = (facts: ReadonlyArray<Fact>, granted: number, first: number) => {
   let led: { readonly term: number; readonly writer: string } | undefined
   let minute = first
   let terms = 0
@@ -57,12 +58,45 @@ const checkLog = (facts: ReadonlyArray<Fact>, granted: number, first: number) =>
   return terms > granted ? `${terms} terms, and ${granted} leases` : undefined
 }
 
+/** What a page was shown in one life of the log. */
+export interface Shown {
+  readonly epoch: string
+  /** It was shown nothing up to here: it came later, or began anew with a reset. */
+  readonly from: number
+  /** The greatest id that it was told of. */
+  upTo: number
+  readonly events: Map<number, string>
+}
+
 /** A page of a player: it reads for a while on one node, then on another, and says what it has seen. */
-const makePage = (id: string, joinedAt: number) => {
-  const seen: Array<number> = []
-  const said: Array<string> = []
+const makePage = (id: string) => {
+  const lives: Array<Shown> = []
   const problems: Array<string> = []
-  let last = joinedAt
+  let last = { epoch: "", id: 0 }
+  const take = (one: Sse.Incoming) => {
+    if (one._tag !== "Message" && one._tag !== "Position") return
+    if (one.lastEventId === "") return
+    const [epoch, text] = one.lastEventId.split(".")
+    const number = Number(text)
+    const isEvent = one._tag === "Message" && !["position", "gap", "farewell"].includes(one.event)
+    if (one._tag === "Message" && one.event === "gap") {
+      const gap = JSON.parse(one.data) as { readonly reason: string; readonly lastId: number }
+      // the node says where it begins anew
+      if (gap.reason === "reset" && lives.length > 0) {
+        lives.push({ epoch, from: gap.lastId, upTo: 0, events: new Map() })
+      } else problems.push(`gap ${one.data} behind ${last.epoch}.${last.id}`)
+    }
+    if (lives.length === 0) lives.push({ epoch, from: 0, upTo: 0, events: new Map() })
+    const life = lives[lives.length - 1]
+    if (isEvent) {
+      if (life.epoch !== epoch) problems.push(`event ${epoch}.${number} in the life ${life.epoch}, without a reset`)
+      if (life.events.has(number)) problems.push(`event ${epoch}.${number} twice`)
+      if (epoch === last.epoch && number < last.id) problems.push(`back from ${last.id} to ${number}`)
+      life.events.set(number, one.data)
+    }
+    if (life.epoch === epoch) life.upTo = Math.max(life.upTo, number)
+    last = { epoch, id: number }
+  }
   const read = (node: Cluster.Node, millis: number) =>
     Effect.scoped(Effect.gen(function*() {
       const { world } = yield* node.game.now
@@ -76,32 +110,47 @@ const makePage = (id: string, joinedAt: number) => {
         format: PlayerStreams.format as never,
         following: node.game.windows(id),
         principal: id,
-        lastEventId: last
+        // as a request is read: an id of another epoch is beyond every id
+        lastEventId: last.epoch === "" || last.epoch === node.epoch ? last.id : Number.MAX_SAFE_INTEGER
       })
       yield* Effect.sleep(millis)
-      for (const one of sink.received) {
-        if (one._tag === "Message" && one.event === "gap") problems.push(`gap ${one.data}`)
-        const text = one._tag === "Message" || one._tag === "Position" ? one.lastEventId : ""
-        const number = Number(text.split(".").at(-1))
-        if (text !== "" && number < last) problems.push(`back from ${last} to ${number}`)
-        if (one._tag === "Message" && !["position", "gap", "farewell"].includes(one.event)) {
-          if (seen.includes(number)) problems.push(`event ${number} twice`)
-          seen.push(number)
-          if (one.event === "Said") said.push((JSON.parse(one.data) as { readonly text: string }).text)
-        }
-        if (text !== "") last = number
-      }
+      sink.received.forEach(take)
     }))
-  return { id, joinedAt, seen, said, problems, read }
+  return { id, lives, problems, read }
+}
+
+/** The keys of an object in one order, whoever wrote it. */
+const sorted = (_: string, value: unknown) =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([one], [other]) => one < other ? -1 : 1))
+    : value
+
+/** What a page was shown of one life of the log, up to an id, beside what was for it. */
+export const compare = (
+  life: { readonly facts: ReadonlyArray<Fact>; readonly world: World.World },
+  player: string,
+  { epoch, events, from }: Shown,
+  upTo: number
+): string | undefined => {
+  const windows = World.windowsOf(life.world, player)
+  const wanted = new Map(
+    life.facts.filter(({ event, id }) =>
+      windows.some((window) => window.topic === topicOf(event) && id > window.after && id <= (window.upTo ?? Infinity))
+    ).map(({ at, event, id }) => [id, JSON.stringify({ ...event, at }, sorted)])
+  )
+  const missed = Array.from(wanted.keys()).filter((id) => id > from && id <= upTo && !events.has(id))
+  if (missed.length > 0) return `missed ${missed.join()} of ${epoch}`
+  const strange = Array.from(events.keys()).filter((id) => !wanted.has(id))
+  if (strange.length > 0) return `was shown ${strange.join()} of ${epoch}, which are not for it`
+  const other = Array.from(events).find(([id, text]) => JSON.stringify(JSON.parse(text), sorted) !== wanted.get(id))
+  return other === undefined
+    ? undefined
+    : `was shown ${other[1]} as ${epoch}.${other[0]}, which is ${wanted.get(other[0])}`
 }
 
 /** The state, written so that two that are the same are the same text. */
 const picture = (world: World.World): Record<string, string> => {
   const { players, ...rest } = World.toSnapshot(world)
-  const sorted = (_: string, value: unknown) =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([one], [other]) => one < other ? -1 : 1))
-      : value
   const parts = { ...rest, flags: [...rest.flags].sort(), players: [...players].sort((a, b) => a.id < b.id ? -1 : 1) }
   return Object.fromEntries(Object.entries(parts).map(([key, part]) => [key, JSON.stringify(part, sorted)]))
 }
@@ -125,12 +174,16 @@ export const scenario = (data: WorldData, plant: Cluster.Plant = {}) =>
         Effect.tap((node) => Effect.sync(() => live.set(name, node)))
       )
     yield* Effect.forEach(names, start, { concurrency: 3 })
-    const any = Effect.suspend(() =>
-      Effect.map(Random.nextIntBetween(0, live.size), (index) => [...live.values()][index])
+    const any: Effect.Effect<Cluster.Node> = Effect.flatMap(
+      Effect.suspend(() => Random.nextIntBetween(0, Math.max(1, live.size))),
+      (index) => {
+        const node = [...live.values()][index % Math.max(1, live.size)]
+        return node === undefined ? Effect.zipRight(Effect.sleep("100 millis"), any) : Effect.succeed(node)
+      }
     )
     const phase = { over: false }
 
-    const acknowledged = new Map<string, number>()
+    const acknowledged = new Map<string, { readonly epoch: string; readonly id: number }>()
     const tried = new Set<string>()
     const player = (name: string) =>
       Effect.gen(function*() {
@@ -148,13 +201,13 @@ export const scenario = (data: WorldData, plant: Cluster.Plant = {}) =>
         for (let index = 0; index < 4; index++) {
           const word = `${id}-${index}`
           tried.add(word)
-          const { game } = yield* any
+          const { epoch, game } = yield* any
           const spoken = yield* Effect.either(
             game.transact<unknown>((now, world) =>
               Decide.decide(now, world, { id, admin: false }, { _tag: "Say", text: word })
             )
           )
-          if (Either.isRight(spoken)) acknowledged.set(word, spoken.right.facts[0].id)
+          if (Either.isRight(spoken)) acknowledged.set(word, { epoch, id: spoken.right.facts[0].id })
           const { game: other } = yield* any
           const { world } = yield* other.now
           const self = World.playerById(world, id)
@@ -172,32 +225,51 @@ export const scenario = (data: WorldData, plant: Cluster.Plant = {}) =>
           yield* Effect.sleep(yield* Random.nextIntBetween(100, 2_000))
         }
       })
+    const restart = (name: string, pause: number) =>
+      Effect.gen(function*() {
+        const node = live.get(name)
+        live.delete(name)
+        yield* node?.kill ?? Effect.void
+        yield* Effect.sleep(pause)
+        yield* start(name)
+      })
+    // Every node that saw what was lost ends, each when it notices, and is started anew.
+    const rollBack = Effect.gen(function*() {
+      yield* cluster.log.rollBack(yield* Random.nextIntBetween(1, 11))
+      yield* Effect.forEach(Array.from(live.keys()), (name) =>
+        Effect.gen(function*() {
+          yield* Effect.sleep(yield* Random.nextIntBetween(0, 1_000))
+          yield* restart(name, yield* Random.nextIntBetween(100, 2_000))
+        }), { concurrency: "unbounded", discard: true })
+    })
     const chaos = Effect.gen(function*() {
       for (let index = 0; index < 3; index++) {
         yield* Effect.sleep(yield* Random.nextIntBetween(500, 3_000))
         const owner = cluster.leases.owner
         const name = owner !== undefined && (yield* Random.nextBoolean) ? owner : (yield* any).name
-        if (yield* Random.nextBoolean) {
+        const what = yield* Random.nextIntBetween(0, 5)
+        if (what < 2) {
           cluster.leases.stalled.add(name)
           yield* Effect.sleep(yield* Random.nextIntBetween(3_000, 9_000))
           cluster.leases.stalled.delete(name)
-        } else if (live.size > 1) {
-          const node = live.get(name)
-          live.delete(name)
-          yield* node?.kill ?? Effect.void
-          yield* Effect.sleep(yield* Random.nextIntBetween(100, 4_000))
-          yield* start(name)
+        } else if (what < 4) {
+          yield* restart(name, yield* Random.nextIntBetween(100, 4_000))
+        } else {
+          yield* rollBack
         }
       }
     })
     const people = ["Ada", "Bo", "Cy"]
     const acting = yield* Effect.forkScoped(Effect.all([...people.map(player), chaos], { concurrency: "unbounded" }))
-    const pages = people.map((name) => makePage(name.toLowerCase(), 0))
+    const pages = people.map((name) => makePage(name.toLowerCase()))
     const hopping = yield* Effect.forkScoped(Effect.forEach(pages, (page) =>
       Effect.gen(function*() {
         while (!phase.over) {
           const node = yield* any
-          yield* Effect.ignore(page.read(node, yield* Random.nextIntBetween(200, 3_000)))
+          yield* Effect.catchAll(
+            page.read(node, yield* Random.nextIntBetween(200, 3_000)),
+            () => Effect.sleep("100 millis")
+          )
         }
       }), { concurrency: "unbounded" }))
     yield* Fiber.join(acting)
@@ -209,42 +281,64 @@ export const scenario = (data: WorldData, plant: Cluster.Plant = {}) =>
     yield* Effect.sleep("30 seconds")
     phase.over = true
     yield* Fiber.join(hopping)
-    const rows = yield* cluster.journal.read({ after: 0, limit: Infinity })
-    const facts = rows.map(factOf)
-    const world = facts.reduce<World.World>(World.evolve, World.initial(data))
+    // the last one is that of today
+    const lives = yield* Effect.forEach(cluster.log.lives, (journal) =>
+      Effect.map(journal.read({ after: 0, limit: Infinity }), (rows) => {
+        const facts = rows.map(factOf)
+        return {
+          epoch: journal.epoch,
+          facts,
+          world: facts.reduce<World.World>(World.evolve, World.initial(data))
+        }
+      }))
+    const { facts, world } = lives[lives.length - 1]
     const wrong = checkLog(facts, cluster.leases.granted, World.initial(data).minute)
-    if (wrong !== undefined) return yield* fail(wrong)
+    if (wrong !== undefined) {
+      return yield* fail(wrong)
+    }
 
     for (const { game, name } of live.values()) {
       const { world: own } = yield* game.now
       const other = difference(own, world)
-      if (other === undefined) continue
+      if (other === undefined) {
+        continue
+      }
       return yield* fail(
         `the world of ${name} is another one: it is at event ${own.lastId} of ${world.lastId}, ${other}`
       )
     }
-    const spoken = facts.flatMap(({ event, id }) =>
-      event._tag === "Said" && event.actor.kind === "player" ? [{ text: event.text, id }] : []
-    )
+    const spokenIn = (facts: ReadonlyArray<Fact>) =>
+      facts.flatMap(({ event, id }) =>
+        event._tag === "Said" && event.actor.kind === "player" ? [{ text: event.text, id }] : []
+      )
+    const spoken = spokenIn(facts)
     for (const word of tried) {
-      const found = spoken.filter(({ text }) => text === word)
+      const found = spoken.filter(({ text }) =>
+        text === word
+      )
       if (found.length > 1) return yield* fail(`"${word}" was said ${found.length} times`)
-      const id = acknowledged.get(word)
-      if (id !== undefined && found[0]?.id !== id) {
-        return yield* fail(`"${word}" was acknowledged as ${id} and is not there`)
+      const known = acknowledged.get(word)
+      const life = lives.find(({ epoch }) => epoch === known?.epoch)
+      if (known === undefined || life === undefined) continue
+      if (!spokenIn(life.facts).some(({ id, text }) => text === word && id === known.id)) {
+        return yield* fail(`"${word}" was acknowledged as ${known.epoch}.${known.id} and is not there`)
       }
     }
     for (const page of pages) {
       yield* page.read([...live.values()][0], 2_000)
       if (page.problems.length > 0) return yield* fail(`${page.id}: ${page.problems.join(", ")}`)
-      const windows = World.windowsOf(world, page.id)
-      const wanted = facts.filter(({ event, id }) =>
-        windows.some(({ after, topic, upTo }) => topic === topicOf(event) && id > after && id <= (upTo ?? Infinity))
-      ).map(({ id }) => id)
-      const missed = wanted.filter((id) => !page.seen.includes(id))
-      const strange = page.seen.filter((id) => !wanted.includes(id))
-      if (missed.length > 0) return yield* fail(`${page.id} missed ${missed.join()}`)
-      if (strange.length > 0) return yield* fail(`${page.id} was shown ${strange.join()}, which are not for it`)
+      for (const [index, shown] of page.lives.entries()) {
+        const life = lives.find(({ epoch }) => epoch === shown.epoch)
+        if (life === undefined) return yield* fail(`${page.id} was shown a life ${shown.epoch}, which there is not`)
+        const isLast = index === page.lives.length - 1
+        // a player who joined in what was lost is nobody
+        const isKnown = World.playerById(world, page.id) !== undefined
+        if (isLast && isKnown && life.epoch !== lives[lives.length - 1].epoch) {
+          return yield* fail(`${page.id} does not know of the life after ${life.epoch}`)
+        }
+        const wrong = compare(life, page.id, shown, isLast && isKnown ? Infinity : shown.upTo)
+        if (wrong !== undefined) return yield* fail(`${page.id} ${wrong}`)
+      }
     }
     for (const { name, presence } of live.values()) {
       const members = yield* presence.members

@@ -12,6 +12,7 @@ import * as Banner from "./Banner.js"
 import * as CurrentWorldData from "./data/CurrentWorldData.js"
 import * as Game from "./Game.js"
 import * as Housekeeping from "./Housekeeping.js"
+import * as Nodes from "./Nodes.js"
 import * as Operator from "./Operator.js"
 import * as Players from "./Players.js"
 import * as PlayerStreams from "./PlayerStreams.js"
@@ -29,7 +30,7 @@ const world = (settings: Settings) =>
   Banner.layer(settings).pipe(
     // what acts: requests, sleepers, new data
     Layer.provide([Web.layer(settings), Housekeeping.layer, WorldReload.layer]),
-    Layer.provide([Players.layer(settings), WorldMetrics.layer]),
+    Layer.provide([Players.layer(settings), WorldMetrics.layer, Nodes.layer]),
     Layer.provide([Operator.layer(settings), Audit.layer({ orphanAfter: "3 seconds" })]),
     // of all nodes one: the sky, characters, snapshots
     Layer.provide(WorldOwner.layer),

@@ -6,8 +6,9 @@
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as OperatorGuard from "@holdfast/http/OperatorGuard"
-import { Effect, Layer, Logger, LogLevel, Option } from "effect"
+import { Effect, identity, Layer, Logger, LogLevel, Option } from "effect"
 import { Game } from "./Game.js"
+import { Nodes } from "./Nodes.js"
 import type { Settings } from "./Settings.js"
 
 const phases: ReadonlyArray<readonly [Lifecycle.HookPhase, string]> = [
@@ -23,6 +24,9 @@ const urlOf = (address: HttpServer.Address): string => {
   const host = ["0.0.0.0", "::"].includes(address.hostname) ? "localhost" : address.hostname
   return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`
 }
+
+const keptIn = ({ data, nats, natsName }: Settings) =>
+  nats !== undefined ? `stream ${natsName} on ${nats.join(",")}` : data === "memory" ? "in memory" : data
 
 /**
  * @since 0.1.0
@@ -41,13 +45,15 @@ export const layer = (settings: Settings) =>
         guard.link(`${url}/operator`),
         () => `${url}/operator (with the operator's token)`
       )
-      const kept = settings.data === "memory" ? "in memory" : settings.data
+      const kept = keptIn(settings)
+      const { nats, node, nodes, owner } = yield* (yield* Nodes).facts
       if (pretty) {
         yield* Effect.sync(() =>
           process.stdout.write(
             [
               "",
               `  ${data.realm.title}, ${Object.keys(data.rooms).length} rooms. State: ${kept}.`,
+              ...(nats === undefined ? [] : [`  Node ${node} of ${nodes}; ${owner || "nobody yet"} drives the world.`]),
               "",
               `  play       ${url}`,
               `  terminal   npm run play -- --url ${url}`,
@@ -61,8 +67,14 @@ export const layer = (settings: Settings) =>
       } else {
         yield* Effect.logInfo(`${data.realm.title} is up: ${url}`).pipe(
           Effect.annotateLogs({ url, operator, metrics: `${url}/metrics`, state: kept }),
+          nats === undefined ? identity : Effect.annotateLogs({ nats, node, nodes, owner }),
           // Whatever else is left out of the log: where the server listens is not.
           Logger.withMinimumLogLevel(LogLevel.Info)
+        )
+      }
+      if (nats !== undefined) {
+        yield* Effect.logInfo(
+          "A client cannot see whether the server waits for its disk before it acknowledges: set sync_interval: always"
         )
       }
       yield* Effect.logInfo("accepting: the world is open")

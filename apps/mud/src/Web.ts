@@ -15,6 +15,7 @@ import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { Effect, Layer, Option } from "effect"
 import * as Faults from "./Faults.js"
 import { Game } from "./Game.js"
+import * as Nodes from "./Nodes.js"
 import * as OperatorSections from "./OperatorSections.js"
 import * as Pages from "./Pages.js"
 import * as PlayerApi from "./PlayerApi.js"
@@ -32,13 +33,16 @@ export const layer = (settings: Settings) =>
   Effect.gen(function*() {
     const game = yield* Game
     const health = yield* Health.Health
+    const nodes = yield* Nodes.Nodes
     yield* health.check({ name: "store", run: game.writable })
+    if (Option.isSome(nodes.check)) yield* health.check({ name: "nats", run: nodes.check.value })
+    const sections = [...(yield* OperatorSections.make), yield* Nodes.section]
     const router = HttpRouter.concatAll(
       yield* Pages.make,
       PlayerApi.router(settings),
       Health.routes(),
       Metrics.routes(),
-      yield* Console.routes({ path: "/operator", name: "mud", sections: yield* OperatorSections.make })
+      yield* Console.routes({ path: "/operator", name: "mud", sections })
     ).pipe(yield* PlayerApi.events(settings, Faults.make(process.env["HOLDFAST_FAULT"])))
     return HttpErrors.handled(router, { problem: PlayerApi.problem }).pipe(
       // Nothing that is sent from here is to be taken for something else than it says.

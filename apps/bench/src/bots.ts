@@ -5,12 +5,14 @@
  * `npm run bench bots -- --players 500 --seconds 120` is the full size; the default is smaller. Without `--url` a server is
  * started on a free port and stopped at the end; with it, `--operator-token` is that of the server.
  *
- * It fails when anything was refused or broke, when an event did not come, and when the census of the server does not
- * return to what it was before the players came.
+ * It fails when anything was refused or broke, when an event did not come, when the census of the server does not return to
+ * what it was before the players came, and when an event of the second half takes more room in the log than one of the first.
  */
 import { spawn } from "node:child_process"
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs"
 import * as Http from "node:http"
-import { cpus } from "node:os"
+import { cpus, tmpdir } from "node:os"
+import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
@@ -65,12 +67,17 @@ interface Server {
   readonly stop: () => Promise<{ readonly code: number | null; readonly millis: number }>
 }
 
+/** Where the log of a server that is started here lies. */
+const data = mkdtempSync(join(tmpdir(), "holdfast-bots-"))
+
 const started = async (): Promise<Server> => {
   const main = fileURLToPath(new URL("../../mud/dist/main.js", import.meta.url))
   const child = spawn(process.execPath, [
     main,
     "--port",
     "0",
+    "--data",
+    data,
     "--join-rate",
     "10000",
     "--max-players",
@@ -160,6 +167,8 @@ const problem = (what: string) => void problems.set(what, (problems.get(what) ??
 let commands = 0
 let refused = 0
 let events = 0
+/** The last id that anybody saw. */
+let lastId = 0
 
 /** What may be refused in the course of play: a way that is closed, a thing that somebody else has taken. */
 const usual = new Set(["NoExit", "NotHere", "NotHeld", "NotPossible"])
@@ -226,6 +235,7 @@ class Bot {
     if (Number.isInteger(id)) {
       if (id <= this.lastId) problem("an event twice or out of order")
       this.lastId = id
+      lastId = Math.max(lastId, id)
     }
     if (name === "Saw") {
       const view = JSON.parse(data).view as { readonly exits: ReadonlyArray<{ readonly direction: string }> }
@@ -310,8 +320,28 @@ const census = async () => {
   }
 }
 
+const firstSample = async () => {
+  for (let tries = 0; tries < 200; tries++) {
+    const sample = await census()
+    if (sample.live > 0) return sample
+    await sleep(50)
+  }
+  throw new Error("no sample of the census within 10 s")
+}
+
+/** How large the log is, and how many events that is. */
+const logged = () => ({
+  id: lastId,
+  bytes: readdirSync(data).filter((name) => /\.db/.test(name)).reduce(
+    (sum, name) => sum + statSync(join(data, name)).size,
+    0
+  )
+})
+const bytesPerEvent = (from: ReturnType<typeof logged>, to: ReturnType<typeof logged>) =>
+  (to.bytes - from.bytes) / Math.max(1, to.id - from.id)
+
 await sleep(500)
-const before = await census()
+const before = await firstSample()
 const all = Array.from({ length: players }, (_, index) => new Bot(index))
 for (let index = 0; index < all.length; index += 25) {
   await Promise.all(all.slice(index, index + 25).map((bot) => bot.join()))
@@ -319,11 +349,14 @@ for (let index = 0; index < all.length; index += 25) {
 const settled = performance.now() + spread * 1_000
 await Promise.all(all.map((bot) => bot.wander(settled)))
 events = 0
+const marks = [logged()]
 const until = performance.now() + seconds * 1_000
 const living = Promise.all(all.map((bot) => bot.live(until)))
 await sleep(seconds * 500)
 const during = await census()
+marks.push(logged())
 await living
+marks.push(logged())
 for (const bot of all) bot.leave()
 let after = await census()
 for (let tries = 0; tries < 40 && (after.sessions > 0 || after.live > before.live); tries++) {
@@ -332,6 +365,7 @@ for (let tries = 0; tries < 40 && (after.sessions > 0 || after.live > before.liv
 }
 const stopped = await server.stop()
 agent.destroy()
+rmSync(data, { recursive: true, force: true })
 
 latencies.sort((a, b) => a - b)
 const at = (part: number) => `${(latencies[Math.floor((latencies.length - 1) * part)] ?? 0).toFixed(1)} ms`
@@ -346,6 +380,15 @@ say(
 say(`  fibers            ${before.live} before, ${during.live} during, ${after.live} after`)
 say(`  leaks             ${after.leaks}`)
 say(`  stopped           exit code ${stopped.code} after ${stopped.millis.toFixed(0)} ms`)
+const [first, second] = [bytesPerEvent(marks[0], marks[1]), bytesPerEvent(marks[1], marks[2])]
+if (values.url === undefined) {
+  say(
+    `  log               ${marks[2].id} events, ${(marks[2].bytes / 1_048_576).toFixed(1)} MB; ` +
+      `${first.toFixed(0)} bytes an event in the first half, ${second.toFixed(0)} in the second`
+  )
+  // A file grows by pages, and a journal of writes by what was not moved into it yet.
+  if (second > 1.5 * first + 200) problem("an event takes more and more room in the log")
+}
 for (const [what, count] of problems) say(`  PROBLEM           ${count} x ${what}`)
 const failed = problems.size > 0 || after.leaks > 0 || after.live > before.live ||
   stopped.code !== 0

@@ -165,10 +165,11 @@ export class Connections {
     response: Http.ServerResponse,
     options: { readonly refusal?: HttpErrors.HttpError; readonly expectsContinue?: boolean } = {}
   ): void {
+    const exchange = new Exchange(request, () => response, this.settings)
     if (request instanceof IncomingRequest) {
       request.readAhead = this.readAhead
+      request.onFull = () => exchange.stoppedAt(request)
     }
-    const exchange = new Exchange(request, () => response, this.settings)
     exchange.expectsContinue = options.expectsContinue === true
     // Not `writableFinished`, which is also true of a response whose socket was destroyed.
     response.on("finish", () => exchange.finish())

@@ -4,6 +4,8 @@
  *
  * - A body that is too large, or stops arriving, is a typed failure and the connection stays writable, so that the client
  *   reads its 413 or 408.
+ * - A body of which more waits than may, and that nobody begins to read within the same time, is given up: the socket is read
+ *   on, since it would not tell otherwise that the client has left.
  * - `100 Continue` is sent when the body is first wanted, so that a refusal costs no upload.
  */
 import { once } from "@holdfast/core/Lock"
@@ -14,6 +16,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Http from "node:http"
+import type { IncomingRequest } from "./incoming.js"
 import type * as WebSocket from "./webSocket.js"
 
 interface Limits {
@@ -68,6 +71,7 @@ export class Exchange {
   private endStream: (() => void) | undefined
   private stopping = false
   private bodyFailure: HttpErrors.HttpError | undefined
+  private unreadTimer: NodeJS.Timeout | undefined
   private onBodyFailure: ((error: HttpErrors.HttpError) => void) | undefined
   // Made when needed: thousands of these are idle event streams.
   private onClosed: Set<() => void> | undefined
@@ -138,6 +142,7 @@ export class Exchange {
   /** The response was flushed. */
   finish(): void {
     this.flushed = true
+    clearTimeout(this.unreadTimer)
     this.whenFlushed?.()
   }
 
@@ -166,6 +171,7 @@ export class Exchange {
   close(): void {
     if (!this.closed) {
       this.closed = true
+      clearTimeout(this.unreadTimer)
       this.onClosed?.forEach((f) => f())
       this.onClosed = undefined
       this.whenFlushed?.()
@@ -176,6 +182,25 @@ export class Exchange {
   failBody(error: HttpErrors.HttpError): void {
     this.bodyFailure ??= error
     this.onBodyFailure?.(error)
+  }
+
+  /** The socket has stopped behind a body of which nobody may ever read a byte. */
+  stoppedAt(request: IncomingRequest): void {
+    this.unreadTimer ??= setTimeout(() => {
+      if (!request.isRead && !this.closed && !this.flushed) {
+        const error = HttpErrors.make(
+          "RequestTimeout",
+          `the body was given up: nobody had begun to read it ${this.limits.bodyTimeout} ms after the server stopped to receive it`
+        )
+        this.failBody(error)
+        request.giveUp(error)
+      }
+    }, this.limits.bodyTimeout)
+  }
+
+  /** Why the body can no longer be read. */
+  get unreadable(): HttpErrors.HttpError | undefined {
+    return this.bodyFailure
   }
 
   /** The whole body, read once. */

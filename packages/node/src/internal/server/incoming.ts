@@ -2,7 +2,7 @@
  * Node's request, with two differences.
  *
  * A body that nobody reads does not stop the socket at once, and with it the news that the client has left: up to
- * `readAhead` bytes wait in memory first.
+ * `readAhead` bytes wait in memory first. Then the server is told, and may give the body up.
  *
  * An `Upgrade` that this server does not speak is ignored (RFC 9110, 7.8), and the
  * request read to its end like any other. Node itself gives the connection away for whatever a client asks for, with a body
@@ -20,11 +20,42 @@ interface Upgradable {
 export class IncomingRequest extends Http.IncomingMessage {
   /** Bytes of the body that may wait for a reader. */
   readAhead = 0
+  /** Called when more bytes wait, and the socket stops. */
+  onFull: (() => void) | undefined
+  private givenUp: Error | undefined
 
   /** Node's parser stops the socket when this is false, and the next read starts it again. */
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
-    const room = super.push(chunk, encoding)
-    return room || this.readableLength < this.readAhead
+    if (super.push(chunk, encoding) || this.readableLength < this.readAhead) {
+      return true
+    }
+    this.onFull?.()
+    return false
+  }
+
+  /** Has anybody begun to read the body? */
+  get isRead(): boolean {
+    return this.readableDidRead || this.listenerCount("readable") > 0 || this.listenerCount("data") > 0
+  }
+
+  /** Discards what has arrived and what will; whoever comes to read it is told why. */
+  giveUp(error: Error): void {
+    this.givenUp = error
+    this.resume()
+  }
+
+  override on(event: string | symbol, listener: (...args: Array<never>) => void): this {
+    super.on(event, listener as () => void)
+    const { givenUp } = this
+    if (givenUp !== undefined && (event === "data" || event === "readable")) {
+      process.nextTick(() => {
+        // without a listener it would end the process
+        if (this.listenerCount("error") > 0) {
+          this.emit("error", givenUp)
+        }
+      })
+    }
+    return this
   }
 }
 

@@ -91,13 +91,24 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
   }
 
   get multipart(): HttpServerRequest.HttpServerRequest["multipart"] {
-    return hasBoundary(this.source)
-      ? NodeMultipart.persisted(this.source, this.source.headers)
-      : Effect.fail(noBoundary)
+    return Effect.suspend(() =>
+      Effect.zipRight(this.hasParts, NodeMultipart.persisted(this.source, this.source.headers))
+    )
   }
 
   get multipartStream(): HttpServerRequest.HttpServerRequest["multipartStream"] {
-    return hasBoundary(this.source) ? NodeMultipart.stream(this.source, this.source.headers) : Stream.fail(noBoundary)
+    return Stream.unwrap(Effect.map(this.hasParts, () => NodeMultipart.stream(this.source, this.source.headers)))
+  }
+
+  private get hasParts(): Effect.Effect<void, Multipart.MultipartError> {
+    return Effect.suspend(() => {
+      const { unreadable } = this.exchange
+      return unreadable !== undefined
+        ? Effect.fail(new Multipart.MultipartError({ reason: "Parse", cause: unreadable }))
+        : hasBoundary(this.source)
+        ? Effect.void
+        : Effect.fail(noBoundary)
+    })
   }
 
   get upgrade(): Effect.Effect<Socket.Socket, HttpServerError.RequestError> {

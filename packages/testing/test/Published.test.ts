@@ -33,6 +33,11 @@ describe("the gallery of published bugs", () => {
       }
       const shown = readFileSync(file, "utf8")
       for (const bug of published) assert.include(shown, Table.row(bug), "run this test with HOLDFAST_WRITE=1")
+      // the sum of the table is what the README promises
+      const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8").replace(/\s+/g, " ")
+      assert.include(readme, /the ordinary scheduler shows \d+ of them in \d+ runs/.exec(shown)![0])
+      assert.include(readme, `finds each of ${published.length} published`)
+      assert.include(readme, `within ${Math.max(...published.map(({ within }) => within))} seeds`)
     }), 120_000)
 
   for (const { buggy, fails, lives, mended, name, shows, within } of published) {

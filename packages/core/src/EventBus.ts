@@ -261,6 +261,12 @@ export const make = <A extends Event, I>(
 export const present = Roster.kind<
   Pick<EventBus<never>, "name" | "stats"> & {
     readonly deadLetters: Effect.Effect<ReadonlyArray<EventHandler.DeadLetter<unknown>>>
+    readonly log: {
+      readonly after: (
+        id: number,
+        options?: { readonly limit?: number | undefined }
+      ) => Effect.Effect<EventLog.Page<Event>, unknown>
+    }
   }
 >("@holdfast/core/EventBus")
 

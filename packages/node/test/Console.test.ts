@@ -174,6 +174,7 @@ describe("Console", () => {
       assert.isTrue(named("Lost events", "slow reader")(seen))
       assert.isTrue(named("Crash loop", "prices")(seen))
       assert.isTrue(named("Leaked fiber", "planted-leak")(seen))
+      assert.deepInclude(seen.frame.sections["topics"]?.set?.[0]?.cells, { topic: "Said", count: 5 })
       const leak = seen.frame.alerts!.find(({ subject }) => subject?.startsWith("planted-leak") === true)!
       assert.strictEqual(leak.link?.section, "fibers")
       assert.strictEqual((yield* act("interrupt", { fiber: leak.link!.key! })).status, 200)

@@ -88,6 +88,7 @@ const go = (to, key) => {
   $("section").hidden = view === "overview"
   build()
   draw()
+  navigation.get(view)?.scrollIntoView({ block: "nearest", inline: "center" })
   if (key !== undefined) rows?.reveal(key)
   if (view === "overview" && to !== "overview") {
     document.querySelector(`[data-series="${CSS.escape(to)}"], [data-card="${CSS.escape(to)}"]`)?.scrollIntoView({
@@ -426,7 +427,6 @@ addEventListener("keydown", (event) => {
     event.preventDefault()
   } else if (event.key === "[" || event.key === "]") {
     go(ids[(at + (event.key === "]" ? 1 : ids.length - 1)) % ids.length])
-    navigation.get(view)?.scrollIntoView({ block: "nearest", inline: "nearest" })
   } else if (event.key === "o") go("overview")
   else if (["1", "2", "3"].includes(event.key)) setRange(Number(event.key) - 1)
 })

@@ -52,7 +52,7 @@ export class Rows {
       const select = make(
         "select",
         {},
-        make("option", { value: "", textContent: `any ${column.title}` }),
+        make("option", { value: "", textContent: "any age" }),
         ...ages.map(([textContent], value) => make("option", { value, textContent }))
       )
       select.setAttribute("aria-label", column.title)

@@ -14,6 +14,7 @@ import type * as TopicWindow from "../../TopicWindow.js"
 import { toJson } from "../json.js"
 import { Rates, Recent } from "./rates.js"
 import { each, most, total, unique } from "./roster.js"
+import { topicSection } from "./topics.js"
 
 const lettersSection: Section = ConsoleSection.table({
   id: "letters",
@@ -137,6 +138,7 @@ export const busSections = (): ReadonlyArray<Section> => {
           ))
       )
     }),
+    topicSection(),
     lettersSection,
     ConsoleSection.series({
       id: "events",
@@ -321,8 +323,8 @@ export const hubSections = (): ReadonlyArray<Section> => {
                   who: one.principal ?? "",
                   hub: hub.name,
                   address: one.address ?? "",
-                  topics: one.following.length > 3
-                    ? `${one.following.slice(0, 3).map(windowed).join(", ")} and ${one.following.length - 3} more`
+                  topics: one.following.length > 2
+                    ? `${windowed(one.following[0])} and ${one.following.length - 1} more`
                     : one.following.map(windowed).join(", "),
                   state: one.stalledSince === undefined ? one.state : "stalled",
                   rate: rates.of(`${hub.name}/${one.id}`, one.bytes),
@@ -331,6 +333,9 @@ export const hubSections = (): ReadonlyArray<Section> => {
                   dropped: one.dropped,
                   since: one.openedAt
                 },
+                ...(one.following.length > 2
+                  ? { detail: { topics: one.following.slice(0, 200).map(windowed).join(", ") } }
+                  : {}),
                 ...(one.stalledSince === undefined
                   ? one.dropped > 0 ? { tone: "warn" as const } : {}
                   : { tone: "bad" as const }),

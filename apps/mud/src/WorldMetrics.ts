@@ -37,7 +37,10 @@ export const layer = Layer.scopedDiscard(Effect.gen(function*() {
       ...Metrics.counters("mud_streams", "Streams of players", { events, bytes }),
       ...Metrics.gauges("mud_bus", "Events that wait on the bus", { queued }),
       ...Metrics.counters("mud_bus", "Events of the bus", { published: lastId, dropped }),
-      ...Metrics.gauges("mud_tick", "Milliseconds that the world's clock was late", { late, worst: maxLate }),
+      ...Metrics.gauges("mud_tick", {
+        late_seconds: "Seconds by which the world's clock was late last.",
+        max_late_seconds: "Seconds by which the world's clock was late at most."
+      }, { late_seconds: late / 1000, max_late_seconds: maxLate / 1000 }),
       ...Metrics.counters("mud_tick", "World minutes", { handed_out: ticks }),
       ...Metrics.gauges("mud_http", "HTTP", { connections: requests.connections, in_flight: requests.inFlight }),
       ...Metrics.counters("mud_http", "HTTP", { requests: requests.requests, refused: requests.refused })

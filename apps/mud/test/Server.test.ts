@@ -168,7 +168,7 @@ describe("a running server", () => {
     assert.strictEqual((await request(server, "GET", "/health/ready")).status, 200)
     const metrics = await request(server, "GET", "/metrics")
     assert.match(metrics.body, /^# TYPE holdfast_\w+ /m)
-    for (const name of ["mud_players_awake", "mud_streams_open", "mud_bus_published_total", "mud_tick_late"]) {
+    for (const name of ["mud_players_awake", "mud_streams_open", "mud_bus_published_total", "mud_tick_late_seconds"]) {
       assert.match(metrics.body, new RegExp(`^${name} \\d`, "m"))
     }
   })

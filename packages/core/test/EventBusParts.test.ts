@@ -473,8 +473,8 @@ describe("observation", () => {
       assert.strictEqual(count("holdfast_bus_dropped_total"), 1)
       assert.strictEqual(count("holdfast_bus_refused_total"), 1)
       assert.strictEqual(count("holdfast_bus_dead_letters_total"), 2)
-      assert.strictEqual(count("holdfast_bus_handler_milliseconds"), 2)
-      assert.strictEqual(count("holdfast_bus_lag_milliseconds"), 2)
+      assert.strictEqual(count("holdfast_bus_handler_duration_seconds"), 2)
+      assert.strictEqual(count("holdfast_bus_lag_seconds"), 2)
       assert.strictEqual((found.holdfast_bus_queued as { readonly value: number }).value, 1)
     }).pipe(quiet))
 

@@ -367,11 +367,11 @@ describe("Ticker", () => {
         return pair.metricState as unknown as { readonly count: number; readonly sum: number }
       }
       assert.strictEqual(state("holdfast_ticker_ticks_total").count, 10)
-      assert.strictEqual(state("holdfast_ticker_lag_ms").count, 10)
-      assert.strictEqual(state("holdfast_ticker_lag_ms").sum, 0)
+      assert.strictEqual(state("holdfast_ticker_lag_seconds").count, 10)
+      assert.strictEqual(state("holdfast_ticker_lag_seconds").sum, 0)
       assert.strictEqual(state("holdfast_ticker_handler_failures_total", "failing").count, 10)
-      assert.strictEqual(state("holdfast_ticker_handler_ms", "failing").count, 10)
-      assert.strictEqual(state("holdfast_ticker_handler_ms", "slow").sum, 6 * 1500)
+      assert.strictEqual(state("holdfast_ticker_handler_duration_seconds", "failing").count, 10)
+      assert.strictEqual(state("holdfast_ticker_handler_duration_seconds", "slow").sum, 6 * 1.5)
       assert.strictEqual(state("holdfast_ticker_handler_missed_total", "slow").count, 3)
     }))
 

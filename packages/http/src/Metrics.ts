@@ -104,20 +104,33 @@ export const collect = <R>(
   )
 
 /**
+ * What the numbers mean: a text for each of them, or one for all, to which the name of the number is added. Say the unit;
+ * Prometheus wants seconds and bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Help<Key extends string> = string | Readonly<Record<Key, string>>
+
+const helpOf = <Key extends string>(help: Help<Key>, key: Key) =>
+  typeof help === "string" ? `${help}: ${key}` : help[key]
+
+/**
  * Numbers as one gauge each, `name_key`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const gauges = (
+export const gauges = <const Key extends string>(
   name: string,
-  help: string,
-  values: Readonly<Record<string, number>>,
+  help: Help<NoInfer<Key>>,
+  values: Readonly<Record<Key, number>>,
   labels?: Readonly<Record<string, string>>
 ): ReadonlyArray<Family> =>
-  Object.entries(values).map(([key, value]) =>
-    family(`${name}_${key}`, `${help}: ${key}`, "gauge", [sample(value, labels)])
-  )
+  entriesOf(values).map(([key, value]) => family(`${name}_${key}`, helpOf(help, key), "gauge", [sample(value, labels)]))
+
+const entriesOf = <Key extends string>(values: Readonly<Record<Key, number>>) =>
+  Object.entries(values) as unknown as ReadonlyArray<readonly [Key, number]>
 
 /**
  * Numbers as one counter each, `name_key_total`.
@@ -125,14 +138,14 @@ export const gauges = (
  * @since 0.1.0
  * @category constructors
  */
-export const counters = (
+export const counters = <const Key extends string>(
   name: string,
-  help: string,
-  values: Readonly<Record<string, number>>,
+  help: Help<NoInfer<Key>>,
+  values: Readonly<Record<Key, number>>,
   labels?: Readonly<Record<string, string>>
 ): ReadonlyArray<Family> =>
-  Object.entries(values).map(([key, value]) =>
-    family(`${name}_${key}_total`, `${help}: ${key}`, "counter", [sample(value, labels)])
+  entriesOf(values).map(([key, value]) =>
+    family(`${name}_${key}_total`, helpOf(help, key), "counter", [sample(value, labels)])
   )
 
 /**
@@ -156,7 +169,12 @@ export const families: Effect.Effect<ReadonlyArray<Family>> = Effect.gen(functio
   )
   return merge([
     ...collected.flat(),
-    family("holdfast_scrape_failures", "collectors that failed in this scrape", "gauge", [sample(failures)])
+    family(
+      "holdfast_scrape_failures",
+      "Collectors that failed, or took more than a second, in this scrape; what they tell is missing.",
+      "gauge",
+      [sample(failures)]
+    )
   ])
 })
 
@@ -228,26 +246,39 @@ const own: Collector = Effect.gen(function*() {
   return [
     family(
       "holdfast_fibers",
-      "tracked fibers that live, by kind",
+      "Fibers that run and are listed in the census, by kind; one that only grows is a leak.",
       "gauge",
       Object.entries(fibers.byKind).map(([kind, value]) => sample(value, { kind }))
     ),
-    family("holdfast_fibers_started_total", "tracked fibers that were started", "counter", [sample(fibers.started)]),
-    family("holdfast_fibers_ended_total", "tracked fibers that ended", "counter", [sample(fibers.ended)]),
-    family("holdfast_fibers_crashed_total", "tracked fibers that failed", "counter", [sample(fibers.crashed)]),
-    family("holdfast_cleanups_total", "finalizers that were run, by outcome", "counter", [
-      outcome("completed", completed),
-      outcome("fell_back", fellBack),
-      outcome("failed", failed),
-      outcome("abandoned", abandoned)
+    family("holdfast_fibers_started_total", "Fibers of the census that were started.", "counter", [
+      sample(fibers.started)
     ]),
-    family("holdfast_cleanups_overran_total", "finalizers that took longer than their budget", "counter", [
+    family("holdfast_fibers_ended_total", "Fibers of the census that ended, in whatever way.", "counter", [
+      sample(fibers.ended)
+    ]),
+    family("holdfast_fibers_crashed_total", "Fibers of the census that ended with a failure or a defect.", "counter", [
+      sample(fibers.crashed)
+    ]),
+    family(
+      "holdfast_cleanups_total",
+      "Bounded finalizers that were run, by outcome; abandoned ones did not end within their budget and fallbacks.",
+      "counter",
+      [
+        outcome("completed", completed),
+        outcome("fell_back", fellBack),
+        outcome("failed", failed),
+        outcome("abandoned", abandoned)
+      ]
+    ),
+    family("holdfast_cleanups_overran_total", "Bounded finalizers that took longer than their budget.", "counter", [
       sample(overran)
     ]),
-    family("holdfast_cleanups_left", "finalizers that were abandoned and still run", "gauge", [sample(left.length)]),
+    family("holdfast_cleanups_left", "Finalizers that were abandoned and still run; 0 is healthy.", "gauge", [
+      sample(left.length)
+    ]),
     ...(Option.isNone(lifecycle)
       ? []
-      : [family("holdfast_phase", "the lifecycle's phase", "gauge", [
+      : [family("holdfast_phase", "Phase of the lifecycle, as a label.", "gauge", [
         sample(1, { phase: lifecycle.value.unsafePhase() })
       ])])
   ]

@@ -93,16 +93,32 @@ export const hub = (hub: SseHub.Service): Effect.Effect<void, never, Scope.Scope
       Effect.map(
         stats,
         ({ bytes, dropped, encodeErrors, ended, events, open, opened, position, refused, stalled }) => [
-          ...Metrics.gauges("holdfast_hub", "a hub", { open, stalled, position }, { hub: name }),
+          ...Metrics.gauges(
+            "holdfast_hub",
+            {
+              open: "Sessions that are open.",
+              stalled: "Sessions whose client takes nothing at the moment.",
+              position: "Number of the last event that the hub dealt with."
+            },
+            { open, stalled, position },
+            { hub: name }
+          ),
           ...Metrics.counters(
             "holdfast_hub",
-            "a hub",
+            {
+              opened: "Sessions that were opened.",
+              refused: "Sessions that were refused, by a limit or by authorization.",
+              events: "Events that were written to sessions.",
+              bytes: "Bytes that were written to sessions.",
+              dropped: "Events that sessions missed because their client was too slow.",
+              encode_errors: "Events that could not be encoded and were left out."
+            },
             { opened, refused, events, bytes, dropped, encode_errors: encodeErrors },
             { hub: name }
           ),
           {
             name: "holdfast_hub_ended_total",
-            help: "sessions that ended, by reason",
+            help: "Sessions that ended, by reason.",
             type: "counter",
             samples: Object.entries(ended).map(([reason, value]) => ({ value, labels: { hub: name, reason } }))
           }
@@ -133,19 +149,34 @@ export const ticker = (ticker: Pick<Ticker.Service, "stats">): Effect.Effect<voi
       Inspector.register("tickers", name, ticker.stats),
       Metrics.collect(
         Effect.map(ticker.stats, ({ handlers, lateMillis, maxLateMillis, saveFailures, saves, ticks }) => [
-          ...Metrics.gauges("holdfast_ticker", "a ticker", { late_ms: lateMillis, max_late_ms: maxLateMillis }, {
-            ticker: name
-          }),
+          ...Metrics.gauges(
+            "holdfast_ticker",
+            {
+              late_seconds: "Seconds by which the last tick came after its slot.",
+              max_late_seconds: "Seconds by which the latest tick since the start came after its slot."
+            },
+            { late_seconds: lateMillis / 1000, max_late_seconds: maxLateMillis / 1000 },
+            { ticker: name }
+          ),
           ...Metrics.counters(
             "holdfast_ticker",
-            "a ticker",
+            {
+              ticks: "Slots that were handed out.",
+              saves: "States that were saved.",
+              save_failures: "States that could not be saved."
+            },
             { ticks, saves, save_failures: saveFailures },
             { ticker: name }
           ),
           ...handlers.flatMap(({ failures, missed, name: handler, overBudget, runs }) =>
             Metrics.counters(
               "holdfast_ticker_handler",
-              "a ticker's handler",
+              {
+                runs: "Runs of a handler.",
+                failures: "Runs that failed or died.",
+                missed: "Slots that were skipped or merged while a run took longer.",
+                over_budget: "Runs that their budget ended."
+              },
               { runs, failures, missed, over_budget: overBudget },
               { ticker: name, handler }
             )

@@ -234,7 +234,13 @@ export const make = (options: Options = {}): Effect.Effect<Service, InvalidOptio
           })
       )
 
-    yield* Metrics.collect(Effect.sync(() => Metrics.counters("operator", "the operator's guard", counters)))
+    yield* Metrics.collect(Effect.sync(() =>
+      Metrics.counters("operator", {
+        anonymous: "Requests without a token.",
+        wrong: "Requests with a wrong token.",
+        acts: "Acts that were allowed, whatever became of them."
+      }, counters)
+    ))
     return {
       visitor,
       act,

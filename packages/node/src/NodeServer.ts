@@ -60,6 +60,7 @@ import { NodeRequest } from "./internal/server/request.js"
 import { respond } from "./internal/server/response.js"
 import type { ListenError } from "./NodeListen.js"
 import { listen } from "./NodeListen.js"
+import * as NodeMetrics from "./NodeMetrics.js"
 import type { Options, Settings } from "./NodeServerOptions.js"
 import { settingsOf } from "./NodeServerOptions.js"
 
@@ -266,6 +267,7 @@ export const make = (
     yield* Effect.addFinalizer(() => drain)
     yield* onPhaseIfPresent("draining", { label: "http server" }, drain)
     yield* Metrics.collect(Effect.sync(() => metrics(connections)))
+    yield* NodeMetrics.collect
     const address = yield* listen(connections.server, settings)
     const serve = (app: HttpApp.Default<unknown>, middleware?: HttpMiddleware.HttpMiddleware) =>
       Effect.gen(function*() {
@@ -357,11 +359,17 @@ const serverWide = HttpServerResponse.empty({
 })
 
 const metrics = (connections: Connections): ReadonlyArray<Metrics.Family> => [
-  ...Metrics.gauges("http_server", "the HTTP server", {
-    connections: connections.sockets.size,
-    requests_in_flight: connections.exchanges.size
-  }),
-  ...Metrics.counters("http_server", "the HTTP server", connections.counters),
+  ...Metrics.gauges("http_server", {
+    connections: "Connections that are open, idle ones and WebSockets among them.",
+    requests_in_flight: "Requests that are not answered to the end, event streams among them."
+  }, { connections: connections.sockets.size, requests_in_flight: connections.exchanges.size }),
+  ...Metrics.counters("http_server", {
+    accepted: "Connections that were accepted.",
+    requests: "Requests whose header was read.",
+    refused: "Requests and connections that were refused by a limit or as malformed.",
+    aborted: "Requests whose client left before the end of the response.",
+    stalled: "Connections that were cut off because their client took nothing."
+  }, connections.counters),
   ...connections.responses.families()
 ]
 

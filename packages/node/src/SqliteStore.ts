@@ -173,10 +173,10 @@ export class SqliteStore extends Context.Tag("@holdfast/node/SqliteStore")<Sqlit
   readonly backup: (path: string) => Effect.Effect<void, BackupError>
 }>() {}
 
-const commitMillis = Metric.histogram(
-  "holdfast_sqlite_commit_ms",
-  MetricBoundaries.fromIterable([0.5, 1, 2, 5, 10, 20, 50, 100, 500, 1000]),
-  "Milliseconds that a commit took, the wait for the disk included"
+const commitDuration = Metric.histogram(
+  "holdfast_sqlite_commit_duration_seconds",
+  MetricBoundaries.fromIterable([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1]),
+  "Seconds that a commit took, the wait for the disk included"
 )
 
 const writesTotal = Metric.counter("holdfast_sqlite_writes_total", {
@@ -217,7 +217,7 @@ export const make = (
       (connection) => Effect.tryPromise({ try: () => connection.close(), catch: failureOf })
     )
     connection.onCommit = (millis, writes) => {
-      commitMillis.unsafeUpdate(millis, noTags)
+      commitDuration.unsafeUpdate(millis / 1000, noTags)
       writesTotal.unsafeUpdate(writes, noTags)
     }
     if (connection.openToOthers) {

@@ -1,5 +1,6 @@
 export * as NodeLastShutdown from "./NodeLastShutdown.js"
 export * as NodeMain from "./NodeMain.js"
+export * as NodeMetrics from "./NodeMetrics.js"
 export * as NodeProbes from "./NodeProbes.js"
 export * as NodeRequest from "./NodeRequest.js"
 export * as NodeServer from "./NodeServer.js"

@@ -24,6 +24,18 @@ describe("runMain", () => {
       }))
   }
 
+  it.scopedLive("logs for people on a terminal, and for machines elsewhere", () =>
+    Effect.gen(function*() {
+      const terminal = ["--import", "data:text/javascript,process.stdout.isTTY%20=%20true"]
+      const pretty = yield* runWith("logging", ["SIGTERM"], { node: terminal })
+      // the level as a word, and each annotation on a line of its own
+      assert.match(pretty.stdout, /\[\d\d:\d\d:\d\d\.\d{3}\] .*INFO.* \(#\d+\): .*a line/)
+      assert.match(pretty.stdout, /^ {2}.*room.*: .*hall/m)
+      const plain = /^timestamp=\S+ level=INFO fiber=#\d+ message="a line" room=hall$/m
+      assert.match((yield* runWith("logging", ["SIGTERM"])).stdout, plain)
+      assert.match((yield* runWith("logging-plain", ["SIGTERM"], { node: terminal })).stdout, plain)
+    }))
+
   it.scopedLive("prints the report as JSON that decodes to the report", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("clean", ["SIGTERM"], { report: "json", node: ["--enable-source-maps"] })

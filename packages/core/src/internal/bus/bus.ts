@@ -361,7 +361,10 @@ export class Bus<A extends Event, I> implements Host<A> {
   ) => {
     const first = items[0]
     if (!isGap(first)) {
-      this.metrics.lag.unsafeUpdate(Math.max(0, clockOf(fiber).unsafeCurrentTimeMillis() - first.at), Metrics.noTags)
+      this.metrics.lag.unsafeUpdate(
+        Math.max(0, clockOf(fiber).unsafeCurrentTimeMillis() - first.at) / 1000,
+        Metrics.noTags
+      )
     }
     const taken = mailbox.delivered - mailbox.reported
     mailbox.reported = mailbox.delivered

@@ -5,7 +5,7 @@ import * as MetricLabel from "effect/MetricLabel"
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
-const milliseconds = MetricBoundaries.fromIterable([0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30_000])
+const seconds = MetricBoundaries.fromIterable([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30])
 
 // A metric made from its whole key looks its hook up once; `Metric.tagged` would do so on every update.
 const counter = (name: string, description: string) => (labels: Labels) =>
@@ -15,7 +15,7 @@ const counter = (name: string, description: string) => (labels: Labels) =>
 
 const histogram = (name: string, description: string) => (labels: Labels) =>
   Metric.fromMetricKey(
-    MetricKey.histogram(name, milliseconds, description).pipe(MetricKey.taggedWithLabels(labels))
+    MetricKey.histogram(name, seconds, description).pipe(MetricKey.taggedWithLabels(labels))
   )
 
 export const noTags: Labels = []
@@ -26,10 +26,13 @@ const dropped = counter("holdfast_bus_dropped_total", "Events that subscribers m
 const refused = counter("holdfast_bus_refused_total", "Events that were not accepted")
 const deadLetters = counter("holdfast_bus_dead_letters_total", "Events that handlers gave up")
 const lag = histogram(
-  "holdfast_bus_lag_milliseconds",
-  "From acceptance until a subscriber took it; the oldest event of each batch"
+  "holdfast_bus_lag_seconds",
+  "Seconds from acceptance until a subscriber took it; the oldest event of each batch"
 )
-export const handlerDuration = histogram("holdfast_bus_handler_milliseconds", "Duration of a handler for one event")
+export const handlerDuration = histogram(
+  "holdfast_bus_handler_duration_seconds",
+  "Seconds that a handler took for one event, attempts and pauses included"
+)
 const queued = (labels: Labels) =>
   Metric.fromMetricKey(
     MetricKey.gauge("holdfast_bus_queued", { description: "Events that wait in the queues of subscribers" }).pipe(

@@ -57,7 +57,7 @@ export class Driver {
     this.saver = store === undefined ? undefined : new Saver(name, store, state.number, () => this.state)
     const labels = [MetricLabel.make("ticker", name)]
     this.ticksTotal = counter("holdfast_ticker_ticks_total", "Slots handed out", labels)
-    this.lag = histogram("holdfast_ticker_lag_ms", "Milliseconds from the instant of a slot to its tick", labels)
+    this.lag = histogram("holdfast_ticker_lag_seconds", "Seconds from the instant of a slot to its tick", labels)
   }
 
   readonly pause = this.controlled(() => this.phase === "running" ? this.halt() : Effect.void)
@@ -179,7 +179,7 @@ export class Driver {
     }
     this.ticks += last - first + 1
     this.ticksTotal.unsafeUpdate(last - first + 1, noTags)
-    this.lag.unsafeUpdate(this.lateMillis, noTags)
+    this.lag.unsafeUpdate(this.lateMillis / 1000, noTags)
     for (const handler of this.handlers) handler.offer(first, last, plan)
     this.saver?.notify()
   }

@@ -24,7 +24,11 @@ export const handlerLoop = <E, R>(
 ): Effect.Effect<Effect.Effect<void, never, R>> =>
   Effect.sync(() => {
     const labels = [MetricLabel.make("ticker", ticker), MetricLabel.make("handler", slots.name)]
-    const duration = histogram("holdfast_ticker_handler_ms", "Milliseconds that a run of a handler took", labels)
+    const duration = histogram(
+      "holdfast_ticker_handler_duration_seconds",
+      "Seconds that a run of a handler took",
+      labels
+    )
     const failures = counter("holdfast_ticker_handler_failures_total", "Runs that failed or died", labels)
     const overBudget = counter("holdfast_ticker_handler_over_budget_total", "Runs that their budget ended", labels)
     const missed = counter("holdfast_ticker_handler_missed_total", "Slots that were skipped or merged", labels)
@@ -55,7 +59,7 @@ export const handlerLoop = <E, R>(
     const ended = (tick: Tick, started: number, exit: Exit.Exit<boolean, E>): Effect.Effect<void> => {
       slots.running = false
       slots.runs++
-      duration.unsafeUpdate(Monotonic.unsafeNow(clock) - started, noTags)
+      duration.unsafeUpdate((Monotonic.unsafeNow(clock) - started) / 1000, noTags)
       if (Exit.isFailure(exit)) {
         slots.failures++
         failures.unsafeUpdate(1, noTags)

@@ -54,7 +54,7 @@ export const unsafeMake = (): Responses => {
       return [
         {
           name: "http_server_responses_total",
-          help: "responses by method and status; none for a client that left before",
+          help: "Responses by method and status; none for a client that left before.",
           type: "counter",
           samples: Array.from(responses.values(), ({ count, method, status }) => ({
             value: count,
@@ -63,7 +63,8 @@ export const unsafeMake = (): Responses => {
         },
         {
           name: "http_server_request_duration_seconds",
-          help: "from the header of a request to its flushed response",
+          help:
+            "Seconds from the header of a request to its flushed response; event streams and upgrades are not in it.",
           type: "histogram",
           samples: [
             ...bounds.map((bound, index) => ({

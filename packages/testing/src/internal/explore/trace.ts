@@ -14,7 +14,7 @@ interface Row {
   times: number
 }
 
-const maxSource = 72
+const maxSource = 104
 /** Runs with more cuts are those of a seed, where cuts are noise. */
 const maxCuts = 40
 

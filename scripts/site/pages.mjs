@@ -95,7 +95,7 @@ export const guides = [
   ["Web", ["http", "sse"]],
   ["Operate", ["deployment", "console", "troubleshooting"]],
   ["Test", ["testing", "load"]],
-  ["More", ["design"]]
+  ["More", ["design", "evidence"]]
 ]
 
 const documents = () => readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).sort()

@@ -6,7 +6,7 @@ export const benches = ["bus", "fibers", "ticker", "storage", "http", "sse", "co
 export type Bench = typeof benches[number]
 
 /** Those that run when none is named: of the others, one wants a server, and one plays the text world. */
-export const usual: ReadonlyArray<Bench> = ["bus", "fibers", "ticker", "storage", "http", "sse"]
+export const usual: ReadonlyArray<Bench> = ["bus", "fibers", "ticker", "storage", "http", "sse", "explore"]
 
 export const usage = `Benchmarks: each bench beside its peers in the same run. Figures are ratios within one run.
 

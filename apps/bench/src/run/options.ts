@@ -2,7 +2,18 @@
 import { parseArgs } from "node:util"
 
 /** Each beside its peers, in the order in which they run. */
-export const benches = ["bus", "fibers", "ticker", "storage", "http", "sse", "console", "nats", "bots"] as const
+export const benches = [
+  "bus",
+  "fibers",
+  "ticker",
+  "storage",
+  "http",
+  "sse",
+  "explore",
+  "console",
+  "nats",
+  "bots"
+] as const
 export type Bench = typeof benches[number]
 
 /** Those that run when none is named: of the others, one wants a server, and one plays the text world. */

@@ -26,7 +26,7 @@ const urlOf = (address: HttpServer.Address): string => {
 }
 
 const keptIn = ({ data, nats, natsName }: Settings) =>
-  nats !== undefined ? `stream ${natsName} on ${nats.join(",")}` : data === "memory" ? "in memory" : data
+  nats !== undefined ? `the stream ${natsName}` : data === "memory" ? "in memory" : data
 
 /**
  * @since 0.1.0

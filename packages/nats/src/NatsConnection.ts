@@ -41,6 +41,7 @@ import * as Stream from "effect/Stream"
 import { randomInt } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { hostname } from "node:os"
+import * as Address from "./internal/address.js"
 import { connectFailure, Connection, Pauses } from "./internal/connection.js"
 import * as Live from "./internal/live.js"
 
@@ -63,7 +64,11 @@ export type Credentials =
  * @category options
  */
 export interface Options {
-  /** One address at least, such as `nats://10.0.0.1:4222` or `tls://nats.example.com`. */
+  /**
+   * One address at least, such as `nats://10.0.0.1:4222`. With `tls://nats.example.com` a server that does not speak TLS is
+   * refused. `nats://ada:secret@10.0.0.1` holds a name and a password, `nats://token@10.0.0.1` a token: they are used where
+   * there are no `credentials`, and are shown nowhere.
+   */
   readonly servers: ReadonlyArray<string>
   /** Names this node in everything that others see. Default: the name of the host and four random letters. */
   readonly node?: string | undefined
@@ -217,15 +222,25 @@ const credentialsOf = (credentials: Credentials | undefined): Partial<NodeConnec
   return { user: credentials.user, pass: Redacted.value(credentials.password) }
 }
 
-const tlsOf = ({ tls }: Options): Partial<NodeConnectionOptions> =>
-  tls === undefined ? {} : {
-    tls: {
-      ...(tls.caFile === undefined ? {} : { caFile: tls.caFile }),
-      ...(tls.certFile === undefined ? {} : { certFile: tls.certFile }),
-      ...(tls.keyFile === undefined ? {} : { keyFile: tls.keyFile }),
-      ...(tls.first === true ? { handshakeFirst: true } : {})
+/** What the addresses say, unless there are credentials beside them. */
+const loginOf = (addresses: ReadonlyArray<Address.Address>): Partial<NodeConnectionOptions> => {
+  const login = addresses.find(({ login }) => login !== undefined)?.login
+  if (login === undefined) return {}
+  return "token" in login ? login : { user: login.user, pass: login.password }
+}
+
+const tlsOf = ({ tls }: Options, addresses: ReadonlyArray<Address.Address>): Partial<NodeConnectionOptions> =>
+  tls === undefined
+    // the client takes the scheme for an ornament
+    ? addresses.some(({ isSecure }) => isSecure) ? { tls: {} } : {}
+    : {
+      tls: {
+        ...(tls.caFile === undefined ? {} : { caFile: tls.caFile }),
+        ...(tls.certFile === undefined ? {} : { certFile: tls.certFile }),
+        ...(tls.keyFile === undefined ? {} : { keyFile: tls.keyFile }),
+        ...(tls.first === true ? { handshakeFirst: true } : {})
+      }
     }
-  }
 
 /** One try to connect. When nobody waits for it any longer, what comes of it is closed. */
 const connectOnce = (options: NodeConnectionOptions): Effect.Effect<Client, unknown> =>
@@ -294,9 +309,10 @@ const close = (connection: Connection) =>
 export const make = (options: Options): Effect.Effect<Service, InvalidOption | ConnectError, Scope.Scope> =>
   Effect.gen(function*() {
     const { connectTimeout, ping, servers } = yield* check(() => ({
+      // a password is for the server alone
       servers: unsafeCheck(
         "NatsConnection.servers",
-        options.servers,
+        options.servers.map((one) => Address.read(one).shown),
         (all) => all.length > 0 && all.every((one) => one !== ""),
         "one address at least, such as [\"nats://127.0.0.1:4222\"]"
       ),
@@ -314,6 +330,7 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
         "1 to 64 letters, digits, dots, dashes or underscores"
       )
     )
+    const addresses = options.servers.map(Address.read)
     const runtime = yield* Effect.runtime<never>()
     const pauses = new Pauses(options.reconnect ?? defaults.reconnect, runtime)
     const client = open(
@@ -325,8 +342,8 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
         maxPingOut: 2,
         maxReconnectAttempts: -1,
         reconnectDelayHandler: pauses.next,
-        ...credentialsOf(options.credentials),
-        ...tlsOf(options)
+        ...(options.credentials === undefined ? loginOf(addresses) : credentialsOf(options.credentials)),
+        ...tlsOf(options, addresses)
       },
       servers,
       pauses,

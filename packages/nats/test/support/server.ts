@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import type { Scope } from "effect"
 import type { ChildProcess } from "node:child_process"
 import { execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { connect, createServer } from "node:net"
 import { homedir, tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
@@ -46,6 +46,7 @@ export interface Server {
   readonly kill: (signal?: NodeJS.Signals) => Effect.Effect<void>
   /** Waits until it listens. */
   readonly start: Effect.Effect<void>
+  /** Waits until it stands still, if that is what the signal asks for. */
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
 }
 
@@ -75,6 +76,19 @@ const listens = (port: number) =>
     socket.once("error", () => end(false))
     socket.once("close", () => end(false))
   })
+
+/** Whether every thread of a process stands still: until then it may answer once more. Linux tells; elsewhere it is assumed. */
+const isStopped = (pid: number): boolean => {
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return true
+  return readdirSync(tasks).every((task) => {
+    try {
+      return /^State:\s+[Tt]/m.test(readFileSync(join(tasks, task, "status"), "utf8"))
+    } catch {
+      return true
+    }
+  })
+}
 
 export interface ServerOptions {
   /** More lines of the configuration. */
@@ -131,6 +145,13 @@ ${config}
       directory,
       kill,
       start,
-      signal: (signal) => Effect.sync(() => void child?.kill(signal))
+      signal: (signal) =>
+        Effect.suspend(() => {
+          child?.kill(signal)
+          const pid = child?.pid
+          return signal !== "SIGSTOP" || pid === undefined
+            ? Effect.void
+            : Effect.repeat(live(5), { until: () => isStopped(pid), times: 2_000 })
+        })
     }
   })

@@ -131,12 +131,12 @@ export class Log {
     return this.lives[this.lives.length - 1]
   }
 
-  /** Loses the last `count` events, as a server that comes back with its files of an earlier moment. */
+  /** Loses the last `count` events but never the first, as a server that comes back with its files of an earlier moment. */
   rollBack(count: number): Effect.Effect<void, EventJournal.JournalError> {
     return Effect.gen(this, function*() {
       const next = yield* EventJournal.makeMemory({ epoch: `k${this.lives.length + 1}` })
       const rows = yield* this.current.read({ after: 0, limit: Infinity })
-      const kept = rows.slice(0, Math.max(0, rows.length - count))
+      const kept = rows.slice(0, Math.max(1, rows.length - count))
       for (let index = 0; index < kept.length;) {
         const { attempt = "" } = kept[index]
         const same = kept.slice(index).findIndex((row) => row.attempt !== attempt)
@@ -248,6 +248,11 @@ export const make = (data: WorldData, plant: Plant = {}): Effect.Effect<Cluster,
             sessions.flatMap(({ principal }) =>
               principal === undefined ? [] : [{ id: principal, idleMillis: 0 }]
             ))),
+          scope
+        )
+        // as the housekeeping of a node does
+        yield* Scope.extend(
+          Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep("1 second"), presence.members))),
           scope
         )
         return {

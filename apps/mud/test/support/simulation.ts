@@ -360,7 +360,7 @@ export const options = {
 export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: RegExp, plant: Cluster.Plant]> = [
   [
     "a lease that is trusted without a fence",
-    20,
+    10,
     /outside the term/,
     {
       game: (game) => ({
@@ -376,7 +376,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   ],
   [
     "a retry without its attempt",
-    20,
+    10,
     /was said 2 times|acknowledged|is another one|minute/,
     {
       bus: (bus) => ({
@@ -387,7 +387,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   ],
   [
     "a hole that is skipped",
-    20,
+    10,
     /is another one|missed/,
     {
       faults: { "journal.tail.loses": 0.05 },
@@ -410,7 +410,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   ],
   [
     "presence that is merged back in",
-    20,
+    10,
     /are there, and nobody is/,
     {
       presence: (presence) => {
@@ -428,7 +428,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   ],
   [
     "a snapshot that is ahead of its log",
-    20,
+    10,
     /is another one|minute|missed|cannot be read/,
     {
       entries: (entries) =>
@@ -449,7 +449,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   ],
   [
     "an owner that goes on after its term",
-    20,
+    10,
     /leases/,
     {
       game: (game) => ({

@@ -4,6 +4,7 @@ import { Cleanup, EventBus, FiberRegistry, Supervision } from "@holdfast/core"
 import { Console, ConsoleFeed, ConsoleLog, ConsoleSection } from "@holdfast/http"
 import { NodeServer } from "@holdfast/node"
 import { Context, Deferred, Effect, Exit, Layer, Logger, Redacted, Schema, Scope } from "effect"
+import * as Net from "node:net"
 import { eventually } from "./support/serve.js"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
@@ -85,7 +86,7 @@ const open = (app: typeof viaRouter | typeof viaApi) =>
       request("/ops/console/snapshot"),
       ({ text }) => Schema.decodeUnknown(Schema.parseJson(Snapshot))(text)
     )
-    return { context, request, act, snapshot }
+    return { base, context, request, act, snapshot }
   })
 
 const named = (title: string, subject: string) => (snapshot: typeof Snapshot.Type): boolean =>
@@ -182,4 +183,56 @@ describe("Console", () => {
       const after = yield* eventually(snapshot, (found) => !named("Leaked fiber", "planted-leak")(found))
       assert.isFalse(named("Leaked fiber", "planted-leak")(after))
     }))
+
+  it.scopedLive("lets a viewer who reads nothing miss frames, and nobody else anything", () =>
+    Effect.gen(function*() {
+      // More than sockets hold, each time.
+      let looks = 0
+      const big = ConsoleSection.text({ id: "big", text: Effect.sync(() => `${looks++} ${"x".repeat(1_000_000)}`) })
+      const { base, context } = yield* open(viaRouter)
+      yield* Effect.provide(Console.register(big), context)
+      const { port } = new URL(base)
+      const connect = Effect.acquireRelease(
+        Effect.sync(() => {
+          const socket = Net.connect(Number(port), "127.0.0.1")
+          const found: Array<string> = []
+          let rest = ""
+          socket.setEncoding("utf8").on("error", () => {}).on("data", (text: string) => {
+            const parts = (rest + text).split("\n\n")
+            rest = parts.pop()!
+            for (const part of parts) {
+              const numbers = /"whole":(\w+).*?"missed":(\d+)/.exec(part)
+              if (part.includes("event: frame")) found.push(numbers === null ? "delta" : `${numbers[1]} ${numbers[2]}`)
+            }
+          })
+          socket.write(
+            `GET /ops/console/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${viewerToken}\r\n\r\n`
+          )
+          return { socket, found }
+        }),
+        ({ socket }) => Effect.sync(() => socket.destroy())
+      )
+      const slow = yield* connect
+      yield* eventually(Effect.sync(() => slow.found.length), (count) => count > 0)
+      slow.socket.pause()
+      const other = yield* connect
+      const chat = Context.get(context, Chat)
+      const subscription = yield* chat.subscribe({ capacity: 16 })
+      const texts = Array.from({ length: 40 }, (_, index) => String(index))
+      const taken: Array<string> = []
+      yield* Effect.forEach(texts, (text) =>
+        Effect.gen(function*() {
+          yield* chat.publish({ _tag: "Said", text })
+          for (const item of yield* subscription.takeBatch()) if ("event" in item) taken.push(item.event.text)
+          yield* Effect.sleep("50 millis")
+        }), { discard: true })
+      assert.deepStrictEqual(taken, texts)
+      yield* eventually(Effect.sync(() => other.found.length), (count) => count > 10, 30_000)
+      const before = slow.found.length
+      slow.socket.resume()
+      // It gets a whole picture again, and is told how many it has missed.
+      const missed = (found: string) => /^true [1-9]/.test(found)
+      yield* eventually(Effect.sync(() => slow.found.slice(before)), (found) => found.some(missed), 30_000)
+      assert.isTrue(slow.found.slice(before).some(missed), slow.found.join())
+    }), 90_000)
 })

@@ -110,17 +110,20 @@ export class Graph {
     }
     const parts = [
       svg("line", { class: "axis", x1: 0, x2: width, y1: y(base), y2: y(base) }),
-      svg("line", { class: "grid", x1: 0, x2: width, y1: y(ceiling), y2: y(ceiling) }),
-      svg("text", { class: "tick", x: 0, y: y(ceiling) + 11 }, unit(ceiling, name)),
-      svg("text", { class: "tick", x: 0, y: y(base) - 3 }, base === 0 ? "0" : unit(base, name)),
-      svg("text", { class: "tick", x: 0, y: height - 3 }, `−${span(step * size).replace(/ 0 (min|s)$/, "")}`),
-      svg("text", { class: "tick end", x: width, y: height - 3 }, "now")
+      svg("line", { class: "grid", x1: 0, x2: width, y1: y(ceiling), y2: y(ceiling) })
     ]
     if (warn !== undefined && warn <= ceiling) {
       parts.push(svg("line", { class: "warn", x1: 0, x2: width, y1: y(warn), y2: y(warn) }))
     }
     if (step > this.info.step) parts.push(svg("path", { class: "most", d: line(1) }))
     parts.push(svg("path", { class: "mean", d: line(0) }))
+    // In front of the lines, so that they stay readable.
+    parts.push(
+      svg("text", { class: "tick", x: 0, y: y(ceiling) + 11 }, unit(ceiling, name)),
+      svg("text", { class: "tick", x: 0, y: y(base) - 3 }, base === 0 ? "0" : unit(base, name)),
+      svg("text", { class: "tick", x: 0, y: height - 3 }, `−${span(step * size).replace(/ 0 (min|s)$/, "")}`),
+      svg("text", { class: "tick end", x: width, y: height - 3 }, "now")
+    )
     const shown = this.cursor === undefined ? undefined : points[this.cursor - from]
     if (this.cursor !== undefined) {
       const mark = this.cursor / (size - 1) * width

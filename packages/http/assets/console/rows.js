@@ -354,6 +354,7 @@ export class Rows {
       }
       if (index > 0) {
         there.title = text.length > 40 ? text : ""
+        there.classList.toggle("short", text.length < 25)
         return setText(there, text)
       }
       there.dataset.depth = Math.min(depth, 12)

@@ -1,10 +1,9 @@
 // Runs the tests of core and node on other versions of Node.js: `node scripts/node-versions.mjs [major…]`, 22 and 24 unless
-// told otherwise. Each one comes from npm, where it is a package with one binary, into .cache, and is kept there. What runs is
-// what `tsc -b` has built last. Further arguments behind `--` are vitest's.
+// told otherwise. What runs is what `tsc -b` has built last. Further arguments behind `--` are vitest's.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { nodeBinary } from "./node-binary.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const separator = process.argv.indexOf("--")
@@ -19,22 +18,9 @@ const run = (command, argv, options) => {
   return status ?? 1
 }
 
-/** The binary of a version. The package `node` fetches it by an install script; this is what that script fetches. */
-const binary = (major) => {
-  const folder = join(root, ".cache", "node", major)
-  const name = `node-${process.platform}-${process.arch}`
-  const path = join(folder, "node_modules", name, "bin", "node")
-  if (existsSync(path)) return path
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, "package.json"), "{ \"private\": true }\n")
-  const status = run("npm", ["install", "--no-audit", "--no-fund", `${name}@${major}`], { cwd: folder })
-  if (status !== 0) throw new Error(`npm could not install ${name}@${major} (exit code ${status})`)
-  return path
-}
-
 const failed = []
 for (const major of asked.length > 0 ? asked : ["22", "24"]) {
-  const node = binary(major)
+  const node = nodeBinary(major)
   const vitest = join(root, "node_modules", "vitest", "vitest.mjs")
   say(`core and node on ${spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim()}`)
   if (run(node, [vitest, "run", "--project", "core", "--project", "node", ...further]) !== 0) failed.push(major)

@@ -1,5 +1,6 @@
 // Every ```ts block of the READMEs and of docs/ is typechecked and run as a module of its own, as a reader would run it:
-// against the built packages, in a fresh process, with every strict flag of the compiler. A block marked ```ts no-run is typechecked only.
+// against the built packages, in a fresh process, with every strict flag of the compiler. A block marked ```ts no-run is typechecked
+// only, and one marked ```ts vitest is a file of tests.
 // The examples of docstrings are treated alike, but those of one package share a process.
 import { beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -48,6 +49,7 @@ const examples = documents.flatMap((document) => {
     name: `${document}:${text.slice(0, match.index).split("\n").length}`,
     file: `${document.replace(/\W/g, "_")}_${text.slice(0, match.index).split("\n").length}`,
     run: !match.groups.flags.includes("no-run"),
+    vitest: match.groups.flags.includes("vitest"),
     code: match.groups.code
   }))
 })
@@ -77,6 +79,11 @@ describe("examples", () => {
       writeFileSync(join(out, `docstrings_${pkg}.ts`), `${[...lines, "process.exit(0)", "export {}"].join("\n")}\n`)
     }
     writeFileSync(join(out, "package.json"), JSON.stringify({ type: "module" }))
+    // what is ignored by default is where the files are
+    writeFileSync(
+      join(out, "vitest.config.mjs"),
+      "export default { test: { include: [\"dist/*.js\"], exclude: [], setupFiles: [\"@holdfast/testing/setup\"], testTimeout: 60_000 } }\n"
+    )
     writeFileSync(
       join(out, "tsconfig.json"),
       JSON.stringify({
@@ -111,7 +118,11 @@ describe("examples", () => {
       exec(process.execPath, [join(out, "dist", `docstrings_${pkg}.js`)], { cwd: out, timeout: 60_000 }))
   }
 
-  for (const { file, name } of examples.filter((example) => example.run)) {
-    it.effect(name, () => exec(process.execPath, [join(out, "dist", `${file}.js`)], { cwd: out, timeout: 30_000 }))
+  for (const { file, name, vitest } of examples.filter((example) => example.run)) {
+    const program = join(out, "dist", `${file}.js`)
+    const args = vitest
+      ? [join(root, "node_modules", "vitest", "vitest.mjs"), "run", "--root", out, program]
+      : [program]
+    it.effect(name, () => exec(process.execPath, args, { cwd: out, timeout: vitest ? 120_000 : 30_000 }))
   }
 })

@@ -7,11 +7,12 @@ import { execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { nodeBinary } from "../node-binary.mjs"
 import { bin, catalog, exec, integration, manifest, named, root } from "./support.mjs"
 
 /** The most that a tarball may weigh, in KiB, the packages of ours that it needs, and what is installed beside it. */
 const packages = [
-  { name: "core", tarball: 360, needs: [], beside: ["effect"] },
+  { name: "core", tarball: 400, needs: [], beside: ["effect"] },
   { name: "http", tarball: 360, needs: ["core"], beside: ["effect", "@effect/platform"] },
   {
     name: "node",
@@ -34,6 +35,19 @@ const packages = [
     beside: ["effect", "@effect/platform", "@effect/vitest", "vitest", "typescript"]
   }
 ]
+
+/** Besides the one that runs the tests, which is the oldest. */
+const otherNodes = ["22", "24"]
+
+/** Whole packages, and bytes, below a folder of `node_modules`. */
+const installed = (modules) => {
+  const names = readdirSync(modules).filter((name) => !name.startsWith(".")).flatMap((name) =>
+    name.startsWith("@") ? readdirSync(join(modules, name)).map((one) => `${name}/${one}`) : [name]
+  )
+  const bytes = readdirSync(modules, { recursive: true, withFileTypes: true })
+    .reduce((sum, file) => sum + (file.isFile() ? statSync(join(file.parentPath, file.name)).size : 0), 0)
+  return { names, bytes }
+}
 
 /** The strictest that users have. */
 const compilerOptions = {
@@ -66,6 +80,18 @@ describe.skipIf(!integration)(named("packages"), () => {
   }, 120_000)
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it.effect("a bus alone needs Effect and what comes with it, and no more", () =>
+    Effect.gen(function*() {
+      const project = join(folder, "bus")
+      mkdirSync(project)
+      writeFileSync(join(project, "package.json"), JSON.stringify({ name: "bus", private: true, type: "module" }))
+      const versions = ["--no-audit", "--no-fund", tarballs.core, `effect@${catalog.effect}`]
+      yield* exec("npm", ["install", ...versions], { cwd: project })
+      const { bytes, names } = installed(join(project, "node_modules"))
+      assert.deepEqual(names, ["@holdfast/core", "@standard-schema/spec", "effect", "fast-check", "pure-rand"])
+      assert(bytes < 42_000_000, `${Math.round(bytes / 1e6)} MB`)
+    }))
 
   for (const { beside, name, needs, skipLibCheck = false, tarball } of packages) {
     it.effect(`${name} holds what a package needs, and nothing else`, () =>
@@ -115,7 +141,9 @@ describe.skipIf(!integration)(named("packages"), () => {
         yield* exec(bin("tsc"), ["-p", project])
         for (const [index, { groups: { flags } }] of examples.entries()) {
           if (flags.includes("no-run")) continue
-          yield* exec(process.execPath, [`example${index}.js`], { cwd: project, timeout: 30_000 })
+          for (const node of [process.execPath, ...otherNodes.map(nodeBinary)]) {
+            yield* exec(node, [`example${index}.js`], { cwd: project, timeout: 30_000 })
+          }
         }
       }))
   }

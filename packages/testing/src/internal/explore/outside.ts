@@ -1,6 +1,7 @@
 /** What a program waits for in the world outside: files, sockets, real timers, as `async_hooks` tell of them. */
 import { createHook } from "node:async_hooks"
 import * as Place from "../place.js"
+import * as Globals from "./globals.js"
 
 interface Waiting {
   readonly type: string
@@ -61,5 +62,26 @@ export const watch = (isOwn: () => boolean): Outside => {
       hook.disable()
       waiting.clear()
     }
+  }
+}
+
+/** Rung when something outside resumes a fiber. */
+export class Bell {
+  private wake: (() => void) | undefined = undefined
+
+  ring(): void {
+    this.wake?.()
+  }
+
+  /** Until it rings, or so many real milliseconds have passed. */
+  async within(millis: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timeout = Globals.context.run(undefined, () => Globals.real.setTimeout(resolve, millis))
+      this.wake = () => {
+        Globals.real.clearTimeout(timeout)
+        resolve()
+      }
+    })
+    this.wake = undefined
   }
 }

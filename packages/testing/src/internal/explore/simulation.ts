@@ -85,7 +85,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
   private readonly loggers: HashSet.HashSet<Logger.Logger<unknown, void>>
   private outside: Outside.Outside | undefined = undefined
   private where: Where.Where | undefined = undefined
-  private wake: (() => void) | undefined = undefined
+  private readonly bell = new Outside.Bell()
   private exit: Exit.Exit<A, E> | undefined = undefined
 
   constructor(private readonly settings: Settings) {
@@ -121,7 +121,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
 
   onUncaught = (error: unknown, what: string): void => {
     this.uncaught ??= { error, what }
-    this.wake?.()
+    this.bell.ring()
   }
 
   // ---- World: what the chooser sees
@@ -149,7 +149,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     const fiber = raw === undefined ? undefined : this.stateOf(raw as unknown as Hooks.RawFiber)
     const priority = fiber?.priority ?? this.chooser.priority()
     this.ready.push({ run, fiber, owner: undefined, nth: 0, priority })
-    this.wake?.()
+    this.bell.ring()
   }
 
   shouldYield(raw: Fiber.RuntimeFiber<unknown, unknown>): number | false {
@@ -253,7 +253,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
       }
     },
     onWake: (fiber) => {
-      if (this.phase !== "driving" || !this.cutting) return
+      if (!this.settings.full || this.phase !== "driving" || !this.cutting) return
       const raw = Hooks.currentFiber()
       // one that has ended is told to have ended
       if (raw !== undefined && raw.unsafePoll() !== null) return
@@ -550,7 +550,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
     const most = isOutside || next === undefined ? patience : promisePatience
     const budget = Math.min(most, next === undefined ? Infinity : next - this.millis)
     if (budget <= 0) return false
-    await this.resumedWithin(budget)
+    await this.bell.within(budget)
     return this.ready.length > 0 || this.uncaught !== undefined
   }
 
@@ -559,19 +559,7 @@ export class Simulation<A, E> implements Scheduler.Scheduler, Globals.Host, Worl
    * fixed number of operations, they wait for what is awaited there.
    */
   private async lookOutside(): Promise<void> {
-    if ((this.outside?.waits().length ?? 0) > 0) await this.resumedWithin(promisePatience)
-  }
-
-  /** Until something resumes a fiber, or so many real milliseconds have passed. */
-  private async resumedWithin(millis: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timeout = Globals.context.run(undefined, () => Globals.real.setTimeout(resolve, millis))
-      this.wake = () => {
-        clearTimeout(timeout)
-        resolve()
-      }
-    })
-    this.wake = undefined
+    if ((this.outside?.waits().length ?? 0) > 0) await this.bell.within(promisePatience)
   }
 
   private live(): Array<FiberState> {

@@ -37,7 +37,7 @@ const show = (event: Event): string => {
     case "interrupt":
       return `interrupts ${event.detail}`
     case "wake":
-      return `wakes ${event.detail}`
+      return `${event.fiber < 0 ? "a timer or callback " : ""}wakes ${event.detail}`
     case "clock":
       return "the clock moves"
     case "log":

@@ -8,7 +8,7 @@ export const kinds: { readonly [type: string]: HandleKind } = {
   TCPWRAP: "socket",
   PIPEWRAP: "socket",
   UDPWRAP: "socket",
-  TLSWRAP: "socket",
+  // not TLSWRAP: it cannot say whether it is open, and holds the socket beneath, which can
   Timeout: "timer",
   PROCESSWRAP: "process",
   WORKER: "worker",

@@ -1,0 +1,111 @@
+/** A NATS server of its own for a test of processes: the real program, in a directory that goes with it. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process"
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { connect, createServer } from "node:net"
+import { homedir, tmpdir } from "node:os"
+import { delimiter, join } from "node:path"
+import { sleep } from "./server.js"
+
+const isRecent = (path: string): boolean => {
+  try {
+    const version = /v?(\d+)\.(\d+)\.\d+/.exec(execFileSync(path, ["--version"], { encoding: "utf8" }))
+    return version !== null && (Number(version[1]) > 2 || Number(version[2]) >= 12)
+  } catch {
+    return false
+  }
+}
+
+const executable = [
+  process.env["HOLDFAST_NATS_SERVER"],
+  ...(process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "nats-server")),
+  join(homedir(), ".cache", "holdfast", "nats", "usr", "sbin", "nats-server")
+].find((path) => path !== undefined && path !== "" && existsSync(path) && isRecent(path))
+
+/** Without a server these tests are left out, and say so; with `HOLDFAST_REQUIRE_INTEGRATION=1` they fail. */
+export const missing = executable === undefined && process.env["HOLDFAST_REQUIRE_INTEGRATION"] !== "1"
+
+export const named = (name: string) =>
+  missing ? `${name} (skipped: no nats-server of 2.12 or newer; scripts/get-nats.sh brings one)` : name
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer()
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
+    })
+  })
+
+const listens = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1")
+    const end = (found: boolean) => {
+      socket.destroy()
+      resolve(found)
+    }
+    socket.once("data", () => end(true))
+    socket.once("error", () => end(false))
+    socket.once("close", () => end(false))
+  })
+
+export interface NatsServer {
+  readonly url: string
+  /** Waits until it listens. */
+  readonly start: () => Promise<void>
+  /** Waits until it has ended. */
+  readonly kill: () => Promise<void>
+  /** Copies its files, and gives them back later: what was stored between is lost. While it is not running. */
+  readonly keep: () => void
+  readonly giveBack: () => void
+  readonly remove: () => Promise<void>
+}
+
+/** It syncs at every write, as the documents say. `config` is more lines of the configuration. */
+export const natsServer = async (config = ""): Promise<NatsServer> => {
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-cluster-"))
+  const port = await freePort()
+  const file = join(directory, "nats-server.conf")
+  writeFileSync(
+    file,
+    `server_name: n1
+listen: "127.0.0.1:${port}"
+jetstream { store_dir: "${join(directory, "store")}", max_file_store: 2G, sync_interval: always }
+${config}
+`
+  )
+  let child: ChildProcess | undefined
+  const kill = () =>
+    new Promise<void>((resolve) => {
+      const running = child
+      child = undefined
+      if (running === undefined || running.exitCode !== null || running.signalCode !== null) return resolve()
+      running.once("exit", () => resolve())
+      running.kill("SIGKILL")
+    })
+  const start = async () => {
+    if (executable === undefined) {
+      throw new Error("there is no nats-server of 2.12 or newer: scripts/get-nats.sh brings one")
+    }
+    child = spawn(executable, ["-c", file], { stdio: "ignore" })
+    const until = performance.now() + 30_000
+    while (!(await listens(port))) {
+      if (performance.now() > until) throw new Error(`nats-server does not listen on ${port} after 30 s`)
+      await sleep(5)
+    }
+  }
+  await start()
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    start,
+    kill,
+    keep: () => cpSync(join(directory, "store"), join(directory, "kept"), { recursive: true }),
+    giveBack: () => {
+      rmSync(join(directory, "store"), { recursive: true, force: true })
+      cpSync(join(directory, "kept"), join(directory, "store"), { recursive: true })
+    },
+    remove: async () => {
+      await kill()
+      rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    }
+  }
+}

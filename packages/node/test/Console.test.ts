@@ -1,6 +1,6 @@
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpLayerRouter, HttpServer } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
-import { Cleanup, EventBus, FiberRegistry, Supervision } from "@holdfast/core"
+import { Cleanup, EventBus, FiberRegistry, Supervision, Ticker } from "@holdfast/core"
 import { Console, ConsoleFeed, ConsoleLog, ConsoleSection } from "@holdfast/http"
 import { NodeServer } from "@holdfast/node"
 import { Context, Deferred, Effect, Exit, Layer, Logger, Redacted, Schema, Scope } from "effect"
@@ -183,6 +183,31 @@ describe("Console", () => {
       const after = yield* eventually(snapshot, (found) => !named("Leaked fiber", "planted-leak")(found))
       assert.isFalse(named("Leaked fiber", "planted-leak")(after))
     }))
+
+  it.scopedLive(
+    "names a handler that fails and one that overruns at each tick, a storm of 401, and who guesses the token",
+    () =>
+      Effect.gen(function*() {
+        const { context, request, snapshot } = yield* open(viaRouter)
+        yield* Effect.gen(function*() {
+          const ticker = yield* Ticker.make({ name: "sun", interval: "100 millis" })
+          yield* ticker.onTick({ name: "rise" }, () => Effect.fail("clouds"))
+          yield* ticker.onTick({ name: "shine", budget: "1 millis" }, () => Effect.sleep("30 millis"))
+        }).pipe(Effect.provide(context), Effect.provide(quiet))
+        // What was before somebody looked is no storm.
+        yield* snapshot
+        for (let index = 0; index < 80; index++) yield* request("/ops/console/snapshot", {}, "")
+        for (let index = 0; index < 4; index++) yield* request("/ops/console/snapshot", {}, "a-token-that-is-wrong")
+        const titles = (found: typeof Snapshot.Type) =>
+          new Set(found.frame.alerts?.map(({ subject = "", title }) => `${title} ${subject}`.trim()))
+        const wanted = ["Failing handler rise", "Overrun shine", "Storm of 401", "Wrong tokens"]
+        const seen = titles(
+          yield* eventually(snapshot, (found) => wanted.every((title) => titles(found).has(title)), 30_000)
+        )
+        for (const title of wanted) assert.isTrue(seen.has(title), `${title}, among ${[...seen].join(", ")}`)
+      }),
+    60_000
+  )
 
   it.scopedLive("lets a viewer who reads nothing miss frames, and nobody else anything", () =>
     Effect.gen(function*() {

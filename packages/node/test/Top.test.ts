@@ -10,7 +10,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { cell, cut, width } from "../src/internal/top/format.js"
+import { amount, cell, cut, width } from "../src/internal/top/format.js"
 import * as Options from "../src/internal/top/options.js"
 import * as Picture from "../src/internal/top/picture.js"
 import { render, snapshot } from "../src/internal/top/render.js"
@@ -96,6 +96,58 @@ const bare = (line: string) => line.replaceAll(/\u001b\[[0-9;]*m/g, "")
 const at = (columns: number, section: string, changes: Partial<State.State> = {}) =>
   render({ ...state, section, ...changes }, { columns, rows: 16, colour: true })
 const text = (lines: ReadonlyArray<string>) => lines.map((line) => bare(line).trimEnd()).join("\n")
+
+describe("the columns of a terminal", () => {
+  it("say of each value what the page says", async () => {
+    const file = new URL("../../http/assets/console/format.js", import.meta.url).href
+    const page = await import(file) as {
+      readonly cell: (value: unknown, format: string, now: number) => unknown
+      readonly unit: (value: number, name: string) => string
+    }
+    const now = 1_700_000_000_000
+    const values = [
+      0,
+      0.004,
+      0.5,
+      0.999,
+      1,
+      1.04,
+      9.96,
+      59.94,
+      99.96,
+      100.4,
+      999,
+      1023,
+      1024,
+      1536,
+      10_000,
+      59_999,
+      61_000,
+      99_999,
+      100_000
+    ]
+    const all = [
+      ...values,
+      ...values.map((value) => -value),
+      1_048_576,
+      5e7,
+      3.7e9,
+      1e12,
+      ...values.map((value) => now - value * 1000)
+    ]
+    for (const value of all) {
+      for (const format of ["count", "rate", "bytes", "millis", "left", "since", "at", "code", "text"] as const) {
+        assert.strictEqual(cell(value, format, now), String(page.cell(value, format, now)), `${value} as ${format}`)
+      }
+      for (const unit of ["", "B", "ms", "%", "/s", "events"]) {
+        assert.strictEqual(amount(value, unit), page.unit(value, unit), `${value} in ${unit}`)
+      }
+    }
+    for (const value of [true, false, null, undefined, "", "tea"]) {
+      assert.strictEqual(cell(value, "text", now), String(page.cell(value, "text", now)))
+    }
+  })
+})
 
 describe("what holdfast-top paints", () => {
   it("never leaves the terminal's width and height, and passes nothing on that a terminal obeys", () => {

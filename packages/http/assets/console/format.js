@@ -68,6 +68,8 @@ export const cell = (value, format, now) => {
     case "millis":
     case "left":
       return millis(value)
+    case "code":
+      return String(value)
     case "rate":
       return `${few(value)}/s`
     default:

@@ -1,4 +1,7 @@
-/** Values as people read them, in the columns of a terminal. */
+/**
+ * Values as people read them, in the columns of a terminal. They are those of the console's page (`assets/console/format.js`
+ * of `@holdfast/http`, which runs in browsers as it is): a test holds the two to each other.
+ */
 import type { Cell, Format } from "@holdfast/http/ConsoleFeed"
 
 export const span = (millis: number): string => {
@@ -9,14 +12,20 @@ export const span = (millis: number): string => {
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
 }
 
-const few = (value: number): string =>
-  Number.isInteger(value) || Math.abs(value) >= 100
-    ? Math.round(value).toLocaleString("en")
-    : value.toFixed(Math.abs(value) < 1 ? 2 : 1)
+const few = (value: number): string => {
+  const size = Math.abs(value)
+  if (size >= 100_000) return `${Math.round(value / 1000).toLocaleString("en")} k`
+  if (size >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en")
+  const digits = size < 1 ? 100 : 10
+  return String(Math.round(value * digits) / digits)
+}
 
 const bytes = (value: number): string => {
-  const step = Math.min(3, Math.floor(Math.log2(Math.max(1, Math.abs(value))) / 10))
-  return `${few(step === 0 ? Math.round(value) : value / 1024 ** step)} ${["B", "KiB", "MiB", "GiB"][step]}`
+  const size = Math.abs(value)
+  if (size < 1024) return `${Math.round(value)} B`
+  if (size < 1024 ** 2) return `${few(value / 1024)} KiB`
+  if (size < 1024 ** 3) return `${few(value / 1024 ** 2)} MiB`
+  return `${few(value / 1024 ** 3)} GiB`
 }
 
 const millis = (value: number): string =>
@@ -31,8 +40,10 @@ const clock = (at: number, now: number): string => {
     : date.toISOString().slice(0, 16).replace("T", " ")
 }
 
+const endings: Readonly<Record<string, string>> = { "": "", "/s": "/s" }
+
 export const amount = (value: number, unit: string): string =>
-  unit === "B" ? bytes(value) : unit === "ms" ? millis(value) : `${few(value)}${unit === "" ? "" : ` ${unit}`}`
+  unit === "B" ? bytes(value) : unit === "ms" ? millis(value) : `${few(value)}${endings[unit] ?? ` ${unit}`}`
 
 /** `now` is the clock of the process that is looked at. */
 export const cell = (value: Cell | undefined, format: Format, now: number): string => {

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path"
 import type { Options } from "../run/options.js"
 import type { Comparison } from "../shared/paired.js"
 import { compare, isLoss, verdict } from "../shared/paired.js"
-import { calibrate, pairsOf } from "./forks.js"
+import { pairsOf } from "./forks.js"
 import { workloads } from "./workloads.js"
 
 export interface Compared extends Comparison {
@@ -52,6 +52,9 @@ export const folderOf = (root: string, revision: string): string => {
   return folder
 }
 
+/** Short, so that two neighbours meet the same machine. Processor time. */
+const sliceMillis = 5
+
 const cell = (value: number) => value.toFixed(3)
 
 /** Compares, prints a row for each workload, and says how many are losses. */
@@ -68,10 +71,9 @@ export const against = async (root: string, options: Options): Promise<ReadonlyA
     `processor time of this commit / ${options.against}, ${options.forks} pairs of processes, ${options.pairs} pairs of slices each\n`
   )
   for (const workload of names) {
-    const plan = { workload, old, new: root, pairs: options.pairs, sliceMillis: options.quick ? 20 : 40 }
-    const operations = await calibrate(plan)
+    const plan = { workload, old, new: root, pairs: options.pairs, sliceMillis }
     const forks = []
-    for (let index = 0; index < options.forks; index++) forks.push(await pairsOf(plan, operations, index))
+    for (let index = 0; index < options.forks; index++) forks.push(await pairsOf(plan, index))
     const result = { workload, ...compare(forks) }
     results.push(result)
     process.stdout.write(

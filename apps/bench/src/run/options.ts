@@ -30,8 +30,8 @@ Usage: npm run bench [name…] [-- flags]
   --against REV   compares this commit with another one instead: a revision, or a folder that is built. Both run the same
                   work in turns, in short slices; fails when this one needs more than 5 % more processor time
   --only TEXT     with --against: work whose name has this text in it
-  --forks N       with --against: pairs of processes (8, with --quick 4)
-  --pairs N       with --against: pairs of slices of each (30)
+  --forks N       with --against: processes (4, with --quick 2)
+  --pairs N       with --against: pairs of slices of each (200)
   --help          this text
 
 Flags that a bench has of its own go to it when it is the only one: npm run bench bots -- --players 500
@@ -60,7 +60,7 @@ const own = {
   against: { type: "string" },
   only: { type: "string", default: "" },
   forks: { type: "string" },
-  pairs: { type: "string", default: "30" },
+  pairs: { type: "string", default: "200" },
   help: { type: "boolean", default: false }
 } as const
 
@@ -102,7 +102,7 @@ export const parse = (args: ReadonlyArray<string>): Options => {
     plot: values.plot,
     against: values.against,
     only: values.only,
-    forks: count("forks", values.forks ?? (values.quick ? "4" : "8")),
+    forks: count("forks", values.forks ?? (values.quick ? "2" : "4")),
     pairs: count("pairs", values.pairs),
     // a bench that is the only one shows its own help
     rest: values.help && names.length === 1 ? [...rest, "--help"] : rest,

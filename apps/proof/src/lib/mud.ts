@@ -7,7 +7,7 @@ import { eventually, sleep } from "./wait.js"
 
 export const operatorToken = "a-token-of-the-proof-tools"
 
-const limits = "--port 0 --join-rate 10000 --max-players 10000 --per-address 10000 --linger 5 --log-level warning"
+const limits = "--port 0 --join-rate 10000 --max-players 10000 --per-address 10000 --linger 60 --log-level warning"
   .split(" ")
 
 export const start = (

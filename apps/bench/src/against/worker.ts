@@ -3,7 +3,7 @@
  * run. `node worker.js WORKLOAD OLD NEW`: two commits in one process, which do their slices in turns; told how many pairs.
  *
  * In one process they have the same core, the same heap and the same moment: two processes of one and the same commit differ
- * by 5 to 50 % on a busy machine, two copies in one process by 1 to 3 %.
+ * by 5 to 50 % on a busy machine, two copies in one process by 1 to 7 %.
  */
 import type { Pair } from "../shared/paired.js"
 import { order } from "../shared/paired.js"

@@ -257,6 +257,41 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
       assert.deepStrictEqual(problems, [])
     }), 240_000)
 
+  it.scopedLive("is used by the keyboard alone, and finds fibers by column and by age", () =>
+    Effect.gen(function*() {
+      const problems: Array<string> = []
+      const port = yield* freePort
+      yield* run(port, join(scratch, "keys"))
+      const page = yield* open(browser, link(port, "a-token-for-the-viewer"), problems, sizes["desktop"])
+      yield* Effect.promise(async () => {
+        const focused = () => page.evaluate<string>("document.activeElement.getAttribute('aria-label') ?? ''")
+        const kinds = () => page.locator("tbody tr td:nth-child(2)").allInnerTexts()
+        await page.keyboard.press("/")
+        assert.strictEqual(await focused(), "Filter Fibers")
+        await page.keyboard.type("kind:service")
+        await page.locator("tbody tr", { hasText: "shop/Chat/writer" }).waitFor()
+        // With what stands above them.
+        assert.deepStrictEqual([...new Set(await kinds())].filter((kind) => kind !== "" && kind !== "lifecycle"), [
+          "service"
+        ])
+        for (const _ of "kind:service") await page.keyboard.press("Backspace")
+        await page.selectOption("select[aria-label=age]", { label: "over an hour" })
+        await page.locator("tbody td", { hasText: "nothing fits the filter" }).waitFor()
+        await page.selectOption("select[aria-label=age]", { label: "under a minute" })
+        await page.locator("tbody tr", { hasText: "shop/Chat/writer" }).waitFor()
+        await page.locator("[data-go=fibers]").focus()
+        await page.keyboard.press("]")
+        await page.waitForSelector("[data-go=supervision][aria-current=page]")
+        await page.keyboard.press("o")
+        await page.waitForSelector("[data-go=overview][aria-current=page]")
+        await page.keyboard.press("3")
+        assert.strictEqual(await page.locator("#range [aria-checked=true]").innerText(), "1 h")
+        // Whoever only looks has nothing to press.
+        assert.strictEqual(await page.getByRole("button", { name: /Interrupt|Drain/ }).count(), 0)
+      })
+      assert.deepStrictEqual(problems, [])
+    }), 240_000)
+
   it.scopedLive(
     "says how old the picture is, and is grey when it is older than 3 seconds",
     () =>

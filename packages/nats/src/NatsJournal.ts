@@ -149,8 +149,8 @@ export const make = (
       storage: options.storage ?? defaults.storage,
       duplicateWindow: Duration.toMillis(options.duplicateWindow ?? defaults.duplicateWindow)
     })
-    yield* Cleanup.addFinalizer({ label: `nats: journal ${options.name}`, budget: "1 second" }, () =>
-      Effect.sync(() => journal.close()))
+    yield* Cleanup.addFinalizer({ label: `nats: journal ${options.name}`, budget: "3 seconds" }, () =>
+      Effect.zipRight(Effect.sync(() => journal.close()), journal.renewEpoch))
     yield* FiberRegistry.forkScoped(journal.watch, { name: `nats/journal/${options.name}`, kind: "service" })
     return {
       journal: {

@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { isLost } from "@holdfast/core/EventJournal"
 import type { JournalError, Row } from "@holdfast/core/EventJournal"
-import { Effect, Either, Fiber, Logger, LogLevel } from "effect"
-import type { Scope } from "effect"
+import { Effect, Either, Exit, Fiber, Logger, LogLevel, Scope } from "effect"
 import { cpSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { sized } from "../../../scripts/sized.js"
@@ -195,6 +194,28 @@ describe.skipIf(missing)(named("NatsJournal under faults"), () => {
       const next = yield* node(rolled.url)
       assert.notStrictEqual(next.journal.epoch, a.journal.epoch)
       assert.deepStrictEqual(ids(yield* stored(next.journal)), range(1, 5))
+    })
+  )
+
+  test(
+    "the epoch changes though the node that heard of the rollback ends at once",
+    Effect.gen(function*() {
+      const rolled = yield* server()
+      const scope = yield* Scope.make()
+      const { journal } = yield* Scope.extend(node(rolled.url), scope)
+      yield* journal.append([draft("1")], { attempt: "1" })
+      yield* rolled.kill("SIGTERM")
+      yield* keep(rolled)
+      yield* rolled.start
+      yield* journal.append([draft("2")], { attempt: "2" })
+      yield* rolled.kill("SIGKILL")
+      yield* rollBack(rolled)
+      const heard = yield* Effect.fork(Effect.flip(journal.follow(2, () => {})))
+      yield* rolled.start
+      assert.strictEqual((yield* Fiber.join(heard)).reason, "Diverged")
+      yield* Scope.close(scope, Exit.void)
+      const next = yield* node(rolled.url)
+      assert.notStrictEqual(next.journal.epoch, journal.epoch)
     })
   )
 

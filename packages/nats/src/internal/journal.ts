@@ -170,10 +170,12 @@ export class Journal {
 
   private renewed = false
 
-  /** Ids of a log that lost some mean something else from now on: the first node that finds out renews the epoch. */
-  private readonly renewEpoch: Effect.Effect<void> = Effect.suspend(() => {
+  /**
+   * Ids of a log that lost some mean something else from now on: the first node that finds out renews the epoch. Who hears of
+   * the loss ends its node, so nothing interrupts this, and closing the journal does what was not done by then.
+   */
+  readonly renewEpoch: Effect.Effect<void> = Effect.uninterruptible(Effect.suspend(() => {
     if (this.renewed || this.broken?.reason !== "Diverged") return Effect.void
-    this.renewed = true
     const { replicas, storage } = this.settings
     const suffix = this.epoch.split("-")[1]
     return Bucket.ensure(this.connection, { name: `${this.found.name}_life`, replicas, storage }, 2000).pipe(
@@ -182,16 +184,21 @@ export class Journal {
           // somebody else was first
           if (entry?.value?.toString("utf8") !== suffix) return Effect.void
           const next = randomBytes(4).toString("hex")
-          return bucket.write(epochKey, next, { id: next, expected: entry?.revision ?? 0, patience: 2000 })
+          return Effect.asVoid(
+            bucket.write(epochKey, next, { id: next, expected: entry?.revision ?? 0, patience: 2000 })
+          )
         })
       ),
       Effect.catchAll((error) =>
         Effect.logError(
           `The epoch of ${this.found.name} could not be renewed: ${"details" in error ? error.details : error.message}`
         )
-      )
+      ),
+      Effect.zipRight(Effect.sync(() => {
+        this.renewed = true
+      }))
     )
-  })
+  }))
 
   /** Whether the log is the one that this node has seen. */
   private readonly look: Effect.Effect<void> = Effect.suspend(() => {

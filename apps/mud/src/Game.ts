@@ -439,7 +439,10 @@ const make = Effect.gen(function*() {
     return Effect.forEach(queue.unsafeTake(), ({ done }) => Deferred.fail(done, closing), { discard: true })
   })
 
-  yield* Cleanup.addFinalizer({ label: "save the world" }, () => progress.drove ? save : Effect.void)
+  yield* Cleanup.addFinalizer(
+    { label: "save the world", budget: "2 seconds" },
+    () => progress.drove ? save : Effect.void
+  )
   // It begins uninterruptible: an interrupt before its first step refuses what waits, too.
   yield* Effect.uninterruptible(FiberRegistry.forkScoped(Effect.ensuring(Effect.interruptible(write), refuseRest), {
     name: "world-writer",

@@ -13,8 +13,7 @@ import {
   makeControl,
   makeParticipants,
   observe,
-  tell,
-  within
+  Times
 } from "./support/realCluster.js"
 import { eventually, sleep, stopAll } from "./support/server.js"
 import { checkLog, compare, factOf } from "./support/simulation.js"
@@ -29,7 +28,7 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
     async () => {
       const nats = await natsServer()
       const cluster = makeCluster(nats.url)
-      const times: Array<string> = []
+      const times = new Times()
       const control = makeControl()
       try {
         await Promise.all(["a", "b", "c"].map(cluster.start))
@@ -52,7 +51,7 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         const killedAt = performance.now()
         killed.process.kill("SIGKILL")
         const presence = sleep(8_000).then(async () => factsOf(await cluster.any()))
-        times.push(within("next tick after -9 of the owner", await log.next("Ticked", killedAt), (lease + 2) * 1_000))
+        times.took("next tick after -9 of the owner", await log.next("Ticked", killedAt), (lease + 2) * 1_000)
         assert.notInclude((await presence).nodes.split(", "), owner, "presence 8 s after -9")
         await cluster.start(owner)
 
@@ -67,8 +66,8 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         const { code, millis } = await ending.stop("SIGTERM")
         const endedAt = performance.now()
         assert.strictEqual(code, 0, ending.err.join("\n"))
-        times.push(`SIGTERM of the owner ${Math.round(millis)} ms`)
-        times.push(within("next tick after its end", await log.next("Ticked", endedAt), 1_000))
+        times.took("SIGTERM of the owner", millis, 2_000)
+        times.took("next tick after its end", await log.next("Ticked", endedAt), 1_000)
         await sleep(500)
         assert.notInclude((await factsOf(await cluster.any())).nodes.split(", "), next, "presence 0.5 s after SIGTERM")
         await cluster.start(next)
@@ -80,7 +79,7 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         await nats.start()
         const listensAt = performance.now()
         const accepted = await eventually("something is accepted", () => control.accepted.find((at) => at > listensAt))
-        times.push(within("first accepted publish after the server listens", accepted - listensAt, 1_500))
+        times.took("first accepted publish after the server listens", accepted - listensAt, 1_500)
 
         control.isCalm = true
         await talking
@@ -111,17 +110,17 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         for (const one of participants) {
           assert.deepStrictEqual(one.problems, [], one.id)
           for (const [text, isTold] of one.said) {
-            const times = texts.get(text) ?? 0
-            assert.isTrue(isTold ? times === 1 : times <= 1, `"${text}" is there ${times} times, told: ${isTold}`)
+            const found = texts.get(text) ?? 0
+            assert.isTrue(isTold ? found === 1 : found <= 1, `"${text}" is there ${found} times, told: ${isTold}`)
           }
           const shown = { epoch: "", from: one.from, upTo: one.last, events: one.events }
           assert.isUndefined(compare(life, one.id, shown, one.last), one.id)
         }
-        tell([
+        times.lines.push(
           `${rows.length} events, ${participants.reduce((sum, one) => sum + one.events.size, 0)} shown`,
-          `refused: ${JSON.stringify(Object.fromEntries(control.refused))}`,
-          ...times
-        ])
+          `refused: ${JSON.stringify(Object.fromEntries(control.refused))}`
+        )
+        times.check()
         await log.close()
       } finally {
         control.over = control.isCalm = true

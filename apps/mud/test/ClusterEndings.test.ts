@@ -1,0 +1,93 @@
+// edge: processes, sockets and their times are what is tested
+import { assert, describe, it } from "@effect/vitest"
+import { sized } from "../../../scripts/sized.js"
+import { missing, named, natsServer } from "./support/natsServer.js"
+import { makeCluster, makeControl, makeParticipants, Times } from "./support/realCluster.js"
+import { eventually, join, listen, request, sleep, stopAll } from "./support/server.js"
+
+describe.skipIf(missing)(named("processes of one world"), () => {
+  it("say that the log lost its end, end with 1, and begin anew, and pages are told", async () => {
+    const nats = await natsServer()
+    const cluster = makeCluster(nats.url)
+    try {
+      await Promise.all(["a", "b"].map(cluster.start))
+      const player = await join(await cluster.any(), "Ada")
+      await nats.kill()
+      nats.keep()
+      await nats.start()
+      // ten events more than what was kept
+      const say = (text: string) =>
+        eventually("it is said", async () => {
+          const answer = await request(await cluster.any(), "POST", "/api/say", { token: player.token, body: { text } })
+          return answer.status === 200
+        })
+      for (let index = 0; index < 10; index++) await say(`lost ${index}`)
+      await player.hear("lost 9")
+      const last = player.stream.frames.findLast(({ id }) => id !== undefined)!.id!
+      player.stream.close()
+      await nats.kill()
+      nats.giveBack()
+      await nats.start()
+      const listensAt = performance.now()
+      const codes = await Promise.all(
+        Array.from(cluster.nodes.values(), async (server) => {
+          const told = await eventually("Diverged", () => {
+            const index = [...server.out, ...server.err].findIndex((line) => line.includes("Diverged"))
+            return index === -1 ? undefined : performance.now() - listensAt
+          })
+          return { told, code: await server.exited }
+        })
+      )
+      assert.deepStrictEqual(codes.map(({ code }) => code), [1, 1])
+      const times = new Times()
+      for (const { told } of codes) times.took("Diverged after the server listens", told, 1_000)
+      cluster.nodes.clear()
+      await cluster.start("a")
+      const again = await listen(await cluster.any(), "/events", { token: player.token, lastEventId: last })
+      const gap = await again.next("the gap", ({ event }) => event === "gap")
+      assert.strictEqual(gap.data.reason, "reset")
+      assert.notStrictEqual(gap.id!.split(".")[0], last.split(".")[0])
+      assert.isFalse(again.frames.some(({ data }) => String(data?.text).startsWith("lost")))
+      again.close()
+      times.check()
+    } finally {
+      stopAll()
+      await nats.remove()
+    }
+  }, 240_000)
+
+  for (
+    const [what, isGone, promised] of [["with a thousand streams and commands under way", false, 2_000], [
+      "with the server gone (with HOLDFAST_NIGHTLY=1: only its time is looked at)",
+      true,
+      5_500
+    ]] as const
+  ) {
+    it.runIf(!isGone || sized(0, 1) === 1)(`end in time by SIGTERM, ${what}`, async () => {
+      const nats = await natsServer()
+      const cluster = makeCluster(nats.url)
+      const control = makeControl()
+      try {
+        await cluster.start("a")
+        const { participants, say, open } = await makeParticipants(cluster, sized(20, 150), control)
+        const streams = await Promise.all(participants.flatMap((one) => [1, 2, 3, 4, 5, 6, 7].map(() => open(one))))
+        const server = await cluster.any()
+        if (isGone) await nats.kill()
+        const saying = participants.map((one) => say(one, "the last word").catch(() => 0))
+        await sleep(50)
+        const { code, millis } = await server.stop("SIGTERM")
+        await Promise.all([...saying, ...streams.map(({ closed }) => closed)])
+        const report = [...server.out, ...server.err].join("\n")
+        const times = new Times()
+        times.took(`end ${what}, ${streams.length} streams, exit ${code}:`, millis, promised)
+        if (isGone) {
+          times.lines.push(...report.split("\n").filter((line) => /confirm|unsure|Unreachable|shutdown/i.test(line)))
+        } else assert.strictEqual(code, 0, report)
+        times.check()
+      } finally {
+        stopAll()
+        await nats.remove()
+      }
+    }, 240_000)
+  }
+})

@@ -3,10 +3,11 @@
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import assert from "node:assert"
-import { execFileSync } from "node:child_process"
+import { execFile } from "node:child_process"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { promisify } from "node:util"
 import { nodeBinary } from "../node-binary.mjs"
 import { bin, catalog, exec, integration, manifest, named, root } from "./support.mjs"
 
@@ -63,12 +64,12 @@ describe.skipIf(!integration)(named("packages"), () => {
   let folder = ""
   let tarballs = {}
 
-  beforeAll(() => {
+  // Without blocking the thread: vitest gives a worker up that does not answer for a minute.
+  beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "holdfast-packages-"))
     for (const { name } of packages) {
-      execFileSync("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
-        cwd: join(root, "packages", name),
-        stdio: "pipe"
+      await promisify(execFile)("npx", ["--yes", manifest.packageManager, "pack", "--pack-destination", folder], {
+        cwd: join(root, "packages", name)
       })
     }
     tarballs = Object.fromEntries(
@@ -77,7 +78,7 @@ describe.skipIf(!integration)(named("packages"), () => {
         join(folder, readdirSync(folder).find((file) => file.startsWith(`holdfast-${name}-`)))
       ])
     )
-  }, 120_000)
+  }, 300_000)
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

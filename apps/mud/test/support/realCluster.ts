@@ -1,8 +1,5 @@
-/**
- * Nodes of the world as processes over a real server, players that talk on all of them, and pages that hop between them.
- *
- * edge: processes, sockets and their times are what is tested
- */
+// edge: processes, sockets and their times are what is tested
+/** Nodes of the world as processes over a real server, players that talk on all of them, and pages that hop between them. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { assert } from "@effect/vitest"

@@ -72,7 +72,11 @@ export const start = async (
   const url = await eventually("the server says where it listens", () => {
     if (over !== undefined) throw new Error(`the server ended with ${over.code ?? over.signal}:\n${output()}`)
     return lines.map((line) => /http:\/\/[\w.:[\]]+/.exec(line)?.[0]).find((found) => found !== undefined)
-  }, 300_000)
+  }, 300_000).catch((error: Error) => {
+    // one that nobody will use keeps the tool from ending
+    child.kill("SIGKILL")
+    throw error
+  })
   let asked = Promise.resolve<Probe | undefined>(undefined)
   const probe = () => {
     asked = asked.then(() =>

@@ -4,6 +4,7 @@ import { isEnvelope } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventJournal from "@holdfast/core/EventJournal"
 import * as EventLog from "@holdfast/core/EventLog"
+import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { it } from "@holdfast/testing/Vitest"
 import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
 
@@ -88,6 +89,26 @@ const selfClosing = (concurrency: number) =>
     assert.deepStrictEqual((yield* bus.stats).subscribers, [])
   }).pipe(Effect.scoped)
 
+/** Somebody interrupts a fiber of a handler, as an operator may: no publisher waits for the handler that is gone. */
+const interrupted = (concurrency: number, victim: string) =>
+  Effect.gen(function*() {
+    const bus = yield* EventBus.make({ name: "explored", schema: Counted })
+    const key = ({ event }: Envelope<Counted>) => String(event.index % 2)
+    yield* bus.handle({ name: "once", concurrency, capacity: 2, key }, () => Effect.yieldNow())
+    const publisher = yield* Effect.fork(
+      Effect.forEach(range(1, 6), (index) => bus.publish({ _tag: "Counted", by: 1, index }))
+    )
+    const registry = yield* FiberRegistry.FiberRegistry
+    const fiber = (yield* registry.census).find(({ name }) => name === victim)?.fiber
+    assert.isDefined(fiber, "the victim lives when it is looked for")
+    yield* Fiber.interrupt(fiber!)
+    yield* Fiber.join(publisher)
+    yield* bus.publish({ _tag: "Counted", by: 2, index: 1 })
+    assert.deepStrictEqual((yield* bus.stats).subscribers, [])
+    yield* bus.drain("1 minute")
+    for (const { fiber, kind } of yield* registry.census) if (kind === "handler") yield* Fiber.await(fiber!)
+  }).pipe(Effect.scoped, Effect.provide(FiberRegistry.layer))
+
 /**
  * Each node adds one to what it has seen, only if nothing came between: no addition is lost, whoever was overtaken. It
  * decides again at once, with a queue that its own subscription may have left full, and loops for ever if it is told
@@ -144,6 +165,14 @@ describe("EventBus under a seeded scheduler", () => {
       `a handler that closes its own scope, concurrency ${concurrency}`,
       { seeds },
       () => selfClosing(concurrency),
+      120_000
+    )
+  }
+  for (const [concurrency, victim] of [[1, "once"], [2, "once"], [2, "once/1"]] as const) {
+    it.explore(
+      `an interrupt of fiber "${victim}" of a handler, concurrency ${concurrency}`,
+      { seeds },
+      () => interrupted(concurrency, victim),
       120_000
     )
   }

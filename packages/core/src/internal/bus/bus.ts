@@ -402,14 +402,15 @@ export class Bus<A extends Event, I> implements Host<A> {
   }
 
   private subscribed<E>(open: Effect.Effect<Mailbox<A>, E>) {
-    return Effect.acquireRelease(open, (mailbox) =>
-      Effect.sync(() => {
-        this.index.remove(mailbox)
-        this.mailboxes.delete(mailbox)
-        mailbox.close("unsubscribed", this.lastId)
-        mailbox.discard()
-        this.progress.wake()
-      }))
+    return Effect.acquireRelease(open, (mailbox) => Effect.sync(() => this.unsubscribe(mailbox)))
+  }
+
+  private unsubscribe(mailbox: Mailbox<A>) {
+    this.index.remove(mailbox)
+    this.mailboxes.delete(mailbox)
+    mailbox.close("unsubscribed", this.lastId)
+    mailbox.discard()
+    this.progress.wake()
   }
 
   readonly subscribe = (
@@ -436,7 +437,8 @@ export class Bus<A extends Event, I> implements Host<A> {
           options,
           f,
           (letter) => this.onDeadLetter(letter),
-          () => this.progress.wake()
+          () => this.progress.wake(),
+          () => this.unsubscribe(mailbox)
         ))
     )
 

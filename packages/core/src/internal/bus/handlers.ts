@@ -38,7 +38,10 @@ export const currentHandling: FiberRef.FiberRef<Handling | undefined> = FiberRef
 /** Events that a handler takes from its mailbox at a time. */
 const batchSize = 32
 
-/** Runs `f` for everything that comes into the mailbox. The fibers belong to the scope in use. */
+/**
+ * Runs `f` for everything that comes into the mailbox. The fibers belong to the scope in use. Whoever interrupts one of them
+ * ends the handler: `onEnd` gives up the mailbox, for which publishers would wait in vain.
+ */
 export const start = <A extends Event, E, R>(
   bus: string,
   clock: Clock.Clock,
@@ -46,7 +49,8 @@ export const start = <A extends Event, E, R>(
   options: Options<A, E, R>,
   f: (envelope: Envelope<A>) => Effect.Effect<unknown, E, R>,
   onDeadLetter: (letter: DeadLetter<A>) => void,
-  onFinished: () => void
+  onFinished: () => void,
+  onEnd: () => void
 ): Effect.Effect<void, never, R | Scope.Scope> => {
   const one = runner(bus, clock, mailbox, options, f, onDeadLetter)
   const onGap = (gap: Gap): Effect.Effect<void, never, R> =>
@@ -58,17 +62,24 @@ export const start = <A extends Event, E, R>(
         Effect.asVoid(Effect.suspend(() => options.onGap!(gap))),
         (cause) => Effect.logError(`The gap function of handler "${options.name}" of ${bus} failed`, cause)
       )
-  const fork = (self: Effect.Effect<void, SubscriptionClosed, R>, name: string) =>
-    FiberRegistry.forkScoped(
-      Effect.catchAll(self, (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
+  // They begin uninterruptible: an interrupt before the first step ends the handler, too.
+  const fork = (self: Effect.Effect<void, SubscriptionClosed, R>, name: string, ended = onEnd) =>
+    Effect.uninterruptible(FiberRegistry.forkScoped(
+      Effect.onExit(
+        Effect.catchAll(Effect.interruptible(self), (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
+        (exit) => exit._tag === "Success" ? Effect.void : Effect.sync(ended)
+      ),
       { name, kind: "handler" }
-    )
+    ))
   const concurrency = unsafeConcurrency(options.concurrency)
   if (concurrency === 1) return Effect.asVoid(fork(serial(mailbox, one, onGap, onFinished), options.name))
   const lanes = new Lanes<A>(options.key, Math.max(batchSize, concurrency * 2), onFinished)
   return Effect.gen(function*() {
     for (let i = 1; i <= concurrency; i++) yield* fork(work(mailbox, lanes, one), `${options.name}/${i}`)
-    yield* fork(dispatch(mailbox, lanes, onGap), options.name)
+    yield* fork(dispatch(mailbox, lanes, onGap), options.name, () => {
+      onEnd()
+      lanes.end()
+    })
   })
 }
 
@@ -209,12 +220,17 @@ const work = <A, R>(
   Effect.suspend(() => {
     const next = lanes.next()
     if (next !== undefined) {
-      return Effect.flatMap(one(next.envelope, next.defect), () => {
-        lanes.finish(next.key, next.envelope)
-        return mailbox.released ? Effect.void : work(mailbox, lanes, one)
-      })
+      return Effect.flatMap(
+        Effect.onInterrupt(one(next.envelope, next.defect), () =>
+          Effect.sync(() => lanes.finish(next.key, next.envelope))),
+        () => {
+          lanes.finish(next.key, next.envelope)
+          return mailbox.released ? Effect.void : work(mailbox, lanes, one)
+        }
+      )
     }
-    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () => work(mailbox, lanes, one))
+    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () =>
+      work(mailbox, lanes, one))
   })
 
 type Runner<A, R> = (envelope: Envelope<A>, defect?: Ready<A>["defect"]) => Effect.Effect<void, never, R>

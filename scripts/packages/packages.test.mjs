@@ -64,7 +64,7 @@ describe.skipIf(!integration)(named("packages"), () => {
   let folder = ""
   let tarballs = {}
 
-  // Without blocking the thread: vitest gives a worker up that does not answer for a minute.
+  // edge: npm is a process. Without blocking the thread: vitest gives a worker up that does not answer for a minute.
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "holdfast-packages-"))
     for (const { name } of packages) {

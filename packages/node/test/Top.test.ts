@@ -98,6 +98,7 @@ const at = (columns: number, section: string, changes: Partial<State.State> = {}
 const text = (lines: ReadonlyArray<string>) => lines.map((line) => bare(line).trimEnd()).join("\n")
 
 describe("the columns of a terminal", () => {
+  // edge: the page's module is loaded as a browser loads it
   it("say of each value what the page says", async () => {
     const file = new URL("../../http/assets/console/format.js", import.meta.url).href
     const page = await import(file) as {

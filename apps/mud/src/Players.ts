@@ -97,6 +97,15 @@ const unauthorized = () =>
     expected: "the token that joining gave"
   }, { status: 401 })
 
+const banned = (millis: number) =>
+  HttpErrors.make("Banned", "You are kept out of the island for now.", {
+    expected: "the operator to let you in again, or the time to pass",
+    ...(Number.isFinite(millis) ? { retryAfterMillis: millis } : {})
+  }, {
+    status: 403,
+    ...(Number.isFinite(millis) ? { headers: { "retry-after": String(Math.ceil(millis / 1_000)) } } : {})
+  })
+
 const tooFast = (field: string, millis: number) =>
   HttpErrors.make("TooFast", "Not so fast.", { field, expected: "a little patience", retryAfterMillis: millis }, {
     status: 429,
@@ -152,11 +161,16 @@ const doorOf = (data: WorldData, world: World.World, settings: Settings) => ({
   nameRule: rule
 })
 
-const authorizer = (tokens: Context.Tag.Service<typeof Tokens>) => (token: string) =>
-  Effect.flatMap(
-    tokens.verify(token),
-    Option.match({ onNone: () => Effect.fail(unauthorized()), onSome: Effect.succeed })
-  )
+/** Whose token it is. Who is kept out of the streams is kept out of all the rest, too. */
+const authorizer =
+  (tokens: Context.Tag.Service<typeof Tokens>, hub: Context.Tag.Service<typeof PlayerStreams>["hub"]) =>
+  (token: string) =>
+    Effect.gen(function*() {
+      const claim = Option.getOrUndefined(yield* tokens.verify(token))
+      if (claim === undefined) return yield* unauthorized()
+      const ban = (yield* hub.bans).find(({ principal }) => principal === claim.player)
+      return ban === undefined ? claim : yield* banned(ban.remainingMillis)
+    })
 
 /** Who is told to be here, and who falls asleep. */
 const makeSweeping = (
@@ -197,7 +211,7 @@ const make = (settings: Settings) =>
     const admission = makeAdmission(settings, presence)
     const refusedJoins = Storm.make("1 minute")
 
-    const authorize = authorizer(tokens)
+    const authorize = authorizer(tokens, hub)
 
     const welcome = (claim: Claim, address: string) =>
       Effect.gen(function*() {

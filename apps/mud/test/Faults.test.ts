@@ -337,6 +337,36 @@ describe("a server that runs", () => {
     await server.stop()
   })
 
+  it("keeps a banned player out of everything, until the operator lets it in again", async () => {
+    const server = await start()
+    const ada = await join(server, "Ada")
+    const rows = async (section: string) => {
+      const { body } = await request(server, "GET", "/operator/snapshot", { token: server.operator.token! })
+      const found: ReadonlyArray<{ readonly key: string }> = body.frame.sections[section]?.set ?? []
+      return found.length > 0 ? found : undefined
+    }
+    const [session] = await eventually("the session is shown", () => rows("sessions"))
+    assert.strictEqual((await press(server, "ban", { session: session.key, minutes: 5 })).status, 200)
+    await ada.stream.closed
+    for (
+      const answer of [
+        await request(server, "POST", "/api/command", { token: ada.token, body: { line: "look" } }),
+        await request(server, "POST", "/api/join", { body: { token: ada.token } }),
+        await request(server, "GET", "/api/map", { token: ada.token }),
+        await request(server, "GET", "/events", { token: ada.token })
+      ]
+    ) {
+      assert.deepStrictEqual([answer.status, answer.body._tag], [403, "Banned"])
+      assert.isAtMost(answer.body.retryAfterMillis, 300_000)
+    }
+    const bo = await join(server, "Bo")
+    assert.strictEqual((await bo.type("look")).status, 200)
+    const [ban] = await eventually("the ban is shown", () => rows("bans"))
+    assert.strictEqual((await press(server, "unban", { ban: ban.key })).status, 200)
+    assert.strictEqual((await request(server, "POST", "/api/join", { body: { token: ada.token } })).status, 200)
+    await server.stop()
+  })
+
   it("lets a name be given up, and somebody else take it", async () => {
     const server = await start()
     const ada = await join(server, "Ada")

@@ -29,7 +29,13 @@ const router = HttpRouter.empty.pipe(
   ),
   HttpRouter.get(
     "/broken",
-    HttpServerResponse.stream(Stream.concat(Stream.make(text.encode("half")), Stream.fail("no more")))
+    // From Node.js 22 on, what is written in the step of the failure goes with the connection.
+    HttpServerResponse.stream(
+      Stream.concat(
+        Stream.make(text.encode("half")),
+        Stream.fromEffect(Effect.delay(Effect.fail("no more"), "50 millis"))
+      )
+    )
   ),
   HttpRouter.post("/json", Effect.flatMap(HttpErrors.bodyJson(Schema.Unknown), HttpServerResponse.json)),
   HttpRouter.post("/ignored", HttpServerResponse.text("did not look")),

@@ -57,6 +57,15 @@ export class IncomingRequest extends Http.IncomingMessage {
     }
     return this
   }
+
+  /** Node.js 24 looks for the end before it hears of an error. */
+  override [Symbol.asyncIterator](): ReturnType<Http.IncomingMessage[typeof Symbol.asyncIterator]> {
+    return this.givenUp === undefined ? super[Symbol.asyncIterator]() : failing(this.givenUp)
+  }
+}
+
+const failing = async function*(error: Error): AsyncGenerator<never> {
+  throw error
 }
 
 const asked = Symbol("asked")

@@ -150,8 +150,12 @@ const lengths: ReadonlyArray<Row> = [
   fine("a length with zeros before", post("abc", "Content-Length: 003")),
   fine("no body at all", post("")),
   fine("spaces around the length", post("abc", "Content-Length:   3  ")),
-  // The one place where it is not the RFC's answer: node's parser takes no tab there. Nobody sends one, and 400 is safe.
-  bad("tabs around the length", post("abc", "Content-Length: \t3 \t")),
+  // The one place where it is not the RFC's answer: the parser of Node.js 20 takes no tab there. Nobody sends one, and 400 is
+  // safe.
+  (process.versions.node.startsWith("20.") ? bad : fine)(
+    "tabs around the length",
+    post("abc", "Content-Length: \t3 \t")
+  ),
   bad("a length with a sign", post("abc", "Content-Length: +3")),
   bad("a length below zero", post("abc", "Content-Length: -3")),
   bad("a length in hexadecimal", post("abc", "Content-Length: 0x3")),

@@ -44,7 +44,6 @@ import * as EventJournal from "./EventJournal.js"
 import type * as EventLog from "./EventLog.js"
 import * as EventLogStore from "./EventLogStore.js"
 import type * as EventSubscription from "./EventSubscription.js"
-import * as FiberRegistry from "./FiberRegistry.js"
 import { Bus } from "./internal/bus/bus.js"
 import type { InvalidOption } from "./InvalidOption.js"
 import { check, unsafeDuration, unsafeWhole } from "./InvalidOption.js"
@@ -212,14 +211,7 @@ export const make = <A extends Event, I>(
     if (store !== undefined) yield* bus.continueFrom(store)
     else if (journal !== undefined) yield* bus.share(journal, yield* nodeName)
     yield* Effect.addFinalizer(() => bus.close)
-    yield* FiberRegistry.forkScoped(bus.watch.run, { name: `${name}/limits`, kind: "service" })
-    // They begin uninterruptible: an interrupt before their first step is one that publishers hear of, too.
-    if (bus.writer !== undefined) {
-      yield* Effect.uninterruptible(FiberRegistry.forkScoped(bus.write, { name: `${name}/writer`, kind: "service" }))
-    }
-    if (bus.outbox !== undefined) {
-      yield* Effect.uninterruptible(FiberRegistry.forkScoped(bus.tail, { name: `${name}/tail`, kind: "service" }))
-    }
+    yield* bus.start
     // later than requests and sessions, which still publish; sooner than the end of the handlers
     yield* Lifecycle.onPhaseIfPresent(
       "stopping-sources",

@@ -10,11 +10,12 @@ import type { Envelope, Event } from "../../Envelope.js"
 import { Gap, isGap } from "../../Envelope.js"
 import type { DrainReport, Stats, Undelivered } from "../../EventBusReport.js"
 import type * as EventHandler from "../../EventHandler.js"
-import type { EventJournal, JournalError } from "../../EventJournal.js"
+import type { EventJournal } from "../../EventJournal.js"
 import type * as EventLog from "../../EventLog.js"
 import { UnknownPosition } from "../../EventLog.js"
 import type * as EventLogStore from "../../EventLogStore.js"
 import type * as EventSubscription from "../../EventSubscription.js"
+import * as FiberRegistry from "../../FiberRegistry.js"
 import type { InvalidOption } from "../../InvalidOption.js"
 import { check } from "../../InvalidOption.js"
 import * as Monotonic from "../../Monotonic.js"
@@ -24,6 +25,7 @@ import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
 import { Admission } from "./admission.js"
 import { DeadLetters } from "./deadLetters.js"
+import { forkAwaited } from "./fork.js"
 import type { Handling } from "./handlers.js"
 import { currentHandling, start as startHandler } from "./handlers.js"
 import { Codec, EventHistory } from "./history.js"
@@ -571,31 +573,25 @@ export class Bus<A extends Event, I> implements Host<A> {
     )
   })
 
-  /**
-   * Appends what publishers hand in. However it ends, nobody waits for it any more: a publisher that cannot be interrupted
-   * would hold up the shutdown otherwise.
-   */
-  readonly write: Effect.Effect<never> = Effect.suspend(() =>
-    Effect.ensuring(
-      Effect.interruptible(this.writer!.run),
-      Effect.sync(() => {
-        for (const request of this.writer!.end()) this.reject(request)
+  /** Forks the fibers that a bus consists of. */
+  readonly start: Effect.Effect<void, never, Scope.Scope> = Effect.gen(this, function*() {
+    yield* FiberRegistry.forkScoped(this.watch.run, { name: `${this.name}/limits`, kind: "service" })
+    const { outbox, writer } = this
+    if (writer !== undefined) {
+      yield* forkAwaited(writer.run, { name: `${this.name}/writer`, kind: "service" }, () => {
+        for (const request of writer.end()) this.reject(request)
       })
-    )
-  )
-
-  /**
-   * Commits what the journal brings. When the journal is no longer what it was, the bus ends, and so does this, loudly.
-   * However it ends, nobody waits for it any more.
-   */
-  readonly tail: Effect.Effect<never, JournalError> = Effect.suspend(() =>
-    Effect.onExit(Effect.interruptible(this.outbox!.run(this.lastId)), (exit) =>
-      Effect.sync(() => {
+    }
+    if (outbox !== undefined) {
+      // Commits what the journal brings. When that is no longer what it was, the bus ends, and so does the fiber, loudly.
+      const tail = Effect.suspend(() => outbox.run(this.lastId))
+      yield* forkAwaited(tail, { name: `${this.name}/tail`, kind: "service" }, (exit) => {
         if (this.state === "closed") return
-        if (Exit.isInterrupted(exit)) this.outbox!.stop()
+        if (Exit.isInterrupted(exit)) outbox.stop()
         else this.finish("diverged")
-      }))
-  )
+      })
+    }
+  })
 
   readonly stats = Effect.flatMap(
     Effect.suspend(() => this.outbox === undefined ? Effect.succeed(undefined) : this.outbox.stats),

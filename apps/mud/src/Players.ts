@@ -101,15 +101,12 @@ const banned = (millis: number) =>
   HttpErrors.make("Banned", "You are kept out of the island for now.", {
     expected: "the operator to let you in again, or the time to pass",
     ...(Number.isFinite(millis) ? { retryAfterMillis: millis } : {})
-  }, {
-    status: 403,
-    ...(Number.isFinite(millis) ? { headers: { "retry-after": String(Math.ceil(millis / 1_000)) } } : {})
-  })
+  }, { status: 403, headers: HttpErrors.retryAfter(millis) })
 
 const tooFast = (field: string, millis: number) =>
   HttpErrors.make("TooFast", "Not so fast.", { field, expected: "a little patience", retryAfterMillis: millis }, {
     status: 429,
-    headers: { "retry-after": String(Math.ceil(millis / 1_000)) }
+    headers: HttpErrors.retryAfter(millis)
   })
 
 /** How many sleeping players are remembered. */
@@ -168,7 +165,7 @@ const authorizer =
     Effect.gen(function*() {
       const claim = Option.getOrUndefined(yield* tokens.verify(token))
       if (claim === undefined) return yield* unauthorized()
-      const ban = (yield* hub.bans).find(({ principal }) => principal === claim.player)
+      const ban = yield* hub.banned(claim.player)
       return ban === undefined ? claim : yield* banned(ban.remainingMillis)
     })
 

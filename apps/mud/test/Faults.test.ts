@@ -358,6 +358,8 @@ describe("a server that runs", () => {
     ) {
       assert.deepStrictEqual([answer.status, answer.body._tag], [403, "Banned"])
       assert.isAtMost(answer.body.retryAfterMillis, 300_000)
+      const seconds = Number(answer.headers["retry-after"])
+      assert.strictEqual(seconds, Math.ceil(answer.body.retryAfterMillis / 1000))
     }
     const bo = await join(server, "Bo")
     assert.strictEqual((await bo.type("look")).status, 200)

@@ -11,7 +11,6 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Topic from "@holdfast/core/Topic"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as HttpErrors from "./HttpErrors.js"
@@ -224,10 +223,6 @@ const tagOf = {
   banned: "Forbidden"
 } as const
 
-const retryAfter = (duration: Duration.Duration) => ({
-  "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(duration))))
-})
-
 /**
  * What a client is told that the hub refuses: 503, 429 or, while it is banned, 403, with `Retry-After`.
  *
@@ -235,12 +230,10 @@ const retryAfter = (duration: Duration.Duration) => ({
  * @category conversions
  */
 export const toHttpError = (error: SessionRefused): HttpErrors.HttpError =>
-  HttpErrors.make(
-    tagOf[error.reason],
-    error.message,
-    {},
-    { ...(Duration.isFinite(error.retryAfter) ? { headers: retryAfter(error.retryAfter) } : {}), cause: error }
-  )
+  HttpErrors.make(tagOf[error.reason], error.message, {}, {
+    headers: HttpErrors.retryAfter(error.retryAfter),
+    cause: error
+  })
 
 const queryOf = (request: HttpServerRequest.HttpServerRequest): URLSearchParams => {
   const at = request.url.indexOf("?")

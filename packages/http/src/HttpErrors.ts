@@ -27,6 +27,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -181,6 +182,26 @@ export const make = (
     },
     ...(options?.cause !== undefined ? { cause: options.cause } : {})
   })
+
+/**
+ * When to come back, as the header of an answer: whole seconds, 1 at least (RFC 9110, 10.2.3). None for a time that never
+ * comes.
+ *
+ * @example
+ * ```ts
+ * import { HttpErrors } from "@holdfast/http"
+ *
+ * const tooFast = HttpErrors.make("TooManyRequests", "not so fast", {}, { headers: HttpErrors.retryAfter("1500 millis") })
+ * console.log(tooFast.problem.headers)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const retryAfter = (duration: Duration.DurationInput): Readonly<Record<string, string>> =>
+  Duration.isFinite(Duration.decode(duration))
+    ? { "retry-after": String(Math.max(1, Math.ceil(Duration.toSeconds(duration)))) }
+    : {}
 
 /**
  * The body was larger than `limit` bytes.

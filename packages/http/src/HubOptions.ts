@@ -46,6 +46,8 @@ export interface Service {
   readonly ban: (principal: string, duration: Duration.DurationInput) => Effect.Effect<number>
   /** Lets the principal in again. False: it was not banned. */
   readonly unban: (principal: string) => Effect.Effect<boolean>
+  /** The ban of the principal, for requests beside the stream: nothing else is looked at. `undefined`: it is let in. */
+  readonly banned: (principal: string) => Effect.Effect<Ban | undefined>
   readonly bans: Effect.Effect<ReadonlyArray<Ban>>
   readonly sessions: Effect.Effect<ReadonlyArray<SessionInfo>>
   /** The last sessions that ended, oldest first, 256 at most. */

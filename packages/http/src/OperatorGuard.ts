@@ -440,7 +440,7 @@ const wrongToken = (
     }
     if (!(yield* guesses.wait(delay))) {
       return yield* HttpErrors.make("TooManyRequests", "Too many wrong tokens.", {}, {
-        headers: { "retry-after": String(Math.ceil(Duration.toSeconds(delay)) || 1) }
+        headers: HttpErrors.retryAfter(delay)
       })
     }
   })

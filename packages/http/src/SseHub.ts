@@ -181,6 +181,7 @@ export const make = <A, R = never>(
           return table.kick(principal, "banned")
         }),
       unban: (principal) => Effect.sync(() => table.bans.lift(principal)),
+      banned: (principal) => Effect.sync(() => table.bans.of(principal)),
       bans: Effect.sync(() => table.bans.all()),
       sessions: Effect.sync(() => table.all().map((session) => session.info())),
       ended: Effect.sync(() => table.ended()),

@@ -169,4 +169,10 @@ describe("HttpErrors", () => {
         "BodyTooLarge"
       )
     }))
+
+  it("says when to come back in whole seconds, one at least, and nothing of a time that never comes", () => {
+    const seconds = (millis: number) => HttpErrors.retryAfter(millis)["retry-after"]
+    assert.deepStrictEqual([0, 1, 1000, 1001, 60_000].map(seconds), ["1", "1", "1", "2", "60"])
+    assert.deepStrictEqual(HttpErrors.retryAfter(Infinity), {})
+  })
 })

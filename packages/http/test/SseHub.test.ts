@@ -123,8 +123,11 @@ describe("SseHub", () => {
       yield* TestClock.adjust("59 seconds")
       assert.strictEqual((yield* Effect.flip(hub.check({ principal: "p" }))).reason, "banned")
       assert.deepStrictEqual(yield* hub.bans, [{ principal: "p", remainingMillis: 1000 }])
+      assert.deepStrictEqual(yield* hub.banned("p"), { principal: "p", remainingMillis: 1000 })
+      assert.isUndefined(yield* hub.banned("q"))
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual(yield* hub.bans, [])
+      assert.isUndefined(yield* hub.banned("p"))
       yield* openWith(hub, { principal: "p" })
       // A later one takes the place of an earlier one, and an operator may think better of it.
       yield* hub.ban("p", "1 minute")

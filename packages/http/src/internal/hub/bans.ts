@@ -28,6 +28,11 @@ export class Bans {
     return Math.max(0, (this.ends.get(principal) ?? 0) - this.now())
   }
 
+  of(principal: string): Ban | undefined {
+    const remainingMillis = this.remaining(principal)
+    return remainingMillis > 0 ? { principal, remainingMillis } : undefined
+  }
+
   all(): ReadonlyArray<Ban> {
     this.sweep()
     return Array.from(this.ends, ([principal, end]) => ({ principal, remainingMillis: end - this.now() }))

@@ -27,6 +27,7 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import type { Envelope } from "@holdfast/core/Envelope"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Inbox } from "@holdfast/core/Inbox"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
 import { BusClosed, Overtaken, Unconfirmed } from "@holdfast/core/Publishing"
 import {
   Cause,
@@ -186,6 +187,11 @@ const unwritable = new Unavailable({
 
 const encodeSnapshot = Schema.encode(Schema.parseJson(World.Snapshot))
 
+const unconfirmed = new Unavailable({
+  message: "The world is going to sleep, and nobody knows whether this was written down. Look when you come back.",
+  expected: "a log that answers"
+})
+
 const isBusClosed = Schema.is(BusClosed)
 const isOvertaken = Schema.is(Overtaken)
 const isUnconfirmed = Schema.is(Unconfirmed)
@@ -268,8 +274,15 @@ const backoff = (tries: number, most: number) =>
 
 type Interruptible = <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
 
-/** Until the log says whether the events are in it: an attempt that nobody confirmed may have been written. */
-const publishing = (bus: Context.Tag.Service<typeof WorldBus>, writing: ReturnType<typeof makeWriting>) =>
+/**
+ * Until the log says whether the events are in it: an attempt that nobody confirmed may have been written. A node that ends asks
+ * no longer than its journal does: the bus names in its report what nobody knows of.
+ */
+const publishing = (
+  bus: Context.Tag.Service<typeof WorldBus>,
+  writing: ReturnType<typeof makeWriting>,
+  isEnding: () => boolean
+) =>
 (
   { before, events }: Batch,
   interruptible: Interruptible
@@ -277,7 +290,7 @@ const publishing = (bus: Context.Tag.Service<typeof WorldBus>, writing: ReturnTy
   const ask = (tries: number, attempt?: string): ReturnType<typeof bus.publishAll> =>
     Effect.catchIf(
       bus.publishAll(events, { ifLast: before.lastId, attempt }),
-      isUnconfirmed,
+      (error): error is Unconfirmed => isUnconfirmed(error) && !isEnding(),
       (error) =>
         Effect.zipRight(writing.failed(Cause.fail(error), events.length), interruptible(backoff(tries, 1_000))).pipe(
           Effect.zipRight(Effect.suspend(() => ask(tries + 1, error.attempt)))
@@ -308,7 +321,9 @@ const deciding = (progress: Progress, writing: ReturnType<typeof makeWriting>) =
   Effect.gen(function*() {
     const bus = yield* WorldBus
     const fold = yield* WorldFold
-    const publishAll = publishing(bus, writing)
+    const lifecycle = Option.getOrUndefined(yield* Effect.serviceOption(Lifecycle.Lifecycle))
+    const isEnding = () => lifecycle !== undefined && !["accepting", "unready"].includes(lifecycle.unsafePhase())
+    const publishAll = publishing(bus, writing, isEnding)
     return (waiting: ReadonlyArray<Waiting>, interruptible: Interruptible) =>
       Effect.gen(function*() {
         const before = progress.data
@@ -410,7 +425,9 @@ const make = Effect.gen(function*() {
         Option.exists(Cause.failureOption(cause), (error) => isBusClosed(error) || error instanceof FoldEnded)
       const all = Array.from(waiting)
       if (!gone) yield* writing.failed(cause, all.length)
-      yield* Effect.forEach(all, ({ done }) => Deferred.fail(done, gone ? closing : unwritable), { discard: true })
+      const isUnsure = Option.exists(Cause.failureOption(cause), isUnconfirmed)
+      const refusal = isUnsure ? unconfirmed : gone ? closing : unwritable
+      yield* Effect.forEach(all, ({ done }) => Deferred.fail(done, refusal), { discard: true })
     })
 
   const settle = (first: Iterable<Waiting>, interruptible: Interruptible) =>

@@ -33,12 +33,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Envelope, Event } from "./Envelope.js"
-import type { DrainReport, Stats, Undelivered } from "./EventBusReport.js"
+import type { DrainReport, Stats, Undelivered, Unsettled } from "./EventBusReport.js"
 import type * as EventHandler from "./EventHandler.js"
 import * as EventJournal from "./EventJournal.js"
 import type * as EventLog from "./EventLog.js"
@@ -50,6 +51,7 @@ import { check, unsafeDuration, unsafeWhole } from "./InvalidOption.js"
 import * as Lifecycle from "./Lifecycle.js"
 import type { PublishError, PublishOptions } from "./Publishing.js"
 import * as Roster from "./Roster.js"
+import * as ShutdownReport from "./ShutdownReport.js"
 
 /**
  * What a bus carries and keeps.
@@ -114,7 +116,9 @@ export type {
   /** @since 0.1.0 */
   Stats,
   /** @since 0.1.0 */
-  Undelivered
+  Undelivered,
+  /** @since 0.1.0 */
+  Unsettled
 }
 
 /**
@@ -212,6 +216,8 @@ export const make = <A extends Event, I>(
     else if (journal !== undefined) yield* bus.share(journal, yield* nodeName)
     yield* Effect.addFinalizer(() => bus.close)
     yield* bus.start
+    const lifecycle = Option.getOrUndefined(yield* Effect.serviceOption(Lifecycle.Lifecycle))
+    if (lifecycle !== undefined) bus.onUnsettled = recordIn(lifecycle)
     // later than requests and sessions, which still publish; sooner than the end of the handlers
     yield* Lifecycle.onPhaseIfPresent(
       "stopping-sources",
@@ -243,6 +249,14 @@ export const make = <A extends Event, I>(
     yield* Roster.add(present, service)
     return service
   })
+
+/** What nobody knows of at the end of a drain is an item of the report, when it is the drain of a shutdown. */
+const recordIn = (lifecycle: Lifecycle.Service) => (bus: string, unsettled: ReadonlyArray<Unsettled>): void => {
+  const phase = lifecycle.unsafePhase()
+  if (phase !== "accepting" && phase !== "unready") {
+    lifecycle.unsafeRecord(ShutdownReport.unconfirmed(bus, unsettled))
+  }
+}
 
 /**
  * The buses that are open, for who shows them.

@@ -19,6 +19,20 @@ export interface Undelivered {
 }
 
 /**
+ * A publish that ended `Unconfirmed` in the last minute, or had no answer of the journal when the bus closed: its events may be
+ * in the log, or not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unsettled {
+  /** To settle it with: the same events, published under this `attempt`. */
+  readonly attempt: string
+  readonly events: number
+  readonly topics: ReadonlyArray<string>
+}
+
+/**
  * How a bus ended.
  *
  * @since 0.1.0
@@ -33,6 +47,8 @@ export interface DrainReport {
   readonly rejected: number
   /** Publishes that ended `Unconfirmed`, over an `EventJournal`: nobody knows whether they were accepted. */
   readonly unconfirmed: number
+  /** What of that nobody has settled since. */
+  readonly unsettled: ReadonlyArray<Unsettled>
   readonly elapsedMillis: number
 }
 

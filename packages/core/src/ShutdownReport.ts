@@ -88,20 +88,21 @@ const Limit = Schema.transform(Schema.NullOr(Schema.Number), Schema.Number, {
 })
 
 /** Kinds whose label names something by itself; that of the others is what a program calls it. */
-const plain: ReadonlySet<string> = new Set(["fiber", "exception", "listener", "thread"])
+const plain: ReadonlySet<string> = new Set(["fiber", "exception", "listener", "thread", "events"])
 
 /** What went wrong beside all fibers has no budget of its own. */
 const timed = (item: Item): boolean => item.kind === "fiber" || !plain.has(item.kind)
 
 /**
  * One hook, fiber, finalizer, piece of admitted work or scope; or what went wrong beside all fibers: an exception or
- * rejection that nobody caught, a listener of the process's exit that threw, a thread that holds the process.
+ * rejection that nobody caught, a listener of the process's exit that threw, a thread that holds the process, events of
+ * which nobody knows whether they are in the log.
  *
  * @since 0.1.0
  * @category models
  */
 export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item")({
-  kind: Schema.Literal("hook", "fiber", "finalizer", "admitted", "scope", "exception", "listener", "thread"),
+  kind: Schema.Literal("hook", "fiber", "finalizer", "admitted", "scope", "exception", "listener", "thread", "events"),
   label: Schema.String,
   /** The names of its owners from the outermost inwards, without its own. */
   owner: Schema.Array(Schema.String),
@@ -109,7 +110,12 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
   elapsedMillis: Schema.Number,
   budgetMillis: Limit,
   /** First line of the error, or what is known about why it took so long. */
-  detail: Schema.optionalWith(Schema.String, { exact: true })
+  detail: Schema.optionalWith(Schema.String, { exact: true }),
+  /** Of kind `events`: publishes that nobody confirmed. The label is the name of their bus. */
+  unconfirmed: Schema.optionalWith(
+    Schema.Array(Schema.Struct({ attempt: Schema.String, events: Schema.Number, topics: Schema.Array(Schema.String) })),
+    { exact: true }
+  )
 }) {
   /** `mud/http/session-3 "farewell"` */
   get path(): string {
@@ -118,6 +124,32 @@ export class Item extends Schema.Class<Item>("@holdfast/core/ShutdownReport/Item
       ? `${this.owner.join("/")}/${label}`
       : `${this.owner.join("/")} ${label}`
   }
+}
+
+/** How many topics a line names. */
+const namedTopics = 5
+
+/**
+ * The item for publishes on a bus that nobody confirmed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unconfirmed = (bus: string, publishes: NonNullable<Item["unconfirmed"]>): Item => {
+  const events = publishes.reduce((sum, { events }) => sum + events, 0)
+  const topics = [...new Set(publishes.flatMap(({ topics }) => topics))]
+  return new Item({
+    kind: "events",
+    label: bus,
+    owner: [],
+    status: "failed",
+    elapsedMillis: 0,
+    budgetMillis: 0,
+    detail:
+      `${events} unconfirmed, of ${listed(topics, namedTopics)}: they may be in the log or not; look there before ` +
+      "they are published again",
+    unconfirmed: publishes
+  })
 }
 
 /**

@@ -5,6 +5,8 @@ import * as EventBus from "@holdfast/core/EventBus"
 import * as EventJournal from "@holdfast/core/EventJournal"
 import * as EventLog from "@holdfast/core/EventLog"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as ShutdownReport from "@holdfast/core/ShutdownReport"
 import { Deferred, Effect, Fiber, Logger, Schema, TestClock } from "effect"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
@@ -273,4 +275,79 @@ describe("a publisher that cannot be interrupted, when the fiber that it waits f
       assert.strictEqual((yield* Fiber.join(first)).id, 1)
       assert.strictEqual((yield* Effect.flip(bus.publish(said("y"))))._tag, "BusClosed")
     }).pipe(Effect.provide([quiet, FiberRegistry.layer])))
+})
+
+describe("what nobody confirmed", () => {
+  for (const reason of ["Unreachable", "Full", "Io"] as const) {
+    it.scoped(`is still unknown to who asks again and hears ${reason}`, () =>
+      Effect.gen(function*() {
+        const journal = yield* EventJournal.makeMemory()
+        const answers = [fail("append", "Unsure"), fail("append", reason)]
+        const bus = yield* open({
+          ...journal,
+          append: (rows, options) => answers.shift() ?? journal.append(rows, options)
+        })
+        const first = yield* Effect.flip(bus.publish(said("one")))
+        const { attempt } = first as EventBus.Unconfirmed
+        const again = yield* Effect.flip(bus.publish(said("one"), { attempt }))
+        assert.strictEqual(again._tag, "Unconfirmed")
+        assert.strictEqual((again as EventBus.Unconfirmed).attempt, attempt)
+        assert.strictEqual((yield* bus.publish(said("one"), { attempt })).id, 1)
+        // who never asked before was never sent
+        answers.push(fail("append", reason))
+        assert.strictEqual((yield* Effect.flip(bus.publish(said("two"))))._tag, "StoreError")
+        assert.deepStrictEqual((yield* bus.drain("1 second")).unsettled, [])
+      }))
+  }
+
+  it.scoped("is in the report of the shutdown, also when it has no answer yet, and not when it was settled", () =>
+    Effect.gen(function*() {
+      const journal = yield* EventJournal.makeMemory()
+      let answer: Effect.Effect<number, EventJournal.JournalError> | undefined
+      const bus = yield* open({
+        ...journal,
+        append: (rows, options) => answer ?? journal.append(rows, options)
+      })
+      answer = fail("append", "Unsure")
+      const settled = yield* Effect.flip(bus.publish(said("settled")))
+      yield* Effect.flip(bus.publish(said("long ago")))
+      yield* TestClock.adjust("61 seconds")
+      yield* Effect.flip(bus.publishAll([said("a"), said("b")], { topic: "room.1" }))
+      const brought = yield* Effect.flip(bus.publish(said("brought")))
+      yield* journal.append([{
+        at: 1,
+        topic: "Said",
+        tag: "Said",
+        meta: "{}",
+        payload: JSON.stringify(said("brought"))
+      }], {
+        attempt: (brought as EventBus.Unconfirmed).attempt
+      })
+      answer = undefined
+      yield* bus.publish(said("settled"), { attempt: (settled as EventBus.Unconfirmed).attempt })
+      const late = yield* Deferred.make<number, EventJournal.JournalError>()
+      answer = Deferred.await(late)
+      const waiting = yield* Effect.fork(Effect.uninterruptible(bus.publish(said("c"), { topic: "room.2" })))
+      yield* Effect.yieldNow()
+      const lifecycle = yield* Lifecycle.Lifecycle
+      const report = yield* lifecycle.shutdown({ _tag: "Signal", signal: "SIGTERM" })
+      const found = report.items("failed")
+      assert.deepStrictEqual(found.map(({ kind, label }) => [kind, label]), [["events", "shared"]])
+      assert.deepStrictEqual(found[0].unconfirmed?.map(({ events, topics }) => [events, topics]), [
+        [2, ["room.1"]],
+        [1, ["room.2"]]
+      ])
+      yield* Deferred.fail(late, fail("append", "Unsure"))
+      yield* Fiber.await(waiting)
+      const parsed = ShutdownReport.fromJson(ShutdownReport.toJson(report))
+      assert.deepStrictEqual(parsed, report)
+      assert.include(
+        ShutdownReport.render(report),
+        "events shared (3 unconfirmed, of room.1, room.2: they may be in the log or not; look there before they are " +
+          "published again)"
+      )
+    }).pipe(
+      Effect.provide(Lifecycle.layer({ log: false, gracefulShutdownTimeout: "200 millis" })),
+      Effect.provide(quiet)
+    ))
 })

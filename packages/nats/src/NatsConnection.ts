@@ -9,6 +9,8 @@
  * - Nothing is handed to the client while there is no connection, so nothing waits in a buffer that is dropped in silence.
  * - A server that refuses the credentials is not asked for ever: after it said so twice in a row the connection has ended,
  *   its state is `failed`, and what needs it fails with `Denied`.
+ * - When the application shuts down, a server that does not answer is waited for as long as `lastPatience`: then every append,
+ *   read and write that waits ends with what is known of it, and nothing else waits. It needs the `Lifecycle` for that.
  * - Closing its scope flushes what was handed over, then closes the socket, within 3 seconds together.
  *
  * **Limits**
@@ -21,7 +23,7 @@ import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type { InvalidOption } from "@holdfast/core/InvalidOption"
 import { check, fromConfig, unsafeCheck, unsafeDuration } from "@holdfast/core/InvalidOption"
-import * as Race from "@holdfast/core/Race"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
 import { Signal } from "@holdfast/core/Signal"
 import type { NatsConnection as Client } from "@nats-io/nats-core"
 import { credsAuthenticator, nkeyAuthenticator } from "@nats-io/nats-core"
@@ -88,6 +90,11 @@ export interface Options {
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** How often the server is asked whether it is there. Default 5 seconds. */
   readonly ping?: Duration.DurationInput | undefined
+  /**
+   * For how long of a shutdown anything waits for a server that does not answer. A server that answers is not hurried. Zero or
+   * more; infinity is no limit but those of the shutdown. Default 1 second.
+   */
+  readonly lastPatience?: Duration.DurationInput | undefined
 }
 
 /**
@@ -102,7 +109,8 @@ export const defaults = {
     Schedule.union(Schedule.spaced("2 seconds"))
   ),
   connectTimeout: Duration.seconds(5),
-  ping: Duration.seconds(5)
+  ping: Duration.seconds(5),
+  lastPatience: Duration.seconds(1)
 } as const
 
 /**
@@ -295,7 +303,7 @@ const reportState = (connection: Connection, servers: ReadonlyArray<string>) =>
 const close = (connection: Connection) =>
   Effect.zipRight(
     connection.isConnected
-      ? Race.first(Effect.ignore(Effect.tryPromise(() => connection.flush())), Live.sleep(1000))
+      ? Live.either(Effect.ignore(Effect.tryPromise(() => connection.flush())), connection.until(Live.now() + 1000))
       : Effect.void,
     Effect.promise(() => connection.close())
   )
@@ -308,7 +316,7 @@ const close = (connection: Connection) =>
  */
 export const make = (options: Options): Effect.Effect<Service, InvalidOption | ConnectError, Scope.Scope> =>
   Effect.gen(function*() {
-    const { connectTimeout, ping, servers } = yield* check(() => ({
+    const { connectTimeout, lastPatience, ping, servers } = yield* check(() => ({
       // a password is for the server alone
       servers: unsafeCheck(
         "NatsConnection.servers",
@@ -320,7 +328,11 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
         "NatsConnection.connectTimeout",
         options.connectTimeout ?? defaults.connectTimeout
       ),
-      ping: unsafeDuration("NatsConnection.ping", options.ping ?? defaults.ping)
+      ping: unsafeDuration("NatsConnection.ping", options.ping ?? defaults.ping),
+      lastPatience: unsafeDuration("NatsConnection.lastPatience", options.lastPatience ?? defaults.lastPatience, {
+        zero: true,
+        infinite: true
+      })
     }))
     const node = yield* check(() =>
       unsafeCheck(
@@ -355,6 +367,11 @@ export const make = (options: Options): Effect.Effect<Service, InvalidOption | C
       close
     )
     pauses.reset()
+    yield* Lifecycle.onPhaseIfPresent(
+      "draining",
+      { label: "nats: wait no longer than is left" },
+      Effect.sync(() => connection.hurry(lastPatience))
+    )
     yield* reportState(connection, servers)
     const service: Service = {
       node,

@@ -1,7 +1,7 @@
 /** A NATS server of its own for a test of processes: the real program, in a directory that goes with it. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { connect, createServer } from "node:net"
+import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { homedir, tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import { sleep } from "./server.js"
@@ -106,6 +106,50 @@ ${config}
     remove: async () => {
       await kill()
       rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    }
+  }
+}
+
+/** Between a node and its server: what goes over it can stop there, at a moment that the test knows. */
+export interface Link {
+  readonly url: string
+  /** From now on nothing arrives on either side. Ends when a node sends something with this text in it. */
+  readonly swallow: (text: string) => Promise<void>
+  /** As if the server were gone: what is connected is cut, and nobody listens. */
+  readonly cut: () => void
+}
+
+export const natsLink = async (server: string): Promise<Link> => {
+  const port = Number(new URL(server).port)
+  const sockets = new Set<Socket>()
+  let wanted: string | undefined
+  let found = () => {}
+  const listener = createServer((near) => {
+    const far = connect(port, "127.0.0.1")
+    for (const [from, to] of [[near, far], [far, near]] as const) {
+      sockets.add(from)
+      from.on("error", () => {})
+      from.on("close", () => {
+        sockets.delete(from)
+        to.destroy()
+      })
+      from.on("data", (chunk: Buffer) => {
+        if (wanted === undefined) to.write(chunk)
+        else if (from === near && chunk.includes(wanted)) found()
+      })
+    }
+  })
+  await new Promise<void>((resolve) => void listener.listen(0, "127.0.0.1", resolve))
+  return {
+    url: `nats://127.0.0.1:${(listener.address() as AddressInfo).port}`,
+    swallow: (text) =>
+      new Promise((resolve) => {
+        found = resolve
+        wanted = text
+      }),
+    cut: () => {
+      listener.close()
+      for (const socket of sockets) socket.destroy()
     }
   }
 }

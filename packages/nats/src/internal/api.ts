@@ -1,5 +1,4 @@
 /** The requests of JetStream that this package needs, as they go over the wire. */
-import * as Race from "@holdfast/core/Race"
 import type { Msg } from "@nats-io/nats-core"
 import * as Effect from "effect/Effect"
 import type { Connection, NoAnswer } from "./connection.js"
@@ -97,13 +96,13 @@ export const ask = <A>(
     const again: Effect.Effect<A, ApiError> = Effect.catchAll(
       call<A>(connection, operation, body, Math.min(2000, patience)),
       (error) => {
-        const left = end - Live.now()
+        const left = connection.left(end)
         const final = error._tag === "Refusal" ? !codes.offline.has(error.code) : error._tag === "Denied"
         if (final || left <= 0) return Effect.fail(error)
         return Effect.zipRight(
-          Race.first(
+          Live.either(
             Effect.zipRight(connected(connection), Live.sleep(Math.min(left, pauses.next()))),
-            Live.sleep(left)
+            connection.until(end)
           ),
           again
         )

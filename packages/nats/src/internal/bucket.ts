@@ -138,7 +138,7 @@ export class Bucket {
             )
           }
           if (error._tag !== "NotSent") unsure = true
-          const left = end - Live.now()
+          const left = this.connection.left(end)
           if (left <= 0 || error._tag === "Denied") return Effect.fail({ _tag: "Unsure", details: error.details })
           return Effect.zipRight(Live.sleep(Math.min(left, pauses.next())), attempt)
         }

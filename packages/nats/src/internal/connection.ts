@@ -1,5 +1,6 @@
 import type { Msg, MsgHdrs, NatsConnection as Client, Subscription } from "@nats-io/nats-core"
 import { AuthorizationError, PermissionViolationError, UserAuthenticationExpiredError } from "@nats-io/nats-core"
+import * as Effect from "effect/Effect"
 import type * as Runtime from "effect/Runtime"
 import * as RuntimeModule from "effect/Runtime"
 import type * as Schedule from "effect/Schedule"
@@ -27,7 +28,7 @@ export const isNoAnswer = (answer: Msg | NoAnswer): answer is NoAnswer => "_tag"
 
 interface Ask {
   readonly subject: string
-  readonly due: number
+  due: number
   readonly done: (answer: Msg | NoAnswer) => void
   /** Whether more answers come behind this one. */
   readonly more: ((answer: Msg) => boolean) | undefined
@@ -62,6 +63,9 @@ export class Pauses {
   }
 }
 
+/** How long the answer of a server that is there may take when nobody wants to wait any longer, in milliseconds. */
+const shortest = 250
+
 const isDenied = (error: unknown): boolean =>
   error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError
 
@@ -83,6 +87,10 @@ export class Connection {
   private readonly listeners = new Set<() => void>()
   private count = 0
   private timer: NodeJS.Timeout | undefined
+  /** From when on nobody waits for an answer that does not come, on the monotonic clock. */
+  private over = Number.POSITIVE_INFINITY
+  private overTimer: NodeJS.Timeout | undefined
+  private readonly waits = new Set<() => void>()
 
   constructor(readonly node: string, private readonly client: Client, private readonly pauses: Pauses) {
     client.subscribe(`${this.prefix}*`, { callback: (_, message) => this.answer(message) })
@@ -135,7 +143,10 @@ export class Connection {
       return () => {}
     }
     const token = (++this.count).toString(36)
-    this.asks.set(token, { subject, due: now() + timeout, done, more })
+    const at = now()
+    // what begins when it is over is asked once, not for long
+    const due = Math.min(at + timeout, Math.max(this.over, at + shortest))
+    this.asks.set(token, { subject, due, done, more })
     this.asked++
     this.timer ??= setInterval(() => this.expire(), 20)
     this.client.publish(subject, payload, {
@@ -160,6 +171,42 @@ export class Connection {
     return `_INBOX.${randomBytes(12).toString("hex")}`
   }
 
+  /**
+   * The application ends: in `within` milliseconds whatever waits for an answer, or for a connection, is told that there is none.
+   * A server that answers is not hurried.
+   */
+  hurry(within: number) {
+    this.over = Math.min(this.over, now() + within)
+    for (const ask of this.asks.values()) ask.due = Math.min(ask.due, this.over)
+    clearTimeout(this.overTimer)
+    if (within === Number.POSITIVE_INFINITY) return
+    this.overTimer = setTimeout(() => {
+      for (const wait of this.waits) wait()
+    }, Math.max(0, this.over - now()))
+  }
+
+  /** The milliseconds until `end`, or until nobody waits any longer. */
+  left(end: number): number {
+    return Math.min(end, this.over) - now()
+  }
+
+  /** Waits for that. */
+  until(end: number): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      const over = () => {
+        clearTimeout(timer)
+        this.waits.delete(over)
+        resume(Effect.void)
+      }
+      const timer = setTimeout(over, Math.max(0, this.left(end)))
+      this.waits.add(over)
+      return Effect.sync(() => {
+        clearTimeout(timer)
+        this.waits.delete(over)
+      })
+    })
+  }
+
   /** What was handed over is with the server. */
   flush(): Promise<void> {
     return this.client.flush()
@@ -167,6 +214,7 @@ export class Connection {
 
   async close(): Promise<void> {
     this.closing = true
+    clearTimeout(this.overTimer)
     try {
       await this.client.close()
     } finally {

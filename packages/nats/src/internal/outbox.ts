@@ -1,6 +1,5 @@
 import type { AppendOptions, Draft } from "@holdfast/core/EventJournal"
 import { JournalError } from "@holdfast/core/EventJournal"
-import * as Race from "@holdfast/core/Race"
 import { Signal } from "@holdfast/core/Signal"
 import type { Msg } from "@nats-io/nats-core"
 import * as Effect from "effect/Effect"
@@ -183,11 +182,15 @@ export class Outbox {
     for (const slot of this.queue.splice(0)) slot.resume({ _tag: "NotSent", details: "there is no connection to NATS" })
   }
 
-  /** What waits for longer than its patience is given up. */
+  /** What waits for longer than its patience is given up. One that waits for its turn only is not hurried by the end. */
   private sweep() {
     const at = Live.now()
+    const isOpen = this.gate.isOpen()
     for (const slot of this.queue) {
-      if (slot.entry.end <= at) slot.resume({ _tag: "NotSent", details: "there is no connection to NATS" })
+      const { end } = slot.entry
+      if (end <= at || (!isOpen && this.gate.connection.left(end) <= 0)) {
+        slot.resume({ _tag: "NotSent", details: "there is no connection to NATS" })
+      }
     }
     this.pump()
     if (this.queue.length > 0) return
@@ -263,12 +266,16 @@ export class Outbox {
     return Effect.suspend(() => {
       const broken = this.gate.broken()
       if (broken !== undefined) return this.given(entry, broken)
-      const left = entry.end - Live.now()
+      const { connection } = this.gate
+      const left = connection.left(entry.end)
       if (left <= 0) return this.givenUp(entry, details)
       // An answer that did not come for want of a connection is asked for as soon as there is one.
       const pause = this.gate.isOpen()
         ? Live.sleep(Math.min(left, pauses.next()))
-        : Race.first(this.opened.wait(() => this.gate.isOpen() || this.gate.broken() !== undefined), Live.sleep(left))
+        : Live.either(
+          this.opened.wait(() => this.gate.isOpen() || this.gate.broken() !== undefined),
+          connection.until(entry.end)
+        )
       return pause.pipe(
         Effect.zipRight(this.submit(entry)),
         Effect.flatMap((outcome) =>
@@ -284,7 +291,9 @@ export class Outbox {
   }
 
   private givenUp(entry: Entry, details: string): JournalError {
-    const waited = `${(this.options.patience / 1000).toFixed(1)} s of patience are over: ${details}`
+    const waited = entry.end > Live.now()
+      ? `the application ends: ${details}`
+      : `${(this.options.patience / 1000).toFixed(1)} s of patience are over: ${details}`
     return failure(entry.unsure ? "Unsure" : "Unreachable", waited)
   }
 

@@ -75,9 +75,12 @@ export const page = (
     const pauses = Live.backoff(10, 500)
     const wanted = Math.min(known, after + Math.min(limit, most))
     const again = (failed: Effect.Effect<Page, ApiError>) =>
-      Live.now() >= end
+      connection.left(end) <= 0
         ? failed
-        : Effect.zipRight(Live.sleep(pauses.next()), Effect.zipRight(Api.connected(connection), attempt))
+        : Effect.zipRight(
+          Live.either(Effect.zipRight(Live.sleep(pauses.next()), Api.connected(connection)), connection.until(end)),
+          attempt
+        )
     const attempt: Effect.Effect<Page, ApiError> = Effect.matchEffect(
       once(connection, stream, after + 1, Math.min(limit, most)),
       {

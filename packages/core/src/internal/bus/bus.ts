@@ -8,7 +8,7 @@ import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Envelope, Event } from "../../Envelope.js"
 import { Gap, isGap } from "../../Envelope.js"
-import type { DrainReport, Stats, Undelivered } from "../../EventBusReport.js"
+import type { DrainReport, Stats, Undelivered, Unsettled } from "../../EventBusReport.js"
 import type * as EventHandler from "../../EventHandler.js"
 import type { EventJournal } from "../../EventJournal.js"
 import type * as EventLog from "../../EventLog.js"
@@ -65,6 +65,8 @@ export class Bus<A extends Event, I> implements Host<A> {
   readonly letters: DeadLetters<A>
   writer: Writer<A, I> | undefined = undefined
   outbox: Outbox<A, I> | undefined = undefined
+  /** Hears at the end of a drain of publishes that nobody confirmed. */
+  onUnsettled: (bus: string, unsettled: ReadonlyArray<Unsettled>) => void = () => {}
 
   private state: Stats["state"] = "open"
   private readonly mailboxes = new Set<Mailbox<A>>()
@@ -535,9 +537,11 @@ export class Bus<A extends Event, I> implements Host<A> {
             undelivered,
             rejected,
             unconfirmed: this.outbox?.unconfirmed ?? 0,
+            unsettled: this.outbox?.unsettled(Monotonic.unsafeNow(clock)) ?? [],
             elapsedMillis: Monotonic.unsafeNow(clock) - startedAt
           }
           this.report = report
+          if (report.unsettled.length > 0) this.onUnsettled(this.name, report.unsettled)
           this.progress.wake()
           return undelivered.length === 0 ? Effect.succeed(report) : Effect.as(
             Effect.logWarning(`${this.name} left events undelivered: ${undelivered.map(showUndelivered).join(", ")}`),

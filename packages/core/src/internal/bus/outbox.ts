@@ -3,10 +3,12 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import type { Envelope, Event } from "../../Envelope.js"
 import { Gap } from "../../Envelope.js"
+import type { Unsettled } from "../../EventBusReport.js"
 import type { EventJournal, JournalError, Lost, Row } from "../../EventJournal.js"
 import { isLost } from "../../EventJournal.js"
 import type { Bounds } from "../../EventLogStore.js"
 import { StoreError } from "../../EventLogStore.js"
+import * as Monotonic from "../../Monotonic.js"
 import type { PublishError } from "../../Publishing.js"
 import { Overtaken, Unconfirmed } from "../../Publishing.js"
 import * as Race from "../../Race.js"
@@ -42,6 +44,8 @@ export class Outbox<A extends Event, I> {
   /** Ids that the journal no longer had. */
   holes = 0
   private readonly pending = new Map<string, Pending<A>>()
+  /** What ended `Unconfirmed` and was not settled since, with the time of it, the oldest first. */
+  private readonly unsure = new Map<string, Unsettled & { readonly at: number }>()
   private readonly arrived = new Signal()
   private stopped = false
   private attempts = 0
@@ -74,6 +78,14 @@ export class Outbox<A extends Event, I> {
       unconfirmed: this.unconfirmed,
       holes: this.holes
     }))
+  }
+
+  /** What nobody knows of by now, on the monotonic clock of the bus. */
+  unsettled(now: number): ReadonlyArray<Unsettled> {
+    this.forgetUnsure(now)
+    const ended = Array.from(this.unsure.values(), ({ attempt, events, topics }) => ({ attempt, events, topics }))
+    const pending = Array.from(this.pending).filter(([attempt]) => !this.unsure.has(attempt))
+    return [...ended, ...pending.map(([attempt, { request }]) => unsettledOf(attempt, request))]
   }
 
   /** Waits until the tail has brought event `id`, or will bring no more. */
@@ -119,9 +131,12 @@ export class Outbox<A extends Event, I> {
     return Effect.matchEffect(Effect.suspend(() => this.journal.append(rows, { attempt, ifLast })), {
       onFailure: (error) =>
         error.reason === "Overtaken" && ifLast !== undefined
-          ? this.overtaken(ifLast, error.lastId)
+          ? this.overtaken(attempt, ifLast, error.lastId)
           : this.publishError(error, attempt, pending.request),
-      onSuccess: (first) => this.envelopes(pending, first)
+      onSuccess: (first) => {
+        if (this.unsure.size > 0) this.unsure.delete(attempt)
+        return this.envelopes(pending, first)
+      }
     })
   }
 
@@ -129,7 +144,12 @@ export class Outbox<A extends Event, I> {
    * Nobody hears of it before this node has seen what came between: who decides again at once decides on that. Told
    * earlier, it would only ask the journal again, and keep the tail from the processor.
    */
-  private overtaken(ifLast: number, lastId: number | undefined): Effect.Effect<never, PublishError> {
+  private overtaken(
+    attempt: string,
+    ifLast: number,
+    lastId: number | undefined
+  ): Effect.Effect<never, PublishError> {
+    this.unsure.delete(attempt)
     const last = lastId === undefined
       ? Effect.matchEffect(this.journal.bounds, {
         onFailure: storeError,
@@ -169,14 +189,28 @@ export class Outbox<A extends Event, I> {
   }
 
   private publishError(error: JournalError, attempt: string, request: Request<A>): PublishError {
-    if (error.reason !== "Unsure") return storeError(error)
+    // who asks what became of an earlier try is not told that nothing was sent: that one may be in the log
+    const isUnsure = error.reason === "Unsure" || (request.attempt !== undefined && knowsNothing.has(error.reason))
+    if (!isUnsure) return storeError(error)
     this.unconfirmed++
+    const now = Monotonic.unsafeNow(request.clock)
+    this.forgetUnsure(now)
+    this.unsure.delete(attempt)
+    this.unsure.set(attempt, { ...unsettledOf(attempt, request), at: now })
     return new Unconfirmed({
       bus: this.receiver.bus.name,
       attempt,
       count: request.drafts.length,
       details: error.details
     })
+  }
+
+  /** Who was told so a minute ago, and has not asked again, will not. */
+  private forgetUnsure(now: number) {
+    for (const [attempt, { at }] of this.unsure) {
+      if (now - at < 60_000) return
+      this.unsure.delete(attempt)
+    }
   }
 
   /** Commits what the journal brings, behind the events that the bus knows. */
@@ -212,6 +246,8 @@ export class Outbox<A extends Event, I> {
     if (row.id > expected) this.lose(expected, row.id - 1)
     this.place = row.attempt === this.lastAttempt ? this.place + 1 : isFollowing ? 0 : Number.NaN
     this.lastAttempt = row.attempt
+    // it is in the log, whoever was told that nobody knows
+    if (this.unsure.size > 0 && row.attempt !== undefined) this.unsure.delete(row.attempt)
     const own = row.attempt === undefined ? undefined : this.pending.get(row.attempt)
     // By its place in the attempt: when one is made again, its first events may have come before. What has none is decoded.
     const draft = own?.request.drafts[this.place]
@@ -238,6 +274,15 @@ export class Outbox<A extends Event, I> {
     this.report(`the journal no longer has the events ${firstId} to ${lastId}`)
   }
 }
+
+const unsettledOf = <A extends Event>(attempt: string, { drafts }: Request<A>): Unsettled => ({
+  attempt,
+  events: drafts.length,
+  topics: [...new Set(drafts.map(({ topic }) => topic))]
+})
+
+/** Failures of a journal that say nothing of an earlier try. */
+const knowsNothing: ReadonlySet<JournalError["reason"]> = new Set(["Unreachable", "Full", "Io"])
 
 /** Reads a journal as the history reads a store. */
 export const readable = (journal: EventJournal["Type"]) => ({

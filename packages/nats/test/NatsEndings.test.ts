@@ -1,0 +1,114 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as EventBus from "@holdfast/core/EventBus"
+import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as NatsConnection from "@holdfast/nats/NatsConnection"
+import * as NatsEntries from "@holdfast/nats/NatsEntries"
+import * as NatsJournal from "@holdfast/nats/NatsJournal"
+import { Effect, Exit, Fiber, Logger, LogLevel, Schema, Scope } from "effect"
+import { draft, node, until } from "./support/nodes.js"
+import { missing, named, server } from "./support/server.js"
+
+const Said = Schema.TaggedStruct("Said", { text: Schema.String })
+
+/** What an application of its own has: a journal, a bus over it, and entries. */
+const application = (url: string) =>
+  Effect.gen(function*() {
+    const connection = yield* NatsConnection.make({ servers: [url], lastPatience: "200 millis" })
+    const { journal } = yield* Effect.provideService(
+      NatsJournal.make({ name: "talk" }),
+      NatsConnection.NatsConnection,
+      connection
+    )
+    const { store } = yield* Effect.provideService(
+      NatsEntries.make({ name: "talk" }),
+      NatsConnection.NatsConnection,
+      connection
+    )
+    const bus = yield* EventBus.make({ name: "talk", schema: Said, journal, topic: () => "room.1" })
+    return { bus, connection, journal, store }
+  })
+
+describe.skipIf(missing)(named("An application that ends without its server"), () => {
+  for (const how of ["gone", "frozen"] as const) {
+    it.effect(`ends by its own means when it is ${how}, and names what nobody confirmed`, () =>
+      Effect.gen(function*() {
+        const nats = yield* server()
+        const scope = yield* Scope.make()
+        const lifecycle = yield* Lifecycle.make({ scope, log: false, gracefulShutdownTimeout: "1 minute" })
+        const { bus, connection, journal, store } = yield* lifecycle.build(application(nats.url)).pipe(
+          Effect.provideService(Lifecycle.Lifecycle, lifecycle)
+        )
+        yield* bus.publish({ _tag: "Said", text: "before" })
+        yield* nats.signal("SIGSTOP")
+        // none of them can be interrupted, as a writer or a finalizer cannot
+        const sent = yield* Effect.fork(
+          Effect.uninterruptible(Effect.flip(bus.publish({ _tag: "Said", text: "sent" })))
+        )
+        yield* until("it is on its way", Effect.map(bus.stats, ({ journal }) => journal?.pending === 1))
+        if (how === "gone") {
+          yield* nats.kill()
+          yield* until("away", Effect.map(connection.state, ({ current }) => current === "away"))
+        }
+        const failing: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          Effect.flip(store.set("world", "a snapshot")),
+          Effect.flip(store.get("world")),
+          Effect.flip(journal.read({ after: 1, limit: 10 })),
+          Effect.flip(bus.head)
+        ]
+        const waiting = yield* Effect.forEach(failing, (effect) => Effect.fork(Effect.uninterruptible(effect)))
+        const report = yield* lifecycle.shutdown({ _tag: "Signal", signal: "SIGTERM" })
+        assert.strictEqual((yield* Fiber.join(sent))._tag, "Unconfirmed")
+        yield* Fiber.joinAll(waiting)
+        assert.strictEqual(report.verdict, "failed")
+        // by its patience, not by budgets: three seconds each, and twelve for the drain
+        assert.isBelow(report.elapsedMillis, 3_000)
+        assert.deepStrictEqual(report.items("abandoned"), [])
+        assert.deepStrictEqual(
+          report.items("failed").map(({ kind, label, unconfirmed }) => [
+            kind,
+            label,
+            unconfirmed?.map(({ events, topics }) => [events, topics])
+          ]),
+          [["events", "talk", [[1, ["room.1"]]]]]
+        )
+        yield* Scope.close(scope, Exit.void)
+      }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
+  }
+
+  it.effect("hurries no server that answers", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      const scope = yield* Scope.make()
+      const lifecycle = yield* Lifecycle.make({ scope, log: false, gracefulShutdownTimeout: "1 minute" })
+      const { bus, store } = yield* lifecycle.build(application(nats.url)).pipe(
+        Effect.provideService(Lifecycle.Lifecycle, lifecycle)
+      )
+      // longer than the last patience
+      yield* lifecycle.onPhase(
+        "draining",
+        { label: "late" },
+        Effect.zipRight(
+          Effect.promise(() => new Promise((resolve) => void setTimeout(resolve, 400))),
+          Effect.zipRight(bus.publish({ _tag: "Said", text: "late" }), store.set("world", "late"))
+        )
+      ).pipe(Scope.extend(scope))
+      const report = yield* lifecycle.shutdown({ _tag: "Signal", signal: "SIGTERM" })
+      assert.strictEqual(report.verdict, "clean")
+    }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
+
+  it.effect(
+    "gives up with its patience while it is away, also where it must not be interrupted",
+    () =>
+      Effect.gen(function*() {
+        const nats = yield* server()
+        const { connection, journal } = yield* node(nats.url, { patience: "300 millis" })
+        yield* nats.kill()
+        yield* until("away", Effect.map(connection.state, ({ current }) => current === "away"))
+        const began = performance.now()
+        const error = yield* Effect.flip(Effect.uninterruptible(journal.append([draft("1")], { attempt: "1" })))
+        assert.strictEqual(error.reason, "Unreachable")
+        assert.isBelow(performance.now() - began, 5_000)
+      }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)),
+    60_000
+  )
+})

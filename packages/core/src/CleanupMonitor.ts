@@ -53,7 +53,7 @@ export interface Attempt {
   readonly cause: Cause.Cause<unknown> | undefined
   /** The fiber that ran it, as in log lines. */
   readonly fiberId: string
-  /** The fiber that it waited for when it was abandoned, where Effect knows it. */
+  /** The fiber that it waited for when it was abandoned, where that is known: of a scope, that of a finalizer inside. */
   readonly waitedFor: string | undefined
 }
 

@@ -7,7 +7,9 @@ import { assert, describe, it } from "@holdfast/testing/Vitest"
 import {
   Context,
   Deferred,
+  Duration,
   Effect,
+  ExecutionStrategy,
   Exit,
   Fiber,
   FiberRef,
@@ -37,6 +39,27 @@ const statuses = (report: Lifecycle.ShutdownReport, phase: Lifecycle.Phase) =>
   Object.fromEntries(
     report.phases.find((one) => one.phase === phase)!.items.map(({ label, status }) => [label, status])
   )
+
+/** Time that passes when it is told so, as far as it is told, and at once. */
+const standstill = {
+  now: 0,
+  due: new Set<{ readonly at: number; readonly task: () => void }>(),
+  unsafeNow: () => standstill.now,
+  unsafeSchedule: (task: () => void, delay: Duration.Duration) => {
+    const entry = { at: standstill.now + Duration.toMillis(delay), task }
+    standstill.due.add(entry)
+    return () => standstill.due.delete(entry)
+  },
+  get next() {
+    return Math.min(...[...standstill.due].map(({ at }) => at))
+  },
+  passTo(at: number) {
+    standstill.now = at
+    for (const entry of [...standstill.due].toSorted((a, b) => a.at - b.at)) {
+      if (entry.at <= at && standstill.due.delete(entry)) entry.task()
+    }
+  }
+}
 
 describe("Lifecycle", () => {
   it.scoped("goes through the phases in order and reports", () =>
@@ -386,6 +409,35 @@ describe("Lifecycle", () => {
     }).pipe(Effect.provide(
       withLifecycle({ gracefulShutdownTimeout: "1 hour" }).pipe(Layer.provideMerge(Cleanup.layerEffectClock))
     )))
+
+  it.scoped("names what refuses alone, also when its time and that of everything around it end in one moment", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const release = yield* Deferred.make<void>()
+      const rooms = yield* Scope.fork(
+        yield* Scope.fork(scope, ExecutionStrategy.sequential),
+        ExecutionStrategy.parallel
+      )
+      yield* Effect.forEach(
+        ["one", "two", "three"],
+        (name) => FiberRegistry.forkScoped(Effect.uninterruptible(Deferred.await(release)), { name })
+      ).pipe(Scope.extend(rooms))
+      const lifecycle = yield* Lifecycle.make({ scope, log: false, gracefulShutdownTimeout: "1 second" })
+      const shutdown = yield* Effect.fork(lifecycle.shutdown(reason))
+      yield* settle
+      standstill.passTo(500)
+      while ((yield* lifecycle.phase) !== "releasing") yield* pause(1)
+      yield* pause(10)
+      // as a machine that stood still: every time is over before anybody has heard that one is
+      standstill.passTo(1_000)
+      const report = yield* Fiber.join(shutdown)
+      assert.deepStrictEqual(report.items("abandoned").map(({ path }) => path).sort(), ["one", "three", "two"])
+      yield* Deferred.succeed(release, undefined)
+    }).pipe(Effect.provide([
+      observers,
+      Logger.remove(Logger.defaultLogger),
+      Layer.succeed(Cleanup.BudgetClock, standstill)
+    ])))
 
   it.scoped("reports daemons that nobody owns as live", () =>
     Effect.gen(function*() {

@@ -35,6 +35,8 @@ export interface Task {
   readonly failures?: Array<Attempt> | undefined
 }
 
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
 /** The attempt that the running fiber belongs to. `attemptOf` reads it. */
 const currentAttempt: FiberRef.FiberRef<Running | undefined> = FiberRef.unsafeMake<Running | undefined>(
   undefined,
@@ -45,9 +47,9 @@ const currentAttempt: FiberRef.FiberRef<Running | undefined> = FiberRef.unsafeMa
  * The attempts of plain finalizers, by their fiber: `Effect.addFinalizer` brings back the references of the place where it was
  * called, and with them that of the attempt.
  */
-const byFiber = new WeakMap<Fiber.RuntimeFiber<unknown, unknown>, Running>()
+const byFiber = new WeakMap<AnyFiber, Running>()
 
-export const attemptOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Running | undefined =>
+export const attemptOf = (fiber: AnyFiber): Running | undefined =>
   fiber.getFiberRef(currentAttempt) ?? byFiber.get(fiber)
 
 /** Makes the attempt known to whatever is forked inside. */
@@ -67,6 +69,10 @@ export class Running {
   result: Attempt | undefined
   /** Whether its failure is that of a finalizer inside, which is known by itself. */
   failedInside = false
+  /** The first of the finalizers inside of it that was given up. */
+  private gaveUp: AnyFiber | undefined
+  /** The finalizers inside that it waits for. */
+  private waitsFor: Set<AnyFiber> | undefined
   /** No later than this, whatever happens inside. */
   private readonly hard: number
   private limit: number
@@ -117,6 +123,15 @@ export class Running {
     this.holds++
   }
 
+  waitFor(inner: AnyFiber) {
+    ;(this.waitsFor ??= new Set()).add(inner)
+  }
+
+  heard(inner: AnyFiber, result: Attempt["result"]) {
+    this.waitsFor?.delete(inner)
+    if (result === "abandoned") this.gaveUp ??= inner
+  }
+
   release() {
     if (--this.holds > 0 || this.outer === undefined) return
     const until = this.outer.allowance.until(this.task.timer.unsafeNow())
@@ -137,11 +152,12 @@ export class Running {
 
   end(
     result: Attempt["result"],
-    fiber: Fiber.RuntimeFiber<unknown, unknown>,
+    fiber: AnyFiber,
     cause?: Cause.Cause<unknown>
   ): this {
     this.cancel?.()
     this.outer?.release()
+    this.outer?.heard(fiber, result)
     const { label, subject, timer } = this.task
     this.result = {
       label,
@@ -151,12 +167,18 @@ export class Running {
       result,
       cause,
       fiberId: `#${fiber.id().id}`,
-      waitedFor: result === "abandoned" ? waitingFor(fiber) : undefined
+      waitedFor: result === "abandoned" ? this.waitedFor(fiber) : undefined
     }
     return this
   }
 
-  ended(exit: Exit.Exit<unknown, unknown>, fiber: Fiber.RuntimeFiber<unknown, unknown>): this {
+  /** What stands for it in a report. When all times end in one moment, one that waits is told so before those inside of it. */
+  private waitedFor(fiber: AnyFiber): string | undefined {
+    const inside = this.gaveUp ?? this.waitsFor?.values().next().value
+    return inside === undefined ? waitingFor(fiber) : `#${inside.id().id}`
+  }
+
+  ended(exit: Exit.Exit<unknown, unknown>, fiber: AnyFiber): this {
     return exit._tag === "Success" ? this.end("completed", fiber) : this.end("failed", fiber, exit.cause)
   }
 }
@@ -166,7 +188,7 @@ export type Tried = Running & { readonly result: Attempt }
 
 /** Waits for the effect or for the end of its time. Nothing that the effect does reaches the waiting fiber. */
 export const attempt = (
-  closing: Fiber.RuntimeFiber<unknown, unknown>,
+  closing: AnyFiber,
   task: Task,
   effect: Effect.Effect<unknown, unknown>
 ): Effect.Effect<Tried> => {
@@ -183,6 +205,7 @@ export const attempt = (
   })
   const exit = fiber.unsafePoll()
   if (exit !== null) return Effect.succeed(running.ended(exit, fiber) as Tried)
+  outer?.waitFor(fiber)
   return Effect.async<Tried>((resume) => {
     let waiting = true
     running.arm(() => {
@@ -203,6 +226,6 @@ export const attempt = (
 
 const known = (running: Running, effect: Effect.Effect<unknown, unknown>) =>
   Effect.withFiberRuntime<unknown, unknown>((fiber) => {
-    byFiber.set(fiber as Fiber.RuntimeFiber<unknown, unknown>, running)
+    byFiber.set(fiber as AnyFiber, running)
     return effect
   })

@@ -159,7 +159,7 @@ export class PhaseRun {
       : undefined
     this.finalizers.push({
       child: subject._tag === "Child" ? subject.path.join("/") : undefined,
-      // What a scope does for a fiber that was forked into it.
+      // What a scope does for a fiber that was forked into it, or for a scope inside of it.
       fiber: subject._tag === "Unnamed" ? outcome.attempts[0].waitedFor : undefined,
       attempts: outcome.attempts.map(({ fiberId }) => fiberId),
       item: new Report.Item({

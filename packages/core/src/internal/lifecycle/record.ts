@@ -119,12 +119,22 @@ export class ShutdownRecord {
     )
   }
 
+  /** The ids of the fibers of all finalizers that were given up. */
+  private abandonedAttempts(): ReadonlySet<string> {
+    return new Set(
+      this.phases.flatMap((state) =>
+        state.finalizers.flatMap(({ attempts, item }) => item.status === "abandoned" ? attempts : [])
+      )
+    )
+  }
+
   private phaseReport(state: PhaseRun, now: number, unfinished: ReadonlyArray<Report.Item>): Report.PhaseReport {
     const abandoned = this.abandonedFibers()
     const refusing = this.refusing()
-    // It is the fiber that is named, not the finalizer that waited for it.
+    const inside = this.abandonedAttempts()
+    // It is the fiber that is named, not the finalizer that waited for it, nor what waited for that one.
     const finalizers = state.finalizers.flatMap(({ child, fiber, item }) =>
-      abandoned.has(child ?? "") || refusing.has(fiber ?? "") ? [] : [item]
+      abandoned.has(child ?? "") || refusing.has(fiber ?? "") || inside.has(fiber ?? "") ? [] : [item]
     )
     const extra = [...finalizers, ...state.extra]
     const items = [...state.items.map((item) => this.itemReport(item, now)), ...extra, ...unfinished]

@@ -1,2 +1,5 @@
-/** The size of a test in everyday runs, or with `HOLDFAST_NIGHTLY=1`. */
-export declare const sized: (everyday: number, nightly: number) => number
+/**
+ * The size of a test: for somebody who waits for the result (`quick`, the default), in continuous integration
+ * (`HOLDFAST_SIZE=daily`), or for a whole night (`HOLDFAST_SIZE=nightly`).
+ */
+export declare const sized: <A>(daily: A, nightly: A, quick?: A) => A

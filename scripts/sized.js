@@ -1,8 +1,16 @@
+const sizes = ["quick", "daily", "nightly"]
+
+/** How much the tests try: `HOLDFAST_SIZE`. What they test is the same. */
+const size = process.env.HOLDFAST_SIZE ?? "quick"
+if (!sizes.includes(size)) throw new Error(`HOLDFAST_SIZE is "${size}", expected ${sizes.join(", ")}`)
+
 /**
- * The size of a test in everyday runs, or with `HOLDFAST_NIGHTLY=1`.
+ * The size of a test: for somebody who waits for the result (`quick`, the default), in continuous integration
+ * (`HOLDFAST_SIZE=daily`), or for a whole night (`HOLDFAST_SIZE=nightly`).
  *
  * @template A
- * @param {A} everyday
+ * @param {A} daily
  * @param {A} nightly
+ * @param {A} quick
  */
-export const sized = (everyday, nightly) => process.env.HOLDFAST_NIGHTLY === "1" ? nightly : everyday
+export const sized = (daily, nightly, quick = daily) => size === "quick" ? quick : size === "daily" ? daily : nightly

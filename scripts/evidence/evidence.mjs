@@ -104,12 +104,13 @@ const sizes = () =>
     readdirSync(join(root, group)).map((name) => `${group}/${name}/test`).filter((path) => existsSync(join(root, path)))
   ).flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true }).filter((file) => file.endsWith(".ts")).sort().flatMap((file) =>
-      [...read(`${folder}/${file}`).matchAll(/(\w+)?(?::| =)?\s*\bsized\(([\d_]+), ([\d_]+)\)/g)].filter(([, name]) =>
-        name !== "timeout" && name !== "runIf"
-      ).map(([, , everyday, nightly]) => ({
+      [...read(`${folder}/${file}`).matchAll(/(\w+)?(?::| =)?\s*\bsized\(([\d_]+), ([\d_]+)(?:, ([\d_]+))?\)/g)].filter(
+        (
+          [, name]
+        ) => name !== "timeout" && name !== "runIf"
+      ).map(([, , daily, nightly, quick = daily]) => ({
         file: `${folder}/${file}`,
-        everyday: Number(everyday.replaceAll("_", "")),
-        nightly: Number(nightly.replaceAll("_", ""))
+        sizes: [quick, daily, nightly].map((size) => Number(size.replaceAll("_", "")))
       }))
     )
   )
@@ -149,12 +150,12 @@ export const written = () => {
   lines.push(
     "## Sizes of explorations",
     "",
-    "`npm test` runs the everyday sizes, `HOLDFAST_NIGHTLY=1 npm test` the nightly ones: seeds, or rounds of faults. Of the nightly sizes",
-    "no whole run is recorded yet.",
+    "Seeds, rounds of faults, or runs of a property: by `npm test`, by `HOLDFAST_SIZE=daily npm test` as in continuous integration, and by",
+    "`HOLDFAST_SIZE=nightly npm test`. Of the nightly sizes no whole run is recorded yet.",
     "",
-    "| test | everyday | nightly |",
-    "| --- | ---: | ---: |",
-    ...sizes().map(({ everyday, file, nightly }) => `| \`${file}\` | ${everyday} | ${nightly} |`),
+    "| test | quick | daily | nightly |",
+    "| --- | ---: | ---: | ---: |",
+    ...sizes().map(({ file, sizes }) => `| \`${file}\` | ${sizes.join(" | ")} |`),
     ""
   )
   return lines.join("\n")

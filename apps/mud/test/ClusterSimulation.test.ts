@@ -5,7 +5,7 @@ import { sized } from "../../../scripts/sized.js"
 import { loaded, options, plants, scenario } from "./support/simulation.js"
 
 /** A seed takes about a second of the processor. */
-const seeds = sized(6, 2_000)
+const seeds = sized(6, 2_000, 3)
 
 describe("three nodes of one world, simulated", () => {
   it.effect("are one world, whatever happens to them", () =>
@@ -19,7 +19,7 @@ describe("three nodes of one world, simulated", () => {
       }
     }), 3_000_000)
 
-  describe.runIf(sized(0, 1) === 1)("with a planted bug (with HOLDFAST_NIGHTLY=1)", () => {
+  describe.runIf(sized(0, 1) === 1)("with a planted bug (with HOLDFAST_SIZE=nightly)", () => {
     for (const [bug, seeds, finds, plant] of plants) {
       it.effect(`find ${bug}, within ${seeds} seeds`, () =>
         Effect.gen(function*() {

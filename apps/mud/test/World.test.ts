@@ -4,6 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, Layer, Schema } from "effect"
 import * as fc from "fast-check"
 import { fileURLToPath } from "node:url"
+import { sized } from "../../../scripts/sized.js"
 import type { WorldData } from "../src/data/WorldData.js"
 import * as WorldLoader from "../src/data/WorldLoader.js"
 import * as Command from "../src/domain/Command.js"
@@ -311,7 +312,7 @@ describe("the rules of the world", () => {
           const present = World.awake(game.world()).map(({ id }) => id)
           assert.strictEqual(new Set(present).size, present.length)
         }),
-        { numRuns: process.env["HOLDFAST_NIGHTLY"] === "1" ? 2_000 : 60 }
+        { numRuns: sized(60, 2_000, 20) }
       )
     }))
 })

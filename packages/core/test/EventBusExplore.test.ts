@@ -7,6 +7,7 @@ import * as EventLog from "@holdfast/core/EventLog"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { it } from "@holdfast/testing/Vitest"
 import { Effect, Exit, Fiber, Schema, Scope, Stream } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
 const Counted = Schema.TaggedStruct("Counted", { by: Schema.Number, index: Schema.Number })
 type Counted = typeof Counted.Type
@@ -154,7 +155,7 @@ const deciding = Effect.gen(function*() {
   assert.deepStrictEqual(rows.map(({ payload }) => JSON.parse(payload).index), range(1, 6))
 }).pipe(Effect.scoped)
 
-const seeds = process.env.HOLDFAST_NIGHTLY === "1" ? 5000 : 75
+const seeds = sized(75, 5000, 25)
 
 describe("EventBus under a seeded scheduler", () => {
   it.explore("in memory", { seeds }, () => program("memory"), 120_000)

@@ -6,7 +6,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import { Cause, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
 import { sized } from "../../../scripts/sized.js"
 
-const seeds = sized(60, 2000)
+const seeds = sized(60, 2000, 20)
 
 /** Everything that the program uses is made inside of it. */
 const alone = <A, E>(program: Effect.Effect<A, E>): Effect.Effect<A, E> =>

@@ -67,7 +67,7 @@ describe("Race", () => {
         yield* Fiber.interrupt(fiber)
         if ((yield* Ref.get(released)) !== 0) return yield* Effect.dieMessage("a side was not released")
       }),
-      { seeds: sized(2_000, 100_000) }
+      { seeds: sized(2_000, 100_000, 400) }
     ), 600_000)
 
   it.effect("lets the first win, with success or failure, and interrupts the other", () =>

@@ -3,6 +3,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Supervision from "@holdfast/core/Supervision"
 import { Deferred, Effect, Exit, Fiber, Layer, Logger, TestClock } from "effect"
 import * as fc from "fast-check"
+import { sized } from "../../../scripts/sized.js"
 
 const fresh = Effect.provide(Layer.merge(FiberRegistry.layer, Logger.replace(Logger.defaultLogger, Logger.none)))
 const settle = Effect.repeatN(Effect.yieldNow(), 30)
@@ -203,7 +204,7 @@ const agree = (scenario: Scenario) =>
   }))
 
 describe("Supervision agrees with a model of OTP's supervisor", () => {
-  const runs = process.env["HOLDFAST_NIGHTLY"] === "1" ? 2000 : 120
+  const runs = sized(120, 2000, 40)
 
   it.effect(
     `in ${runs} scenarios of ends, commands and time`,

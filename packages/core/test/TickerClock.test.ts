@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Ticker from "@holdfast/core/Ticker"
 import { Clock, Duration, Effect, FastCheck } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
 /**
  * A clock that runs by itself, as fast as the machine can, and is never on time: every sleeper wakes late by what `late`
@@ -208,7 +209,7 @@ describe("Ticker on a clock that is never on time", () => {
             // edge: fast-check awaits each run of a property
             (scenario) => Effect.runPromise(agrees(scenario))
           ),
-          { numRuns: process.env.HOLDFAST_NIGHTLY === "1" ? 10_000 : 300 }
+          { numRuns: sized(300, 10_000, 100) }
         )
       ),
     300_000

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Ticker from "@holdfast/core/Ticker"
 import { Clock, Cron, DateTime, Duration, Effect, FastCheck, Schedule } from "effect"
+import { sized } from "../../../scripts/sized.js"
 
 /** A clock that runs by itself, as fast as the machine can, and whose wall time can be set apart from its monotonic time. */
 class TwoClocks implements Clock.Clock {
@@ -207,7 +208,7 @@ describe("A ticker on a schedule of wall-clock time", () => {
             // edge: fast-check awaits each run of a property
             (expression, steps) => Effect.runPromise(survives(expression, steps))
           ),
-          { numRuns: process.env.HOLDFAST_NIGHTLY === "1" ? 2000 : 15 }
+          { numRuns: sized(15, 2000, 5) }
         )
       ),
     120_000

@@ -126,13 +126,13 @@ const interrupted = Effect.gen(function*() {
 describe("Ticker, explored", () => {
   it.effect(
     "is free for the next one when who turns its knobs is interrupted",
-    () => Explore.check(interrupted, { seeds: sized(100, 3000), maxOperations: 200_000 }),
+    () => Explore.check(interrupted, { seeds: sized(100, 3000, 30), maxOperations: 200_000 }),
     120_000
   )
 
   it.effect(
     "keeps its promises in whatever order things happen",
-    () => Explore.check(everybody, { seeds: sized(40, 1500), maxOperations: 200_000 }),
+    () => Explore.check(everybody, { seeds: sized(40, 1500, 15), maxOperations: 200_000 }),
     120_000
   )
 })

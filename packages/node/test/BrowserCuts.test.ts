@@ -9,6 +9,7 @@ import * as WebSocketRoute from "@holdfast/http/WebSocketRoute"
 import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { assert, describe, it } from "@holdfast/testing/Vitest"
 import { Effect, Schema } from "effect"
+import { sized } from "../../../scripts/sized.js"
 import { browsers } from "./support/browsers.js"
 import { cutter } from "./support/cutter.js"
 import { eventually, serve } from "./support/serve.js"
@@ -17,7 +18,7 @@ const required = process.env["HOLDFAST_REQUIRE_INTEGRATION"] === "1"
 
 /** Many streams side by side, each cut again and again: a browser waits before it comes back. */
 const streams = 10
-const cuts = 200
+const cuts = sized(200, 1000, 40)
 
 const Counted = Schema.TaggedStruct("Counted", { n: Schema.Number })
 

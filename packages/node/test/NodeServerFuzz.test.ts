@@ -3,11 +3,11 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import { Effect, Schedule, Schema, Stream } from "effect"
+import { sized } from "../../../scripts/sized.js"
 import { connect, parseReplies } from "./support/rawSocket.js"
 import { eventually, requests, serve } from "./support/serve.js"
 
-const nightly = process.env["HOLDFAST_NIGHTLY"] === "1"
-const rounds = nightly ? 10_000 : 800
+const rounds = sized(800, 10_000, 200)
 const seed = Number(process.env["HOLDFAST_SEED"] ?? 20_261_124)
 
 /** mulberry32: the same requests for the same seed. */
@@ -221,6 +221,6 @@ describe("NodeServer under fuzzed requests", () => {
         assert.isTrue(yield* probe.closed())
         assert.strictEqual(probe.replies()[0].body, "hello")
       }),
-    nightly ? 600_000 : 60_000
+    sized(60_000, 600_000)
   )
 })

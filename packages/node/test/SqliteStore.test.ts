@@ -5,6 +5,7 @@ import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { sized } from "../../../scripts/sized.js"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "holdfast-"))),
@@ -17,7 +18,7 @@ EventStoreConformance.suite({
   name: "SQLite",
   durable: true,
   medium,
-  runs: process.env.HOLDFAST_NIGHTLY === "1" ? 500 : 30
+  runs: sized(30, 500, 10)
 })
 
 TickerStoreConformance.suite({ name: "SQLite", durable: true, medium })

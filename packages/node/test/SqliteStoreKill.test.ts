@@ -6,12 +6,11 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { sized } from "../../../scripts/sized.js"
 
-const nightly = process.env.HOLDFAST_NIGHTLY === "1"
-/** CI runs all of them; a developer who waits for the result, some. */
-const kills = nightly || process.env.HOLDFAST_REQUIRE_INTEGRATION === "1" ? 200 : 25
-const busKills = nightly ? 100 : 8
-const creations = nightly ? 40 : 8
+const kills = sized(200, 200, 20)
+const busKills = sized(8, 100, 4)
+const creations = sized(8, 40, 4)
 
 type Fixture = "killed" | "killedBus"
 

@@ -11,9 +11,9 @@ import { Context, Effect, Layer, Logger, LogLevel, Schema } from "effect"
 import * as Net from "node:net"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
+import { sized } from "../../../scripts/sized.js"
 
-const nightly = process.env["HOLDFAST_NIGHTLY"] === "1"
-const cycles = nightly ? 100_000 : 1200
+const cycles = sized(1200, 100_000, 400)
 
 const Ping = Schema.TaggedStruct("Ping", { n: Schema.Number })
 class Bus extends EventBus.Tag("test/Churn")<Bus, typeof Ping.Type>() {}

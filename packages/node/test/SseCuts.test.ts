@@ -14,10 +14,11 @@ import { EventSource } from "eventsource"
 import { spawn, spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as Ws from "ws"
+import { sized } from "../../../scripts/sized.js"
 import { cutter } from "./support/cutter.js"
 import { eventually, serve } from "./support/serve.js"
 
-const cuts = 200
+const cuts = sized(200, 1000, 40)
 const Counted = Schema.TaggedStruct("Counted", { n: Schema.Number })
 
 type Reader = (

@@ -16,9 +16,9 @@ import { mkdtempSync, rmSync } from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { sized } from "../../../scripts/sized.js"
 
-const nightly = process.env["HOLDFAST_NIGHTLY"] === "1"
-const total = nightly ? 10_000 : 1000
+const total = sized(1000, 10_000, 300)
 const disconnects = 20
 const restarts = 3
 

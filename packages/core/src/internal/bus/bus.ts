@@ -71,8 +71,6 @@ export class Bus<A extends Event, I> implements Host<A> {
   private state: Stats["state"] = "open"
   private readonly mailboxes = new Set<Mailbox<A>>()
   private readonly index = new TopicIndex<Mailbox<A>>()
-  /** What the fan-out looks at, used again for each event. */
-  private readonly found: Array<ReadonlyArray<Mailbox<A>>> = []
   /** Events that were accepted while another one was being offered to subscribers. */
   private readonly unoffered: Array<Draft<A>> = []
   private offering = false
@@ -317,7 +315,7 @@ export class Bus<A extends Event, I> implements Host<A> {
   private offer(draft: Draft<A>) {
     const { id } = draft
     const tag = draft.event._tag
-    const lists = this.index.lookup(draft.topic, tag, this.found)
+    const lists = this.index.lookup(draft.topic, tag)
     for (let i = 0; i < lists.length; i++) {
       const list = lists[i]
       for (let j = 0; j < list.length; j++) {

@@ -8,6 +8,7 @@ import type { PublishOptions } from "../../Publishing.js"
 import { CycleDetected, InvalidEvent } from "../../Publishing.js"
 import type { Handling } from "./handlers.js"
 import type { Draft, Item } from "./model.js"
+import { predicateOf } from "./predicate.js"
 
 interface Settings<A extends Event, I> {
   readonly name: string
@@ -22,7 +23,7 @@ const longestChain = 8
 
 /** Everything that can be said about an event before it is its turn: whether it is one, its topic, its cause. */
 export class Intake<A extends Event, I> {
-  private readonly isValid: ((event: A) => boolean) | undefined
+  private readonly isValid: ((event: unknown) => boolean) | undefined
   private readonly explain: (event: A) => Either.Either<A, ParseResult.ParseError>
   private readonly decodeUnknown: (input: unknown) => Either.Either<A, ParseResult.ParseError>
 
@@ -30,8 +31,9 @@ export class Intake<A extends Event, I> {
     private readonly settings: Settings<A, I>,
     private readonly itemAt: (id: number) => Item<A> | undefined
   ) {
-    this.isValid = settings.validate ? Schema.is(settings.schema) : undefined
-    this.explain = Schema.validateEither(settings.schema)
+    this.isValid = settings.validate ? predicateOf(settings.schema) : undefined
+    // exact, as `Schema.is` is: a missing key is not `undefined`
+    this.explain = Schema.validateEither(settings.schema, { exact: true })
     this.decodeUnknown = Schema.decodeUnknownEither(settings.schema)
   }
 

@@ -2,12 +2,14 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 
-type Predicate = (input: any) => boolean
+type Predicate = (input: unknown) => boolean
 
 /** What `Schema.is` says of parts that have no options of their own. */
 const exact: AST.ParseOptions = { exact: true }
 
 const hasOwn = Object.prototype.hasOwnProperty
+
+const isObject = (input: unknown): input is Record<PropertyKey, unknown> => typeof input === "object" && input !== null
 
 /**
  * What `Schema.is` returns, without what it makes on its way to a yes or no: a copy of every struct and array, and an `Either`
@@ -73,7 +75,7 @@ const ofStruct = (ast: AST.TypeLiteral): Predicate | undefined => {
   if (ast.propertySignatures.length === 0 || ast.indexSignatures.length > 0) return undefined
   const properties = ast.propertySignatures.map(({ isOptional, name, type }) => ({ name, isOptional, is: ofAst(type) }))
   return (input) => {
-    if (typeof input !== "object" || input === null || Array.isArray(input)) return false
+    if (!isObject(input) || Array.isArray(input)) return false
     for (let i = 0; i < properties.length; i++) {
       const { is, isOptional, name } = properties[i]
       if (hasOwn.call(input, name) ? !is(input[name]) : !isOptional) return false
@@ -98,8 +100,8 @@ const ofUnion = (ast: AST.Union): Predicate => {
     }
   }
   return (input) => {
-    if (byTag.size > 0 && typeof input === "object" && input !== null) {
-      const members = byTag.get(input._tag)
+    if (byTag.size > 0 && isObject(input)) {
+      const members = byTag.get(input["_tag"])
       if (members !== undefined) { for (const is of members) if (is(input)) return true }
     }
     for (const is of others) if (is(input)) return true

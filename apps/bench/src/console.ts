@@ -22,7 +22,7 @@ const answer = (child: ChildProcess, order?: object) =>
 
 const server = async (name: string) => {
   const child = await start(new URL("./console/server.js", import.meta.url), name)
-  const readers = fork(fileURLToPath(new URL("./sse/client.js", import.meta.url)))
+  const readers = fork(fileURLToPath(new URL("./sessions/client.js", import.meta.url)))
   await answer(readers)
   await answer(readers, { _tag: "Connect", port: child.port, count: sessions })
   return { child, readers }

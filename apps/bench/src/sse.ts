@@ -8,45 +8,12 @@
  * of the last two lines alone, at another size.
  */
 import type { ChildProcess } from "node:child_process"
-import { fork } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { ask, next, startClient, startServer } from "./sessions/processes.js"
 import { quick, report } from "./shared/measure.js"
 
 const [only, size] = process.argv.slice(2)
 const connections = quick ? 300 : 1000
 const out = (line = "") => process.stdout.write(`${line}\n`)
-
-const start = async (file: string, ...args: Array<string>) => {
-  const child = fork(fileURLToPath(new URL(`./sse/${file}.js`, import.meta.url)), args, { execArgv: ["--expose-gc"] })
-  return { child, first: await next(child) }
-}
-
-interface Answer {
-  readonly port: number
-  readonly cpu: number
-  readonly p99: number
-  readonly heap: number
-  readonly external: number
-  readonly handles: number
-  readonly farewells: number
-  readonly hub: { readonly open: number }
-}
-
-const next = (child: ChildProcess) =>
-  new Promise<Answer>((resolve, reject) => {
-    const onExit = (code: number | null) => reject(new Error(`a child process ended with ${code}`))
-    child.once("exit", onExit)
-    child.once("message", (message) => {
-      child.off("exit", onExit)
-      resolve(message as Answer)
-    })
-  })
-
-const ask = (child: ChildProcess, order: object) => {
-  const answer = next(child)
-  child.send(order)
-  return answer
-}
 
 interface Row {
   readonly name: string
@@ -75,12 +42,12 @@ const perDelivery = async (
 }
 
 const measure = async (name: string): Promise<Row> => {
-  const { child: server, first } = await start("servers", name)
-  const { child: client } = await start("client")
+  const { port, process: server } = await startServer(name)
+  const client = await startClient()
   // one session more than measured, so that what is made once is there before
-  await ask(client, { _tag: "Connect", port: first.port, count: 50 })
+  await ask(client, { _tag: "Connect", port, count: 50 })
   const empty = await ask(server, { _tag: "Heap" })
-  await ask(client, { _tag: "Connect", port: first.port, count: connections - 50 })
+  await ask(client, { _tag: "Connect", port, count: connections - 50 })
   const idle = await ask(server, { _tag: "Heap" })
   // warm up
   await perDelivery(server, client, 20, 1, connections)
@@ -89,7 +56,7 @@ const measure = async (name: string): Promise<Row> => {
   const sixteen = await perDelivery(server, client, name === "naive" ? 5 : 40, 16, connections)
   let p99Stalled = Number.NaN
   if (name === "holdfast") {
-    await ask(client, { _tag: "Connect", port: first.port, count: 2, stalled: 2 })
+    await ask(client, { _tag: "Connect", port, count: 2, stalled: 2 })
     // enough to fill what the kernel holds for them, so that they really stall
     await perDelivery(server, client, 60, 16, connections)
     p99Stalled = (await perDelivery(server, client, 60, 1, connections)).p99
@@ -137,13 +104,13 @@ const compare = async () => {
 }
 
 const churn = async (cycles: number) => {
-  const { child: server, first } = await start("servers", "holdfast")
-  const { child: client } = await start("client")
-  await ask(client, { _tag: "Churn", port: first.port, cycles: 2000, parallel: 100 })
+  const { port, process: server } = await startServer("holdfast")
+  const client = await startClient()
+  await ask(client, { _tag: "Churn", port, cycles: 2000, parallel: 100 })
   await new Promise((resolve) => setTimeout(resolve, 300))
   const before = await ask(server, { _tag: "Heap" })
   const began = performance.now()
-  await ask(client, { _tag: "Churn", port: first.port, cycles, parallel: 100 })
+  await ask(client, { _tag: "Churn", port, cycles, parallel: 100 })
   const seconds = (performance.now() - began) / 1000
   await new Promise((resolve) => setTimeout(resolve, 500))
   const after = await ask(server, { _tag: "Heap" })
@@ -158,9 +125,9 @@ const churn = async (cycles: number) => {
 }
 
 const drain = async (count: number) => {
-  const { child: server, first } = await start("servers", "holdfast")
-  const { child: client } = await start("client")
-  await ask(client, { _tag: "Connect", port: first.port, count })
+  const { port, process: server } = await startServer("holdfast")
+  const client = await startClient()
+  await ask(client, { _tag: "Connect", port, count })
   const began = performance.now()
   const closed = ask(client, { _tag: "AwaitClosed" })
   server.send({ _tag: "Drain" })

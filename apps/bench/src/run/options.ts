@@ -9,6 +9,9 @@ export const benches = [
   "storage",
   "http",
   "sse",
+  "sessions",
+  "many",
+  "start",
   "explore",
   "console",
   "nats",
@@ -17,7 +20,7 @@ export const benches = [
 export type Bench = typeof benches[number]
 
 /** Those that run when none is named: of the others, one wants a server, and one plays the text world. */
-export const usual: ReadonlyArray<Bench> = ["bus", "fibers", "ticker", "storage", "http", "sse", "explore"]
+export const usual: ReadonlyArray<Bench> = ["bus", "fibers", "ticker", "storage", "http", "sse", "sessions", "explore"]
 
 export const usage = `Benchmarks: each bench beside its peers in the same run. Figures are ratios within one run.
 

@@ -1,13 +1,19 @@
 /**
- * The readers, in a process of their own so that their work is nobody else's CPU. Told what to do over IPC by `sse.ts`.
+ * The readers, in a process of their own so that their work is nobody else's CPU. Told what to do over IPC by a bench.
  *
  * Raw sockets, because a thousand `fetch` would cost more than what is measured. Events are counted by their ending, a
- * blank line, and their delay is read from the time in their data.
+ * blank line, or as frames of a WebSocket; their delay is read from the time in their data.
  */
 import * as Net from "node:net"
 
 type Order =
-  | { readonly _tag: "Connect"; readonly port: number; readonly count: number; readonly stalled?: number }
+  | {
+    readonly _tag: "Connect"
+    readonly port: number
+    readonly count: number
+    readonly stalled?: number
+    readonly webSocket?: boolean
+  }
   | { readonly _tag: "Expect"; readonly events: number; readonly sample?: boolean }
   | { readonly _tag: "Churn"; readonly port: number; readonly cycles: number; readonly parallel: number }
   | { readonly _tag: "AwaitClosed" }
@@ -23,17 +29,60 @@ let onEnough = () => {}
 let onClosed = () => {}
 
 const request = "GET /events?topic=all HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n\r\n"
+const handshake = "GET /events?topic=all HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+  "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 const marker = Buffer.from("\n\n")
 const at = Buffer.from("\"at\":")
 const bye = Buffer.from("event: farewell")
 
-const connect = (port: number, stalled: boolean) =>
+/** What takes the bytes of one WebSocket, and returns how many events were in them. */
+const frames = (socket: Net.Socket) => {
+  let rest: Buffer = Buffer.alloc(0)
+  let upgraded = false
+  return (data: Buffer): number => {
+    rest = rest.length === 0 ? data : Buffer.concat([rest, data])
+    if (!upgraded) {
+      const end = rest.indexOf("\r\n\r\n")
+      if (end === -1) return 0
+      upgraded = true
+      rest = rest.subarray(end + 4)
+    }
+    let count = 0
+    while (rest.length >= 4) {
+      const short = rest[1]!
+      const [length, header] = short < 126 ? [short, 2] : [rest.readUInt16BE(2), 4]
+      if (rest.length < header + length) break
+      const opcode = rest[0]! & 15
+      // what a server says of itself is shorter than an event
+      if (opcode === 1 && length > 150) count++
+      else if (opcode === 8) {
+        farewells++
+        socket.end(Buffer.from([0x88, 0x80, 0, 0, 0, 0]))
+      } else if (opcode === 9) socket.write(Buffer.from([0x8a, 0x80, 0, 0, 0, 0]))
+      rest = rest.subarray(header + length)
+    }
+    return count
+  }
+}
+
+const blocks = (socket: Net.Socket) => (data: Buffer): number => {
+  if (data.indexOf(bye) !== -1) {
+    farewells++
+    socket.end()
+  }
+  let count = 0
+  for (let i = data.indexOf(marker); i !== -1; i = data.indexOf(marker, i + 2)) count++
+  return count
+}
+
+const connect = (port: number, stalled: boolean, webSocket: boolean) =>
   new Promise<void>((resolve, reject) => {
     const socket = Net.connect({ port, host: "127.0.0.1" })
     sockets.add(socket)
     let started = false
+    const read = (webSocket ? frames : blocks)(socket)
     socket.on("connect", () => {
-      socket.write(request)
+      socket.write(webSocket ? handshake : request)
       if (stalled) {
         socket.pause()
         resolve()
@@ -43,16 +92,10 @@ const connect = (port: number, stalled: boolean) =>
       if (!started) {
         // the head and whatever a server says first
         started = true
+        read(data)
         return resolve()
       }
-      const isFarewell = data.indexOf(bye) !== -1
-      if (isFarewell) {
-        farewells++
-        socket.end()
-      }
-      for (let i = data.indexOf(marker); i !== -1; i = data.indexOf(marker, i + 2)) {
-        events++
-      }
+      events += read(data)
       if (sampling) {
         const from = data.lastIndexOf(at)
         if (from !== -1) {
@@ -108,7 +151,7 @@ process.on("message", async (order: Order) => {
         await Promise.all(
           Array.from(
             { length: Math.min(100, order.count - i) },
-            (_, j) => connect(order.port, i + j < (order.stalled ?? 0))
+            (_, j) => connect(order.port, i + j < (order.stalled ?? 0), order.webSocket === true)
           )
         )
       }

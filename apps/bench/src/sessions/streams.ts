@@ -1,7 +1,4 @@
-/**
- * One server of event streams, chosen by the first argument, in a process of its own. Told what to do over IPC by
- * `sse.ts`; it measures its own CPU and heap, and the readers are elsewhere.
- */
+/** Servers of event streams. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
@@ -14,28 +11,12 @@ import * as SseRoute from "@holdfast/http/SseRoute"
 import * as NodeServer from "@holdfast/node/NodeServer"
 import * as NodeSseSink from "@holdfast/node/NodeSseSink"
 import { createChannel, createSession } from "better-sse"
-import { Context, Effect, Exit, Layer, PubSub, Schema, Scope, Stream } from "effect"
+import { Context, Effect, Layer, PubSub, Scope, Stream } from "effect"
 import * as Http from "node:http"
-
-const Said = Schema.TaggedStruct("Said", { n: Schema.Number, text: Schema.String, at: Schema.Number })
-type Said = typeof Said.Type
-
-interface Server {
-  readonly port: number
-  readonly publish: (event: Said) => void
-  readonly drain?: () => Promise<unknown>
-  readonly stats?: () => Promise<object>
-}
+import { listen, portOf, Said, scope } from "./shared.js"
+import type { Server } from "./shared.js"
 
 const frameOf = (id: number, event: Said) => `event: Said\nid: ${id}\ndata: ${JSON.stringify(event)}\n\n`
-
-const listen = (server: Http.Server) =>
-  new Promise<number>((resolve) => {
-    server.listen({ port: 0, host: "127.0.0.1", backlog: 2048 }, () => {
-      const address = server.address()
-      resolve(typeof address === "object" && address !== null ? address.port : 0)
-    })
-  })
 
 const head = { "content-type": "text/event-stream", "cache-control": "no-store, no-transform" }
 
@@ -57,6 +38,11 @@ const raw = (asBuffer: boolean) => async (): Promise<Server> => {
       for (const response of open) {
         response.write(data)
       }
+    },
+    drain: async () => {
+      for (const response of open) {
+        response.end("event: farewell\ndata: {}\n\n")
+      }
     }
   }
 }
@@ -69,10 +55,6 @@ const betterSse = async (): Promise<Server> => {
   let id = 0
   return { port, publish: (event) => channel.broadcast(event, "Said", { eventId: String(++id) }) }
 }
-
-const scope = Effect.runSync(Scope.make())
-
-const portOf = (address: HttpServer.Address) => address._tag === "TcpAddress" ? address.port : 0
 
 /** The obvious Effect route: one stream of the PubSub per connection. */
 const naive = (): Promise<Server> =>
@@ -135,7 +117,7 @@ const holdfast = (fast: boolean) => (): Promise<Server> =>
     }
   }).pipe(Scope.extend(scope), Effect.runPromise)
 
-const servers: Record<string, () => Promise<Server>> = {
+export const streams: Record<string, () => Promise<Server>> = {
   "raw": raw(false),
   "raw-buffer": raw(true),
   "better-sse": betterSse,
@@ -143,54 +125,3 @@ const servers: Record<string, () => Promise<Server>> = {
   "holdfast": holdfast(true),
   "holdfast-portable": holdfast(false)
 }
-
-type Order =
-  | { readonly _tag: "Publish"; readonly bursts: number; readonly size: number; readonly pause: number }
-  | { readonly _tag: "Heap" }
-  | { readonly _tag: "Drain" }
-  | { readonly _tag: "Stats" }
-  | { readonly _tag: "Stop" }
-
-const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
-
-const server = await servers[process.argv[2]]()
-const text = "A person of some importance enters from the north, looks around, and says nothing at all."
-let usage = process.cpuUsage()
-
-process.on("message", async (order: Order) => {
-  const reply = (value: object) => process.send!(value)
-  switch (order._tag) {
-    case "Publish": {
-      usage = process.cpuUsage()
-      let n = 0
-      for (let burst = 0; burst < order.bursts; burst++) {
-        for (let i = 0; i < order.size; i++) {
-          server.publish({ _tag: "Said", n: ++n, text, at: performance.timeOrigin + performance.now() })
-        }
-        await sleep(order.pause)
-      }
-      return
-    }
-    case "Stats": {
-      const { system, user } = process.cpuUsage(usage)
-      return reply({ cpu: system + user, hub: await server.stats?.() })
-    }
-    case "Heap": {
-      for (let i = 0; i < 5; i++) {
-        globalThis.gc!()
-        await sleep(20)
-      }
-      const { external, heapUsed, rss } = process.memoryUsage()
-      return reply({ heap: heapUsed, external, rss, handles: process.getActiveResourcesInfo().length })
-    }
-    case "Drain": {
-      const start = performance.now()
-      await server.drain?.()
-      return reply({ millis: performance.now() - start })
-    }
-    case "Stop":
-      await Promise.race([Effect.runPromise(Scope.close(scope, Exit.void)), sleep(2000)])
-      process.exit(0)
-  }
-})
-process.send!({ port: server.port })

@@ -205,7 +205,8 @@ const prepare = <E, R, E2, R2>(
     }
     const transport = yield* Transport
     const connection = yield* transport.connect(request, { headers })
-    const session = yield* Effect.mapError(
+    // not the whole handle, which would live as long as the session
+    const { awaitEnd, end, id } = yield* Effect.mapError(
       options.hub.open({
         sink: connection.sink,
         format,
@@ -216,8 +217,8 @@ const prepare = <E, R, E2, R2>(
       }),
       Admission.toHttpError
     )
-    whenStopped(request, () => Effect.runSync(session.end("drained")))
-    return connection.respond({ id: session.id, awaitEnd: session.awaitEnd, scope })
+    whenStopped(request, () => Effect.runSync(end("drained")))
+    return connection.respond({ id, awaitEnd, scope })
   })
 
 // -- the request

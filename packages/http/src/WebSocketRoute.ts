@@ -32,9 +32,11 @@ import * as InvalidOption from "@holdfast/core/InvalidOption"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Admission from "./Admission.js"
 import * as HttpErrors from "./HttpErrors.js"
 import { fromHandler, type Made } from "./internal/layerRoutes.js"
@@ -147,35 +149,15 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
   )
   const decode = options.commands === undefined ? undefined : Schema.decodeUnknown(options.commands.schema)
 
-  return Effect.gen(function*() {
+  /** Everything up to an open session, in its scope. What it returns waits for the end. */
+  const open = Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
     yield* WebSocketTransport.checkHandshake(request)
     yield* checkOrigin(request, options.origins)
     const { grant, ...arrival } = yield* Admission.admit(request, options, options.hub.epoch)
     const peer = yield* WebSocketTransport.connect(request, accept)
-
-    const inbox = new Inbox<string | Uint8Array>()
-    let waiting = 0
-    /** Reading has stopped: whatever sign the peer gives, it waits behind its commands. */
-    let paused = false
-    /** Ping intervals since the last sign. */
-    let silent = 0
-    peer.listen({
-      onSign: () => {
-        silent = 0
-      },
-      onMessage: (data) => {
-        waiting++
-        inbox.unsafeOffer(data)
-        if (waiting >= capacity) {
-          paused = peer.pause()
-          if (!paused && waiting > capacity) {
-            peer.close(1008, "too many messages at once")
-          }
-        }
-      }
-    })
-
+    const inbound = new Inbound(peer, capacity)
+    peer.listen(inbound)
     const session = yield* Effect.mapError(
       options.hub.open({
         sink: peer.sink,
@@ -187,69 +169,178 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
       }),
       Admission.toHttpError
     )
-    SessionSink.whenStopped(request, () => Effect.runSync(session.end("drained")))
-    const pings = setInterval(() => {
-      if (paused) {
-        silent = 0
-        return
-      }
-      silent++
-      if (silent >= 2) {
-        peer.sink.destroy()
-      } else if (!peer.ping()) {
-        silent = 0
-      }
-    }, pingInterval)
-    yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(pings)))
-
-    const answer = (value: object) => session.send(WebSocketFormat.message(value))
-    const receive = (data: string | Uint8Array) =>
-      Effect.suspend(() => {
-        const { problem, ref, value } = parse(data)
-        const tagged = ref === undefined ? {} : { ref }
-        if (problem !== undefined) {
-          return answer({ _tag: "error", ...tagged, error: problem.problem.body })
-        }
-        const { commands } = options
-        if (commands === undefined || decode === undefined) {
-          return answer({ _tag: "error", ...tagged, error: readOnly.problem.body })
-        }
-        return decode(value).pipe(
-          Effect.flatMap((command) => commands.handle(command, session, grant)),
-          Effect.matchCauseEffect({
-            onSuccess: (value) =>
-              value === undefined && ref === undefined
-                ? Effect.void
-                : answer({ _tag: "reply", ...tagged, value: value === undefined ? null : value }),
-            onFailure: (cause) =>
-              Effect.flatMap(problemOf(cause), (error) => answer({ _tag: "error", ...tagged, error }))
-          })
-        )
-      })
-
-    yield* FiberRegistry.forkScoped(
-      Effect.interruptible(inbox.each(([data], restore) =>
-        Effect.ensuring(
-          restore(receive(data)),
-          Effect.sync(() => {
-            waiting--
-            if (waiting === capacity - 1) {
-              paused = false
-              silent = 0
-              peer.resume()
-            }
-          })
-        )
-      )),
-      { name: `${session.id} commands`, kind: "session" }
-    )
-
-    const { reason } = yield* Effect.interruptible(session.awaitEnd)
-    peer.close(WebSocketTransport.closeCode(reason), reason)
-    yield* Effect.interruptible(peer.released)
-    return HttpServerResponse.empty({ status: 101 })
+    SessionSink.whenStopped(request, ending(session.end))
+    yield* inbound.watch(pingInterval)
+    if (options.commands === undefined) {
+      inbound.answerAll(session.send)
+    } else {
+      const { handle } = options.commands
+      const work = inbound.each(
+        session.send,
+        (value) => Effect.flatMap(decode!(value), (command) => handle(command, session, grant))
+      )
+      inbound.begin(yield* starter(work, `${session.id} commands`))
+    }
+    return { id: session.id, peer, until: untilClosed(peer, session.awaitEnd) }
   })
+
+  // As with an event stream, the session may outlive the fiber of the request.
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Scope.make(), (scope) => {
+      const close = <A2, E4>(exit: Exit.Exit<A2, E4>) => Scope.close(scope, exit)
+      return restore(Scope.extend(open, scope)).pipe(
+        Effect.onExit((exit) => exit._tag === "Failure" ? close(exit) : Effect.void),
+        Effect.flatMap(({ id, peer, until }) =>
+          peer.handOver?.(id, until, close) === true
+            ? Effect.void
+            : Effect.onExit(Effect.interruptible(until), close)
+        ),
+        Effect.as(HttpServerResponse.empty({ status: 101 }))
+      )
+    })
+  )
 }
+
+// Each in a function of its own: what stays with an open session has nothing else of its opening in reach.
+
+const ending = (end: SseHub.Session["end"]) => () => Effect.runSync(end("drained"))
+
+const untilClosed = (peer: WebSocketTransport.Peer, awaitEnd: SseHub.Session["awaitEnd"]) =>
+  Effect.flatMap(awaitEnd, ({ reason }) => {
+    peer.close(WebSocketTransport.closeCode(reason), reason)
+    return peer.released
+  })
+
+/** Starts the fiber that works on commands, once, when there is one. */
+const starter = <R>(
+  work: Effect.Effect<never, never, R>,
+  name: string
+): Effect.Effect<() => void, never, R | Scope.Scope> =>
+  Effect.map(Effect.runtime<R | Scope.Scope>(), (runtime) => {
+    let start: (() => void) | undefined = () =>
+      void Runtime.runSync(runtime)(
+        FiberRegistry.forkScoped(Effect.interruptible(work), { name, kind: "session" })
+      )
+    return () => {
+      start?.()
+      start = undefined
+    }
+  })
+
+/** What comes in, and the sign of life that it is. Most connections only listen: they have neither an inbox nor a fiber here. */
+class Inbound implements WebSocketTransport.PeerHandlers {
+  private inbox: Inbox<string | Uint8Array> | undefined
+  private waiting = 0
+  /** Reading has stopped: whatever sign the peer gives, it waits behind its commands. */
+  private paused = false
+  /** Ping intervals since the last sign. */
+  private silent = 0
+  private onWork: (() => void) | undefined
+
+  constructor(private readonly peer: WebSocketTransport.Peer, private readonly capacity: number) {}
+
+  onSign(): void {
+    this.silent = 0
+  }
+
+  onMessage(data: string | Uint8Array): void {
+    this.waiting++
+    this.inbox ??= new Inbox()
+    this.inbox.unsafeOffer(data)
+    if (this.waiting >= this.capacity) {
+      this.paused = this.peer.pause()
+      if (!this.paused && this.waiting > this.capacity) {
+        this.peer.close(1008, "too many messages at once")
+      }
+    }
+    this.onWork?.()
+  }
+
+  /** Calls back whenever a message has come, and now if one has. */
+  begin(onWork: () => void): void {
+    this.onWork = onWork
+    if (this.waiting > 0) {
+      onWork()
+    }
+  }
+
+  /** Answers each message on a connection that is for reading. */
+  answerAll(send: SseHub.Session["send"]): void {
+    this.begin(() => {
+      for (const data of this.inbox!.unsafeTake()) {
+        Effect.runSync(answered(data, send, undefined))
+        this.settle()
+      }
+    })
+  }
+
+  /** Works on what comes, one after the other, for ever. */
+  each<R>(send: SseHub.Session["send"], run: Run<R>): Effect.Effect<never, never, R> {
+    return Effect.suspend(() =>
+      this.inbox!.each(([data], restore) =>
+        Effect.ensuring(restore(answered(data, send, run)), Effect.sync(() => this.settle()))
+      )
+    )
+  }
+
+  private settle(): void {
+    this.waiting--
+    if (this.waiting === this.capacity - 1) {
+      this.paused = false
+      this.silent = 0
+      this.peer.resume()
+    }
+  }
+
+  /** Asks for a sign now and then, and gives a peer up that has not answered twice. */
+  watch(interval: number): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.flatMap(Effect.scope, (scope) => {
+      const pings = setInterval(() => this.ping(), interval)
+      return Scope.addFinalizer(scope, Effect.sync(() => clearInterval(pings)))
+    })
+  }
+
+  private ping(): void {
+    if (this.paused) {
+      this.silent = 0
+      return
+    }
+    this.silent++
+    if (this.silent >= 2) {
+      this.peer.sink.destroy()
+    } else if (!this.peer.ping()) {
+      this.silent = 0
+    }
+  }
+}
+
+/** Runs a command. */
+type Run<R> = (command: unknown) => Effect.Effect<unknown, unknown, R>
+
+/** Answers a message. On a connection that is for reading, there is nothing that runs it. */
+const answered = <R = never>(
+  data: string | Uint8Array,
+  send: SseHub.Session["send"],
+  run: Run<R> | undefined
+): Effect.Effect<unknown, never, R> =>
+  Effect.suspend(() => {
+    const answer = (value: object) => send(WebSocketFormat.message(value))
+    const { problem, ref, value } = parse(data)
+    const tagged = ref === undefined ? {} : { ref }
+    if (problem !== undefined) {
+      return answer({ _tag: "error", ...tagged, error: problem.problem.body })
+    }
+    if (run === undefined) {
+      return answer({ _tag: "error", ...tagged, error: readOnly.problem.body })
+    }
+    return Effect.matchCauseEffect(run(value), {
+      onSuccess: (value) =>
+        value === undefined && ref === undefined
+          ? Effect.void
+          : answer({ _tag: "reply", ...tagged, value: value === undefined ? null : value }),
+      onFailure: (cause) => Effect.flatMap(problemOf(cause), (error) => answer({ _tag: "error", ...tagged, error }))
+    })
+  })
 
 /**
  * Adds the route to a router.

@@ -14,6 +14,7 @@ import { Inbox } from "@holdfast/core/Inbox"
 import * as Race from "@holdfast/core/Race"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as HttpErrors from "./HttpErrors.js"
@@ -67,6 +68,15 @@ export interface Peer {
   readonly close: (code: number, reason: string) => void
   /** Waits until the close no longer needs the request's fiber; no longer than `closeTimeout`. */
   readonly released: Effect.Effect<void>
+  /**
+   * Where the server can: goes on in a fiber of its own, which waits for `until` and runs `finish` with its exit, and lets the
+   * fiber of the request end with everything on its stack. False, or no such method: the request's fiber has to wait.
+   */
+  readonly handOver?: (
+    name: string,
+    until: Effect.Effect<unknown>,
+    finish: (exit: Exit.Exit<unknown>) => Effect.Effect<void>
+  ) => boolean
 }
 
 /**

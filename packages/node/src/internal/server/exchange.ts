@@ -83,7 +83,7 @@ export class Exchange {
     private readonly evaluateResponse: () => Http.ServerResponse,
     readonly limits: Limits,
     /** Takes the first bytes after a request to upgrade the connection, undefined for any other request. */
-    private readonly takeEarly?: () => Buffer
+    private takeEarly?: (() => Buffer) | undefined
   ) {}
 
   get response(): Http.ServerResponse {
@@ -101,6 +101,7 @@ export class Exchange {
         this.upgraded = true
         this.longLived = true
         this.flushed = true
+        this.takeEarly = undefined
       }
     }
   }

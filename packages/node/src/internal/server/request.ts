@@ -132,7 +132,9 @@ export class NodeRequest extends Inspectable.Class implements HttpServerRequest.
   ): Effect.Effect<WebSocketTransport.Peer, HttpErrors.HttpError> {
     return Effect.suspend(() => {
       const upgrade = this.exchange.upgradable
-      return upgrade === undefined ? noHandshake : Effect.succeed(WebSocket.peer(upgrade, options))
+      return upgrade === undefined ? noHandshake : Effect.succeed(
+        new WebSocket.Peer(upgrade, options, (name, until, finish) => handOver(this, name, until, finish))
+      )
     })
   }
 

@@ -84,7 +84,7 @@ export interface Options {
     /** The server expects TLS before anything else is said. Default false. */
     readonly first?: boolean | undefined
   } | undefined
-  /** The pauses before it connects again; when the schedule ends, its last pause is repeated. Default: 0.1 to 2 seconds, jittered. */
+  /** The pauses before it connects again; when the schedule ends, its last pause is repeated. Default: 0.05 to 0.8 seconds, jittered. */
   readonly reconnect?: Schedule.Schedule<unknown, unknown> | undefined
   /** The longest that one connect may take. The first one is tried three times. Default 5 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
@@ -104,9 +104,9 @@ export interface Options {
  * @category options
  */
 export const defaults = {
-  reconnect: Schedule.exponential("100 millis").pipe(
-    Schedule.jittered,
-    Schedule.union(Schedule.spaced("2 seconds"))
+  reconnect: Schedule.exponential("50 millis").pipe(
+    Schedule.union(Schedule.spaced("800 millis")),
+    Schedule.jittered
   ),
   connectTimeout: Duration.seconds(5),
   ping: Duration.seconds(5),
@@ -273,7 +273,13 @@ const open = (
     const { details, reason } = connectFailure(error)
     return reason === "Denied" || tries <= 1
       ? new ConnectError({ servers: [...servers], reason, details })
-      : Effect.zipRight(Live.sleep(pauses.next()), open(options, servers, pauses, tries - 1))
+      : Effect.zipRight(
+        Effect.suspend(() => {
+          pauses.tried()
+          return Live.sleep(pauses.next())
+        }),
+        open(options, servers, pauses, tries - 1)
+      )
   })
 
 /** Says in the log what the state becomes, for as long as the scope is open. */

@@ -4,7 +4,8 @@ import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import * as NatsEntries from "@holdfast/nats/NatsEntries"
 import * as NatsJournal from "@holdfast/nats/NatsJournal"
-import { Effect, Exit, Fiber, Logger, LogLevel, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, LogLevel, Schedule, Schema, Scope } from "effect"
+import { createServer } from "node:net"
 import { draft, node, until } from "./support/nodes.js"
 import { missing, named, server } from "./support/server.js"
 
@@ -111,4 +112,28 @@ describe.skipIf(missing)(named("An application that ends without its server"), (
       }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)),
     60_000
   )
+})
+
+describe.skipIf(missing)(named("A connection that was lost"), () => {
+  it.effect("is tried after each pause of the schedule, also when pauses grow", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      yield* NatsConnection.make({ servers: [nats.url], reconnect: Schedule.exponential("20 millis") })
+      yield* nats.kill()
+      const tries: Array<number> = []
+      yield* Effect.acquireRelease(
+        Effect.async<ReturnType<typeof createServer>>((resume) => {
+          const listener = createServer((socket) => {
+            tries.push(performance.now())
+            socket.destroy()
+          })
+          listener.listen(nats.port, "127.0.0.1", () => resume(Effect.succeed(listener)))
+        }),
+        (listener) => Effect.async<void>((resume) => void listener.close(() => resume(Effect.void)))
+      )
+      yield* until("five tries", () => tries.length >= 5)
+      const pauses = tries.slice(1).map((at, index) => at - tries[index])
+      // each is twice as long as the one before it: the last of four is longer than the first
+      assert.isAbove(pauses[3], pauses[0])
+    }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
 })

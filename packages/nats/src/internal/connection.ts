@@ -38,10 +38,16 @@ interface Ask {
 export const headersOf = (lines: string): MsgHdrs =>
   ({ encode: () => Buffer.from(`NATS/1.0\r\n${lines}\r\n`, "utf8") }) as unknown as MsgHdrs
 
-/** The pauses of a schedule, one after the other. When it ends, its last pause is repeated. */
+/**
+ * The pauses of a schedule, one after the other. When it ends, its last pause is repeated.
+ *
+ * The client asks how long to wait whenever it looks whether it has waited long enough, several times for one try to connect:
+ * only a try ends a pause, or the pauses would grow and no try be made until they grow no more.
+ */
 export class Pauses {
   private state: unknown
   private last = 1000
+  private isOver = true
 
   constructor(
     private readonly schedule: Schedule.Schedule<unknown, unknown>,
@@ -52,9 +58,18 @@ export class Pauses {
 
   reset() {
     this.state = this.schedule.initial
+    this.isOver = true
   }
 
+  /** A try to connect begins. */
+  tried() {
+    this.isOver = true
+  }
+
+  /** The pause before the next try. */
   readonly next = (): number => {
+    if (!this.isOver) return this.last
+    this.isOver = false
     const at = Date.now()
     const [state, , decision] = RuntimeModule.runSync(this.runtime)(this.schedule.step(at, undefined, this.state))
     this.state = state
@@ -271,6 +286,10 @@ export class Connection {
         case "disconnect": {
           this.enter("away", `lost ${status.server}`)
           this.end("Cut", `the connection to ${status.server} was lost`)
+          break
+        }
+        case "reconnecting": {
+          this.pauses.tried()
           break
         }
         case "reconnect": {

@@ -12,7 +12,7 @@
  * - Terms are the sequences of the bucket. They grow for as long as the bucket is there.
  *
  * **Limits**
- * - After a crash of the owner the next one begins when the lease has run out: `ttl`, and up to a third more.
+ * - After a crash of the owner the next one begins when the lease has run out: `ttl`, and about half a second more.
  * - A bucket that was deleted begins anew with its terms. What checks terms has to refuse them then, and an owner has to go on
  *   from the term that it finds there.
  *

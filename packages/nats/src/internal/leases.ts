@@ -48,6 +48,8 @@ interface Seat {
   /** Counts what others wrote, and what they deleted. */
   written: number
   deleted: number
+  /** When another node was last heard to write, on the monotonic clock. */
+  heardAt: number
   held: Held | undefined
   /** Who owned it when this node last heard of it. */
   known: Omit<Owner, "mine"> | undefined
@@ -89,6 +91,7 @@ export class Leases {
       changed: new Signal(),
       written: 0,
       deleted: 0,
+      heardAt: Live.now(),
       held: undefined,
       known: undefined
     }
@@ -101,7 +104,10 @@ export class Leases {
     const seat = this.byKey.get(key)
     if (seat === undefined) return
     if (deleted) seat.deleted++
-    else if (parse({ key, revision: 0, value })?.node !== this.node) seat.written++
+    else if (parse({ key, revision: 0, value })?.node !== this.node) {
+      seat.written++
+      seat.heardAt = Live.now()
+    }
     seat.changed.wake()
   }
 
@@ -197,12 +203,18 @@ export class Leases {
   /** Until the lease may be free: it was deleted, or it is time to ask. */
   private untilFree(seat: Seat): Effect.Effect<void> {
     const { deleted } = seat
-    const asked = Live.sleep(this.ttl / 5)
     return Effect.zipRight(
-      Race.first(asked, seat.changed.wait(() => seat.deleted !== deleted)),
+      Race.first(Live.sleep(this.untilAsked(seat)), seat.changed.wait(() => seat.deleted !== deleted)),
       // what was heard is written a moment later
       Effect.suspend(() => seat.deleted === deleted ? Effect.void : this.untilWritten(seat, 20))
     )
+  }
+
+  /** The end of a lease is known when its owner was heard: about then it is asked often. The server forgets it within 0.3 s. */
+  private untilAsked({ heardAt }: Seat): number {
+    const usual = this.ttl / 5
+    const left = heardAt + this.ttl - Live.now()
+    return left > 0 ? Math.min(usual, left) : left > -2_000 ? Math.min(usual, 100) : usual
   }
 
   private untilWritten(seat: Seat, tries: number): Effect.Effect<void> {

@@ -114,6 +114,30 @@ describe.skipIf(missing)(named("An application that ends without its server"), (
   )
 })
 
+describe.skipIf(missing)(named("A connection on a busy thread"), () => {
+  it.effect(
+    "takes an answer that came while the thread was busy, and asks no second time",
+    () =>
+      Effect.gen(function*() {
+        const nats = yield* server()
+        const { connection, journal } = yield* node(nats.url)
+        const { asked } = yield* connection.stats
+        const appended = yield* Effect.fork(journal.append([draft("1")], { attempt: "1" }))
+        // it is handed over, and goes out
+        yield* Effect.repeat(Effect.yieldNow(), {
+          until: () => Effect.map(connection.stats, (now) => now.asked > asked)
+        })
+        yield* Effect.promise(() => new Promise((resolve) => void setImmediate(resolve)))
+        // longer than a try may take
+        const end = performance.now() + 2_500
+        while (performance.now() < end);
+        assert.strictEqual(yield* Fiber.join(appended), 1)
+        assert.strictEqual((yield* connection.stats).asked, asked + 1)
+      }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)),
+    60_000
+  )
+})
+
 describe.skipIf(missing)(named("A connection that was lost"), () => {
   it.effect("is tried after each pause of the schedule, also when pauses grow", () =>
     Effect.gen(function*() {

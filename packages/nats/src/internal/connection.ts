@@ -163,7 +163,8 @@ export class Connection {
     const due = Math.min(at + timeout, Math.max(this.over, at + shortest))
     this.asks.set(token, { subject, due, done, more })
     this.asked++
-    this.timer ??= setInterval(() => this.expire(), 20)
+    // behind what has come meanwhile: on a busy thread a timer is due before the answer that lies in the socket is read
+    this.timer ??= setInterval(() => setImmediate(() => this.expire()), 20)
     this.client.publish(subject, payload, {
       reply: this.prefix + token,
       ...(headers === undefined ? {} : { headers })

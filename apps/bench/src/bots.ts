@@ -16,6 +16,7 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { record } from "./shared/measure.js"
 
 const usage = `Simulated players against a real server.
 
@@ -368,7 +369,8 @@ agent.destroy()
 rmSync(data, { recursive: true, force: true })
 
 latencies.sort((a, b) => a - b)
-const at = (part: number) => `${(latencies[Math.floor((latencies.length - 1) * part)] ?? 0).toFixed(1)} ms`
+const latencyAt = (part: number) => latencies[Math.floor((latencies.length - 1) * part)] ?? 0
+const at = (part: number) => `${latencyAt(part).toFixed(1)} ms`
 say(`${players} players for ${seconds} s, a command every ${every} s each, ${cpus().length} processors`)
 say(`  commands          ${commands} (${refused} refused in play), ${(commands / seconds).toFixed(0)}/s`)
 say(`  events delivered  ${events}, ${(events / seconds).toFixed(0)}/s`)
@@ -380,6 +382,11 @@ say(
 say(`  fibers            ${before.live} before, ${during.live} during, ${after.live} after`)
 say(`  leaks             ${after.leaks}`)
 say(`  stopped           exit code ${stopped.code} after ${stopped.millis.toFixed(0)} ms`)
+const title = `${players} players, a command every ${every} s each`
+record({ title: `${title}: command to event, ms`, contender: "p50", value: latencyAt(0.5) })
+record({ title: `${title}: command to event, ms`, contender: "p99", value: latencyAt(0.99) })
+record({ title: `${title}: server, per cent of a processor`, contender: "while they play", value: during.cpu })
+record({ title: `${title}: server, MB of heap`, contender: "while they play", value: during.heap / 1_048_576 })
 const [first, second] = [bytesPerEvent(marks[0], marks[1]), bytesPerEvent(marks[1], marks[2])]
 if (values.url === undefined) {
   say(

@@ -22,15 +22,17 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { connect as dial, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { quick, reportRounds } from "./shared/measure.js"
+import { median } from "./shared/paired.js"
 
 const Said = Schema.TaggedStruct("Said", { room: Schema.String, text: Schema.String })
 type Said = typeof Said.Type
 
 const event: Said = { _tag: "Said", room: "kitchen", text: "x".repeat(120) }
-const rounds = 5
+const rounds = quick ? 2 : 5
 const warmup = 1
 const sequential = 300
-const flood = 6_000
+const flood = quick ? 2_000 : 6_000
 const batches = 40
 
 interface Contender {
@@ -39,7 +41,6 @@ interface Contender {
   readonly publish: (count: number) => Promise<unknown>
 }
 
-const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 const print = (line: string) => process.stdout.write(`${line}\n`)
 const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
 
@@ -269,15 +270,8 @@ const program = Effect.gen(function*() {
   }
   print(`sync_interval ${always ? "always" : "default"}; medians of ${rounds} rounds, and the ratio to the bare client`)
   for (const key of Object.keys(figures.get("bare")![0]!) as Array<keyof Figures>) {
-    const base = figures.get("bare")!.map((one) => one[key])
-    const parts = contenders.map(({ name }) => {
-      const own = figures.get(name)!.map((one) => one[key])
-      const ratio = median(own.map((value, index) => value / base[index]!))
-      return `${name} ${median(own).toFixed(key.endsWith("/s") ? 0 : 2)}${
-        name === "bare" ? "" : ` (${ratio.toFixed(2)} x)`
-      }`
-    })
-    print(`${key}: ${parts.join(" · ")}`)
+    const taken = Array.from(figures, ([name, all]) => [name, all.map((one) => one[key])] as const)
+    reportRounds(key, new Map(taken), !key.endsWith("/s"))
   }
 })
 

@@ -1,15 +1,20 @@
 /**
  * What it costs to have an event on the disk: appends per second through `SqliteStore` with more and more writers that
  * do not wait for each other, against one transaction per event on the bare driver, which waits on the event loop.
+ *
+ * Method: in each round every contender writes to a new file for the same time, in turns; figures are medians over the rounds,
+ * ratios medians of the ratios within a round, since a disk is not the same from one second to the next.
  */
 import * as SqliteStore from "@holdfast/node/SqliteStore"
 import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { monitorEventLoopDelay } from "node:perf_hooks"
-import { quick, report } from "./shared/measure.js"
+import { quick, reportRounds } from "./shared/measure.js"
+import { median } from "./shared/paired.js"
 
-const millis = quick ? 700 : 2000
+const rounds = quick ? 3 : 7
+const millis = quick ? 250 : 700
 const payload = JSON.stringify({ text: "x".repeat(200) })
 const row = (id: number) => ({ id, at: id, topic: "room.1", tag: "Moved", payload, meta: "{}" })
 
@@ -83,17 +88,20 @@ const store = (writers: number) =>
   }))
 
 const program = Effect.gen(function*() {
-  const results: Array<Result> = [yield* bare]
-  for (const writers of [1, 4, 16, 64, 256]) results.push(yield* store(writers))
-  const base = results[0].perSecond
-  const title = "appends of one event, a second"
-  process.stdout.write(`${title}\n`)
-  for (const { name, perSecond } of results) {
-    report({ title, contender: name, value: perSecond, ratio: perSecond / base, less: false })
+  const results = new Map<string, Array<Result>>()
+  for (let round = 0; round < rounds; round++) {
+    for (const run of [bare, ...[1, 4, 16, 64, 256].map(store)]) {
+      const result = yield* run
+      results.set(result.name, [...results.get(result.name) ?? [], result])
+    }
   }
+  const figures = Array.from(results, ([name, all]) => [name, all.map(({ perSecond }) => perSecond)] as const)
+  reportRounds("appends of one event, a second", new Map(figures), false)
   process.stdout.write(`${"".padEnd(46)}${"per commit".padStart(12)}${"p99 loop delay, ms".padStart(20)}\n`)
-  for (const { name, pause, perCommit } of results) {
-    process.stdout.write(`  ${name.padEnd(44)}${perCommit.toFixed(1).padStart(12)}${pause.toFixed(2).padStart(20)}\n`)
+  for (const [name, all] of results) {
+    const perCommit = median(all.map((one) => one.perCommit)).toFixed(1)
+    const pause = median(all.map((one) => one.pause)).toFixed(2)
+    process.stdout.write(`  ${name.padEnd(44)}${perCommit.padStart(12)}${pause.padStart(20)}\n`)
   }
 })
 

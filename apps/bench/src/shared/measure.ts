@@ -30,12 +30,15 @@ export interface Row {
   readonly less?: boolean | undefined
 }
 
-/** Prints one row, and keeps it for whoever asked for data. */
-export const report = (row: Row): void => {
+/** Keeps one row for whoever asked for data. */
+export const record = (row: Row): void => {
   const file = process.env["HOLDFAST_BENCH_JSON"]
-  if (file !== undefined) {
-    appendFileSync(file, `${JSON.stringify(row)}\n`)
-  }
+  if (file !== undefined) appendFileSync(file, `${JSON.stringify(row)}\n`)
+}
+
+/** Prints one row, and keeps it. */
+export const report = (row: Row): void => {
+  record(row)
   process.stdout.write(
     `  ${row.contender.padEnd(44)}${row.value.toFixed(2).padStart(12)}${
       row.ratio === undefined ? "" : `${row.ratio.toFixed(2).padStart(8)} x`

@@ -1,5 +1,5 @@
 // The one entry of the repository: `npm start`, `npm test`, `npm run bench | chaos | check | docs | example | load | pack |
-// play | soak | top`.
+// pictures | play | soak | top`.
 // It needs Node and npm only: pnpm comes through npx, at the version that package.json names, and nothing is installed
 // globally. What is already installed and built is not done again.
 import { spawnSync } from "node:child_process"
@@ -199,6 +199,12 @@ switch (task) {
     await program(join(root, "packages", "node", "dist", "internal", "top", "main.js"))
     break
   }
+  case "pictures": {
+    install()
+    build("apps/mud/tsconfig.src.json", "apps/examples/tsconfig.src.json")
+    step("pictures", process.execPath, [join(root, "scripts", "pictures.mjs"), ...args])
+    break
+  }
   case "docs": {
     install()
     buildPackages()
@@ -206,5 +212,7 @@ switch (task) {
     break
   }
   default:
-    stop(`expected one of start, play, example, test, check, bench, load, soak, chaos, docs, pack, top; got ${task}`)
+    stop(
+      `expected one of start, play, example, test, check, bench, load, soak, chaos, docs, pack, pictures, top; got ${task}`
+    )
 }

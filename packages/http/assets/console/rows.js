@@ -129,10 +129,11 @@ export class Rows {
     this.again()
   }
 
-  /** Opens, unfolds and shows one row. */
+  /** Opens, unfolds and shows one row, or does so when it comes: an alert may be ahead of its row by some seconds. */
   reveal(key) {
     const rows = this.last?.section.rows
-    if (rows?.get(key) === undefined) return
+    this.awaited = rows?.has(key) === true ? undefined : { key, until: performance.now() + 6000 }
+    if (this.awaited !== undefined) return
     this.query = this.filter.value = ""
     this.choices.clear()
     for (const { select } of [...this.selects, ...this.older]) select.value = ""
@@ -148,6 +149,11 @@ export class Rows {
 
   draw(section, now, role, there) {
     this.last = { section, now, role, there }
+    const { awaited } = this
+    if (awaited !== undefined && section.rows.has(awaited.key)) {
+      this.awaited = undefined
+      if (performance.now() < awaited.until) return this.reveal(awaited.key)
+    }
     const rows = [...section.rows.values()]
     this.offer(rows)
     const chosen = this.info.kind === "tree" ? this.forest(section.rows) : this.list(rows)

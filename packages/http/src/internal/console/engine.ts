@@ -1,6 +1,7 @@
 /**
  * Looks at the sections, keeps the history, and gives frames to who looks. Series are read once an interval, always; all the
- * rest only while somebody looks. A section that costs more than a hundredth of its time is looked at less often.
+ * rest only while somebody looks. Sections and rules that cost something are looked at less often, so that all of them together
+ * take a hundredth of a core.
  */
 import type * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -43,6 +44,12 @@ const hurriedMillis = 150
 /** A section is looked at at least so often, whatever it costs. */
 const seldom = 4000
 
+/** An alert is not to be waited for. */
+const seldomAlerts = 2000
+
+/** Milliseconds of which nobody speaks: what takes less is looked at every time. */
+const cheap = 0.5
+
 const encode = (event: string, data: unknown): Uint8Array => Sse.encodeBytes({ event, data: JSON.stringify(data) })
 
 const why = (cause: Cause.Cause<unknown>): string =>
@@ -84,6 +91,8 @@ export class Engine {
   private readonly picture = new Picture()
   private readonly tracks = new Map<string, Track>()
   private readonly due = new Map<string, number>()
+  private readonly costs = new Map<string, number>()
+  private readonly found = new Map<string, ReadonlyArray<Alert>>()
   private readonly lock = new Lock()
   private sampled: { at: number; values: Record<string, number> } = { at: 0, values: {} }
   private alerts: ReadonlyArray<Alert> = []
@@ -207,8 +216,10 @@ export class Engine {
   /** Looks at what is due, and gives a frame to everybody. */
   private readonly look: Effect.Effect<void> = Effect.suspend(() =>
     this.lock.withLock(Effect.gen(this, function*() {
-      const now = performance.now()
       const all = this.sections()
+      const alerts = yield* this.alertsNow(all)
+      this.leadTo(alerts)
+      const now = performance.now()
       const shown = all.filter((section): section is Looked =>
         section.kind !== "action" && section.kind !== "alert" && section.kind !== "series"
       )
@@ -223,51 +234,73 @@ export class Engine {
       )
       const sections = new Set(shown.map(({ id }) => id))
       this.picture.keep(sections)
-      const alerts = yield* this.alertsNow(all)
       const actions = yield* this.actionsNow(all)
+      this.forget(all)
       this.publish(changed, alerts, actions, all)
     }))
   )
 
+  /** An alert that is new comes with the row that it leads to. */
+  private leadTo(alerts: ReadonlyArray<Alert>) {
+    const known = new Set(this.alerts.map(({ key, link }) => `${key} ${link?.key}`))
+    for (const { key, link } of alerts) {
+      if (link !== undefined && !known.has(`${key} ${link.key}`)) this.due.delete(link.section)
+    }
+  }
+
   private lookAt(section: Looked): Effect.Effect<SectionData | undefined> {
     return Effect.suspend(() => {
-      const began = performance.now()
       const { id } = section
       const looking = section.kind === "facts"
         ? Effect.map(bounded(section.facts, patience), (facts) => this.picture.facts(id, facts))
         : section.kind === "text"
         ? Effect.map(bounded(section.text, patience), (text) => this.picture.text(id, text))
         : Effect.map(bounded(section.rows, patience), (rows) => this.picture.rows(id, rows))
-      return Effect.map(
+      return this.weighed(
+        id,
         Effect.catchAllCause(looking, (cause) => Effect.sync(() => this.picture.unavailable(id, why(cause)))),
-        (data) => {
-          const ended = performance.now()
-          this.due.set(id, ended - 1 + Math.min(seldom, Math.max(this.setup.intervalMillis / 4, (ended - began) * 100)))
-          return data
-        }
+        seldom
       )
+    })
+  }
+
+  /** What it knows of sections that are gone. */
+  private forget(all: ReadonlyArray<Section>) {
+    const names = new Set(all.map((one) => one.kind === "action" ? one.name : costName(one)))
+    for (const known of [this.costs, this.due, this.found]) {
+      for (const name of known.keys()) if (!names.has(name)) known.delete(name)
+    }
+  }
+
+  /** Whoever costs something has the same period: a hundred times what all of them cost. */
+  private weighed<A>(name: string, look: Effect.Effect<A>, atLeastEvery: number): Effect.Effect<A> {
+    return Effect.suspend(() => {
+      const began = performance.now()
+      return Effect.map(look, (result) => {
+        const ended = performance.now()
+        const cost = ended - began
+        this.costs.set(name, cost < cheap ? 0 : cost)
+        let all = 0
+        if (cost >= cheap) { for (const one of this.costs.values()) all += one }
+        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 100)))
+        return result
+      })
     })
   }
 
   private alertsNow(all: ReadonlyArray<Section>): Effect.Effect<ReadonlyArray<Alert>> {
     const rules = all.filter((section): section is AlertRule => section.kind === "alert")
+    const now = performance.now()
     return Effect.map(
-      Effect.forEach(rules, ({ alerts, id }) =>
-        Effect.map(
-          Effect.catchAllCause(bounded(alerts, patience), (cause) =>
-            Effect.succeed([{
-              severity: "warning" as const,
-              title: "A rule for alerts fails",
-              subject: id,
-              text: why(cause)
-            }])),
-          (found) =>
-            found.map((alert): Alert => ({
-              ...alert,
-              rule: id,
-              key: `${id} ${"key" in alert && alert.key !== undefined ? alert.key : alert.title}`
-            }))
-        )),
+      Effect.forEach(rules, (rule) => {
+        const name = costName(rule)
+        const before = this.found.get(name)
+        if (before !== undefined && (this.due.get(name) ?? 0) > now) return Effect.succeed(before)
+        return Effect.tap(this.weighed(name, alertsOf(rule), seldomAlerts), (found) => {
+          this.found.set(name, found)
+          return Effect.void
+        })
+      }),
       (found) => [...found.flat(), ...this.exceeded(all)].sort((a, b) => weight[a.severity] - weight[b.severity])
     )
   }
@@ -375,6 +408,26 @@ export class Engine {
     }
   }
 }
+
+/** A rule may have the id of a section. */
+const costName = ({ id, kind }: Exclude<Section, Action>): string => kind === "alert" ? `alert ${id}` : id
+
+const alertsOf = ({ alerts, id }: AlertRule): Effect.Effect<ReadonlyArray<Alert>> =>
+  Effect.map(
+    Effect.catchAllCause(bounded(alerts, patience), (cause) =>
+      Effect.succeed([{
+        severity: "warning" as const,
+        title: "A rule for alerts fails",
+        subject: id,
+        text: why(cause)
+      }])),
+    (found) =>
+      found.map((alert): Alert => ({
+        ...alert,
+        rule: id,
+        key: `${id} ${"key" in alert && alert.key !== undefined ? alert.key : alert.title}`
+      }))
+  )
 
 const weight = { critical: 0, warning: 1, info: 2 } as const
 

@@ -353,7 +353,6 @@ const ownSections = ({ guard, registry, startedAt, version }: Surroundings) =>
       ...(Option.isSome(health) ? [Process.healthSection(health.value)] : []),
       ...Census.fiberSections(registry),
       Census.auditSection(audit),
-      Census.ownersSection(registry),
       ...Census.cleanupSections(monitor),
       ...Census.crashSections(crashes),
       ...Services.hubSections(),

@@ -218,6 +218,8 @@ describe("Console", () => {
       assert.deepInclude(seen.frame.sections["topics"]?.set?.[0]?.cells, { topic: "Said", count: 5 })
       const leak = seen.frame.alerts!.find(({ subject }) => subject?.startsWith("planted-leak") === true)!
       assert.strictEqual(leak.link?.section, "fibers")
+      const row = seen.frame.sections["fibers"]?.set?.find(({ key }) => key === leak.link!.key)
+      assert.include(row?.detail?.["span made at"], "Console.test.ts:")
       assert.strictEqual((yield* act("interrupt", { fiber: leak.link!.key! })).status, 200)
       yield* Deferred.succeed(gate, undefined)
       const after = yield* eventually(snapshot, (found) => !named("Leaked fiber", "planted-leak")(found))

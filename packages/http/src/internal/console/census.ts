@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Row, Tone } from "../../ConsoleFeed.js"
@@ -41,13 +42,31 @@ const stateOf = (entry: FiberCensus.Entry): string =>
       ? entry.waitingFor === undefined ? "" : `waits for ${entry.waitingFor}`
       : entry.status)
 
+const optional = (name: string, value: string | undefined): Readonly<Record<string, string>> =>
+  value === undefined ? {} : { [name]: value }
+
+/** Where the spans of Effect were made, which it notes to tell it with a failure. */
+const places = globalValue("effect/Tracer/spanToTrace", () => new WeakMap<object, () => string | undefined>())
+
+/**
+ * Effect keeps no place of a fork, but that of a span. Only for fibers that nobody answers for: the others are found by their
+ * names, and the first look at a stack costs.
+ */
+const placeOf = ({ fiber, ownership, tracked }: FiberCensus.Entry): string | undefined => {
+  const span = fiber.currentSpan
+  if (span === undefined || (tracked && ownerless[ownership] === undefined)) return undefined
+  const stack = places.get(span)?.()?.split("\n", 1)[0]
+  return stack?.replace(/^.*\((.*)\)$/, "$1").replace(/^at /, "")
+}
+
 const detailOf = (entry: FiberCensus.Entry): Readonly<Record<string, string>> => ({
   owner: entry.owner.join(" / ") || "none",
   status: entry.status,
   ownership: entry.ownership,
   tracked: entry.tracked ? "yes" : "no, forked past the registry",
-  ...(entry.waitingFor === undefined ? {} : { "waits for": entry.waitingFor }),
+  ...optional("waits for", entry.waitingFor),
   ...(entry.span === undefined ? {} : { span: entry.span.name, trace: entry.span.traceId }),
+  ...optional("span made at", placeOf(entry)),
   ...(entry.supervised ? { supervised: "yes: when it is interrupted its supervisor decides what follows" } : {}),
   ...(entry.lastFailure === undefined
     ? {}
@@ -83,7 +102,44 @@ const rowsOf = (nodes: ReadonlyArray<FiberCensus.Node>): ReadonlyArray<Row> => {
   return rows
 }
 
-export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Section> => [
+/** One survey for all sections of one look. */
+const shared = (registry: FiberRegistry.Service) => {
+  let tree: ReadonlyArray<FiberCensus.Node> = []
+  let at = Number.NEGATIVE_INFINITY
+  return () => {
+    const now = performance.now()
+    if (now - at > sharedFor) {
+      tree = registry.unsafeTree()
+      at = now
+    }
+    return tree
+  }
+}
+
+/** Milliseconds. */
+const sharedFor = 100
+
+const trackedIn = (nodes: ReadonlyArray<FiberCensus.Node>): ReadonlyArray<FiberCensus.Entry> => {
+  const found: Array<FiberCensus.Entry> = []
+  const walk = (nodes: ReadonlyArray<FiberCensus.Node>) => {
+    for (const { children, entry } of nodes) {
+      if (entry?.tracked === true) found.push(entry)
+      walk(children)
+    }
+  }
+  walk(nodes)
+  return found
+}
+
+export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Section> => {
+  const tree = shared(registry)
+  return [...treeSections(registry, tree), supervisionSection(tree), ownersSection(tree)]
+}
+
+const treeSections = (
+  registry: FiberRegistry.Service,
+  tree: () => ReadonlyArray<FiberCensus.Node>
+): ReadonlyArray<Section> => [
   ConsoleSection.tree({
     id: "fibers",
     title: "Fibers",
@@ -95,7 +151,7 @@ export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Se
       restarts: "count",
       since: { title: "age", format: "since" }
     },
-    rows: Effect.sync(() => rowsOf(registry.unsafeTree()))
+    rows: Effect.sync(() => rowsOf(tree()))
   }),
   ConsoleSection.action({
     name: "interrupt",
@@ -111,7 +167,10 @@ export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Se
           ? HttpErrors.make("NotFound", `There is no fiber ${id} any more.`, { field: "fiber" })
           : Fiber.interruptFork(found.fiber)
       })
-  }),
+  })
+]
+
+const supervisionSection = (tree: () => ReadonlyArray<FiberCensus.Node>): Section =>
   ConsoleSection.table({
     id: "supervision",
     title: "Supervised",
@@ -125,7 +184,7 @@ export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Se
     },
     sort: "-restarts",
     rows: Effect.sync(() =>
-      registry.unsafeCensus().filter((entry) => entry.supervised).map((entry): Row => ({
+      trackedIn(tree()).filter((entry) => entry.supervised).map((entry): Row => ({
         key: entry.id,
         cells: {
           child: entry.name,
@@ -138,7 +197,6 @@ export const fiberSections = (registry: FiberRegistry.Service): ReadonlyArray<Se
       }))
     )
   })
-]
 
 /** A cleanup that is under way for so long is worth a word. */
 const slowAfter = 1000
@@ -445,7 +503,7 @@ export const auditSection = (audit: Pick<Context.Tag.Service<Audit>, "inspect">)
   )
 
 /** Live fibers by the outermost names of their owners: for "who grew?". */
-export const ownersSection = (registry: FiberRegistry.Service): Section => {
+const ownersSection = (tree: () => ReadonlyArray<FiberCensus.Node>): Section => {
   const first = new Map<string, number>()
   return ConsoleSection.table({
     id: "owners",
@@ -455,7 +513,7 @@ export const ownersSection = (registry: FiberRegistry.Service): Section => {
     sort: "-fibers",
     rows: Effect.sync(() => {
       const counts = new Map<string, number>()
-      for (const { kind, owner } of registry.unsafeCensus()) {
+      for (const { kind, owner } of trackedIn(tree())) {
         const name = kind === "request"
           ? "requests"
           : owner.slice(0, Math.max(1, Math.min(2, owner.length - 1))).join(" / ")

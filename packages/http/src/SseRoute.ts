@@ -217,9 +217,12 @@ const prepare = <E, R, E2, R2>(
       }),
       Admission.toHttpError
     )
-    whenStopped(request, () => Effect.runSync(end("drained")))
+    whenStopped(request, ending(end))
     return connection.respond({ id, awaitEnd, scope })
   })
+
+/** In a function of its own: what stays with an open session has nothing else of its opening in reach. */
+const ending = (end: SseHub.Session["end"]) => () => Effect.runSync(end("drained"))
 
 // -- the request
 

@@ -187,7 +187,7 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
   // As with an event stream, the session may outlive the fiber of the request.
   return Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Scope.make(), (scope) => {
-      const close = <A2, E4>(exit: Exit.Exit<A2, E4>) => Scope.close(scope, exit)
+      const close = closing(scope)
       return restore(Scope.extend(open, scope)).pipe(
         Effect.onExit((exit) => exit._tag === "Failure" ? close(exit) : Effect.void),
         Effect.flatMap(({ id, peer, until }) =>
@@ -202,6 +202,8 @@ export const make = <E = never, R = never, E2 = never, R2 = never, A = never, I 
 }
 
 // Each in a function of its own: what stays with an open session has nothing else of its opening in reach.
+
+const closing = (scope: Scope.CloseableScope) => <A, E>(exit: Exit.Exit<A, E>) => Scope.close(scope, exit)
 
 const ending = (end: SseHub.Session["end"]) => () => Effect.runSync(end("drained"))
 

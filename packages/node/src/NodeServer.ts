@@ -324,7 +324,7 @@ const handleWith = (
           value: (request) => !settings.traced(request)
         })
     )
-    const startSession = FiberRegistry.unsafeStarter(runtime, { kind: "session", interruptible: true })
+    const startSession = FiberRegistry.unsafeStarter(runtime, { kind: "session", interruptible: false })
     const startRequest = FiberRegistry.unsafeStarter(serving, { kind: "request", interruptible: false })
     const handled = middleware === undefined
       ? HttpErrors.toHandledScoped(app, respond)

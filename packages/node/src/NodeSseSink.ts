@@ -193,7 +193,7 @@ export const transport: SessionSink.TransportService = {
         sink,
         respond: ({ awaitEnd, id, scope }) => {
           let begun = false
-          const close = (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
+          const close = closing(scope)
           // The last to see the response before the server: what middleware has made of the head is on it.
           const begin = HttpApp.appendPreResponseHandler((_request, response) =>
             Effect.suspend(() => {
@@ -208,7 +208,10 @@ export const transport: SessionSink.TransportService = {
             })
           )
           // an application may answer something else in the end
-          const unlessBegun = Effect.addFinalizer((exit) => begun ? Effect.void : close(exit))
+          const unlessBegun = Effect.flatMap(
+            Effect.scope,
+            (own) => Scope.addFinalizerExit(own, (exit) => begun ? Effect.void : close(exit))
+          )
           return Effect.zipRight(begin, unlessBegun).pipe(
             Effect.as(HttpServerResponse.raw(body, { status: 200, headers: head.headers }))
           )
@@ -216,6 +219,9 @@ export const transport: SessionSink.TransportService = {
       })
     })
 }
+
+/** In a function of its own: it stays with an open stream, and has nothing else of its opening in reach. */
+const closing = (scope: Scope.CloseableScope) => (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
 
 /** The response is begun, and over when this is a platform's turn: it looks at `writableEnded` and sends nothing. */
 const written = HttpServerResponse.empty({ status: 200 })

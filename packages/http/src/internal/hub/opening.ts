@@ -143,10 +143,6 @@ const begin = <R>(
         : from
     )
     session.begin(
-      {
-        onReady: () => session.ready(),
-        onClose: (reason) => session.finishWith(reason, "abort")
-      },
       format.opening({
         session: session.id,
         retryMillis,

@@ -6,7 +6,7 @@
  * live the hub delivers payloads to it; those that its sink cannot take are buffered, at most `capacity` bytes, and then the
  * policy decides. When it has ended nothing is written any more, and it is in no index of the hub.
  */
-import type { Format, Frame, GapInfo, Sink, SinkHandlers, WireId } from "../../SessionSink.js"
+import type { EndReason, Format, Frame, GapInfo, Sink, SinkHandlers, WireId } from "../../SessionSink.js"
 import { Payload } from "../../SessionSink.js"
 import type { Policy, SessionInfo } from "../../SseSession.js"
 import type { BoundedWindow } from "../../TopicWindow.js"
@@ -29,7 +29,7 @@ type Turn = (windows: Array<BoundedWindow>, start: number, floor: number) => Arr
 /**
  * The mutable state of a session. Everything here is synchronous: it runs in the hub's fan-out loop.
  */
-export class SessionState {
+export abstract class SessionState implements SinkHandlers {
   windows: Array<BoundedWindow> = []
   /** What it followed and unfollowed between its slot and its begin: applied when it begins. */
   turns: Array<Turn> | undefined = []
@@ -94,12 +94,12 @@ export class SessionState {
   }
 
   /** Opens the connection. A session that has been ended meanwhile, by a kick or a drain, still says why. */
-  begin(handlers: SinkHandlers, opening: Uint8Array): void {
+  begin(opening: Uint8Array): void {
     if (this.phase !== "new") {
       return
     }
     this.phase = "begun"
-    this.sink.start(handlers)
+    this.sink.start(this)
     if (this.state !== "ended") {
       this.control(opening, true)
       return
@@ -146,7 +146,7 @@ export class SessionState {
   }
 
   /** The sink has room again. */
-  ready(): void {
+  onReady(): void {
     if (this.state === "ended" || this.stalledSince === undefined) {
       return
     }
@@ -191,6 +191,9 @@ export class SessionState {
     this.sink.destroy()
     this.released()
   }
+
+  /** The connection is gone. */
+  abstract onClose(reason: EndReason): void
 
   private released(): void {
     const onRoom = this.onRoom

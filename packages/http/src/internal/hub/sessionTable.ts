@@ -43,6 +43,10 @@ export class LiveSession extends SessionState {
     this.expiresAt = given.expiresAt
   }
 
+  override onClose(reason: EndReason): void {
+    this.finishWith(reason, "abort")
+  }
+
   /** Ends the session once; later calls change nothing. The slot is free when this returns. */
   finishWith(reason: EndReason, how: "farewell" | "abort", retryMillis?: number): void {
     if (this.state === "ended") {

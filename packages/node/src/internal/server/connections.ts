@@ -143,7 +143,7 @@ export class Connections {
     }
     this.counters.accepted++
     this.sockets.set(socket, connection)
-    socket.on("error", () => {})
+    socket.on("error", ignore)
     socket.on("end", () => this.onHalfClose(connection))
     socket.on("close", () => {
       this.sockets.delete(socket)
@@ -372,6 +372,8 @@ export class Connections {
     this.changed()
   }
 }
+
+const ignore = () => {}
 
 const checkFresh = (server: Http.Server): void => {
   unsafeCheck(

@@ -39,7 +39,7 @@ export class Exchange {
   fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** The fiber that took the exchange over, see `handOver`. */
   successor: Fiber.RuntimeFiber<unknown, unknown> | undefined
-  /** Starts a fiber of the server's, with the server's services alone. */
+  /** Starts a fiber of the server's, uninterruptible, with the server's services alone. */
   fork: ((effect: Effect.Effect<unknown>, name: string) => Fiber.RuntimeFiber<unknown, unknown>) | undefined
   /** The client, or the server, gave the connection up. */
   closed = false

@@ -16,7 +16,7 @@ import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as SessionSink from "@holdfast/http/SessionSink"
 import * as WebSocketTransport from "@holdfast/http/WebSocketTransport"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -196,9 +196,14 @@ export const handOver = (
     return false
   }
   exchange.longLived = true
+  const end = <A>(exit: Exit.Exit<A>) =>
+    Effect.zipRight(finish(exit), Effect.flatMap(Effect.suspend(() => exchange.awaitFlush()), () => exit))
+  // Few frames: this is the stack of an idle connection. `onExit` would do the same with twice as many.
   const fiber = exchange.fork(
-    // few frames: this is the stack of an idle connection
-    Effect.onExit(until, (exit) => Effect.zipRight(finish(exit), Effect.suspend(() => exchange.awaitFlush()))),
+    Effect.matchCauseEffect(Effect.interruptible(until), {
+      onFailure: (cause) => end(Exit.failCause(cause)),
+      onSuccess: (value) => end(Exit.succeed(value))
+    }),
     name
   )
   exchange.successor = fiber

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { clockRows } from "./chaos/clock.js"
 import { endingRows } from "./chaos/endings.js"
+import { natsRows } from "./chaos/nats.js"
 import { peerRows } from "./chaos/peers.js"
 import type { Row } from "./chaos/row.js"
 import { serviceRows } from "./chaos/services.js"
@@ -58,7 +59,7 @@ if (values.help) {
 }
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
-const rows: ReadonlyArray<Row> = [...peerRows, ...endingRows, ...serviceRows, ...clockRows, ...storeRows]
+const rows: ReadonlyArray<Row> = [...peerRows, ...endingRows, ...serviceRows, ...clockRows, ...storeRows, ...natsRows]
 const chosen = rows.filter(({ name }) => name.includes(values.only))
 if (chosen.length === 0) {
   process.stderr.write(`chaos: no row's name contains ${JSON.stringify(values.only)}; --list lists them\n`)

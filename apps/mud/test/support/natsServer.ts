@@ -61,13 +61,16 @@ export interface NatsServer {
 }
 
 /** It syncs at every write, as the documents say. `config` is more lines of the configuration. */
-export const natsServer = async (config = ""): Promise<NatsServer> => {
+export const natsServer = async (
+  config = "",
+  { name = "n1", port: given }: { readonly name?: string; readonly port?: number } = {}
+): Promise<NatsServer> => {
   const directory = mkdtempSync(join(tmpdir(), "holdfast-cluster-"))
-  const port = await freePort()
+  const port = given ?? await freePort()
   const file = join(directory, "nats-server.conf")
   writeFileSync(
     file,
-    `server_name: n1
+    `server_name: ${name}
 listen: "127.0.0.1:${port}"
 jetstream { store_dir: "${join(directory, "store")}", max_file_store: 2G, sync_interval: always }
 ${config}
@@ -150,6 +153,71 @@ export const natsLink = async (server: string): Promise<Link> => {
     cut: () => {
       listener.close()
       for (const socket of sockets) socket.destroy()
+    }
+  }
+}
+
+export interface NatsCluster {
+  /** The addresses of all, as `--nats` takes them. */
+  readonly url: string
+  readonly servers: ReadonlyArray<NatsServer>
+  /** The place of the server that leads a stream. */
+  readonly leaderOf: (stream: string) => Promise<number | undefined>
+  readonly remove: () => Promise<void>
+}
+
+/** Three servers that keep everything three times. Waits until they are one. */
+export const natsCluster = async (): Promise<NatsCluster> => {
+  const names = ["n1", "n2", "n3"]
+  const ports = await Promise.all(names.map(async () => ({
+    client: await freePort(),
+    route: await freePort(),
+    monitor: await freePort()
+  })))
+  const routes = ports.map(({ route }) => `"nats://127.0.0.1:${route}"`).join(", ")
+  const servers = await Promise.all(names.map((name, index) =>
+    natsServer(
+      `http: "127.0.0.1:${ports[index].monitor}"
+cluster { name: c, listen: "127.0.0.1:${ports[index].route}", routes: [${routes}] }`,
+      { name, port: ports[index].client }
+    )
+  ))
+  const ask = async (index: number, path: string) => {
+    try {
+      return await (await fetch(`http://127.0.0.1:${ports[index].monitor}${path}`)).json() as {
+        readonly meta_cluster?: { readonly leader?: string; readonly cluster_size?: number }
+        readonly account_details?: ReadonlyArray<{
+          readonly stream_detail?: ReadonlyArray<
+            { readonly name: string; readonly cluster?: { readonly leader?: string } }
+          >
+        }>
+      }
+    } catch {
+      return undefined
+    }
+  }
+  const until = performance.now() + 30_000
+  while (true) {
+    const found = await Promise.all(names.map((_, index) => ask(index, "/jsz")))
+    if (found.every((one) => (one?.meta_cluster?.leader ?? "") !== "" && one?.meta_cluster?.cluster_size === 3)) break
+    if (performance.now() > until) throw new Error("three servers of NATS are no cluster after 30 s")
+    await sleep(50)
+  }
+  return {
+    url: servers.map(({ url }) => url).join(","),
+    servers,
+    leaderOf: async (stream) => {
+      for (let index = 0; index < names.length; index++) {
+        const found = await ask(index, "/jsz?accounts=true&streams=true")
+        const detail = found?.account_details?.flatMap(({ stream_detail = [] }) => stream_detail)
+          .find(({ name }) => name === stream)
+        const leader = names.indexOf(detail?.cluster?.leader ?? "")
+        if (leader >= 0) return leader
+      }
+      return undefined
+    },
+    remove: async () => {
+      await Promise.all(servers.map((one) => one.remove()))
     }
   }
 }

@@ -55,7 +55,7 @@ export const factsOf = async (server: Server): Promise<Facts> => {
 }
 
 /** All that was written to the log, with the moments at which it came. */
-export const observe = async (nats: string) => {
+export const observe = async (nats: string, replicas: 1 | 3 = 1) => {
   const scope = Effect.runSync(Scope.make())
   const rows: Array<Row> = []
   const at: Array<number> = []
@@ -63,12 +63,12 @@ export const observe = async (nats: string) => {
   await Effect.runPromise(Scope.extend(
     Effect.gen(function*() {
       const connection = yield* NatsConnection.make({
-        servers: [nats],
+        servers: nats.split(","),
         node: "observer",
         reconnect: Schedule.spaced("50 millis")
       })
       const { journal } = yield* Effect.provideService(
-        NatsJournal.make({ name: "mud", maxEvents: 1_000_000 }),
+        NatsJournal.make({ name: "mud", maxEvents: 1_000_000, replicas }),
         NatsConnection.NatsConnection,
         connection
       )

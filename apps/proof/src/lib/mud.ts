@@ -100,14 +100,23 @@ export class Listener {
   events = 0
   private stream: Http.ClientRequest | undefined
   private ending = false
-  constructor(readonly url: string, readonly token: string, private lastId: number) {}
+  private lastId: number
+  /** What stands before the number in an id of a world on several nodes. */
+  private readonly epoch: string
+  /** What was said, as it came. */
+  readonly texts: Array<string> = []
+  constructor(readonly url: string, readonly token: string, after: number | string) {
+    const id = String(after)
+    this.epoch = id.slice(0, id.lastIndexOf(".") + 1)
+    this.lastId = Number(id.slice(this.epoch.length))
+  }
 
   open(): Promise<void> {
     return new Promise((resolve) => {
       this.ending = false
       const stream = Http.get(`${this.url}/events`, {
         agent: false,
-        headers: { authorization: `Bearer ${this.token}`, "last-event-id": String(this.lastId) }
+        headers: { authorization: `Bearer ${this.token}`, "last-event-id": `${this.epoch}${this.lastId}` }
       }, (response) => {
         if (response.statusCode !== 200) this.problems.push(`a stream was refused: ${response.statusCode}`)
         response.setEncoding("utf8")
@@ -133,11 +142,13 @@ export class Listener {
 
   private read(block: string): void {
     if (/^event: ?gap$/m.test(block)) this.problems.push("a gap in a stream")
-    const id = /^id: ?(\d+)$/m.exec(block)?.[1]
+    const id = /^id: ?(?:[\w-]+\.)?(\d+)$/m.exec(block)?.[1]
     if (id === undefined || /^event: ?position$/m.test(block)) return
     this.events++
     if (Number(id) <= this.lastId) this.problems.push(`event ${id} came after ${this.lastId}`)
     this.lastId = Number(id)
+    const text = /"text":"([^"]*)"/.exec(block)?.[1]
+    if (text !== undefined) this.texts.push(text)
   }
 
   lastSeen(): number {

@@ -460,11 +460,7 @@ const make = Effect.gen(function*() {
     { label: "save the world", budget: "2 seconds" },
     () => progress.drove ? save : Effect.void
   )
-  // It begins uninterruptible: an interrupt before its first step refuses what waits, too.
-  yield* Effect.uninterruptible(FiberRegistry.forkScoped(Effect.ensuring(Effect.interruptible(write), refuseRest), {
-    name: "world-writer",
-    kind: "service"
-  }))
+  yield* FiberRegistry.forkFinally(write, { name: "world-writer", kind: "service" }, () => refuseRest)
 
   const transact: Transact = <E>(decide: Transaction<E>, data?: WorldData): Effect.Effect<Outcome, E | Unavailable> =>
     Effect.suspend(() => {

@@ -290,15 +290,12 @@ const make = (settings: Pick<Settings, "data">) =>
         })
       )
     })
-    // With the fiber, however it ends, and though it was interrupted before it began: who waits for it may be what the
-    // shutdown waits for, long before the scope of this layer is closed.
-    yield* Effect.uninterruptible(FiberRegistry.forkScoped(
-      Effect.ensuring(
-        Effect.interruptible(folding),
-        Effect.sync(() => fold.end(new FoldEnded({ closed: true, reason: "this node shuts down" })))
-      ),
-      { name: "world-fold", kind: "service" }
-    ))
+    // Who waits for it may be what the shutdown waits for, long before the scope of this layer is closed.
+    yield* FiberRegistry.forkFinally(
+      folding,
+      { name: "world-fold", kind: "service" },
+      () => Effect.sync(() => fold.end(new FoldEnded({ closed: true, reason: "this node shuts down" })))
+    )
     yield* Effect.mapError(
       fold.reach(known),
       ({ reason }) => new UnreadableState({ path, what: `the log behind event ${start.lastId}`, reason })

@@ -460,6 +460,46 @@ export const forkScoped: {
 )
 
 /**
+ * Forks what others wait for, as `forkScoped` does, with something that runs when the fiber ends, uninterruptibly and however
+ * it ends: also when it is interrupted before its first step. `Effect.onExit` and `Effect.ensuring` inside of a fork do not
+ * run then, so that who waits for what they do waits for ever.
+ *
+ * @example
+ * ```ts
+ * import { FiberRegistry } from "@holdfast/core"
+ * import { Deferred, Effect } from "effect"
+ *
+ * const loaded = (load: Effect.Effect<string>) =>
+ *   Effect.gen(function*() {
+ *     const result = yield* Deferred.make<string>()
+ *     yield* FiberRegistry.forkFinally(load, { name: "loader" }, (exit) => Deferred.done(result, exit))
+ *     // Whether it ends, fails or is interrupted.
+ *     return Deferred.await(result)
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forkFinally: {
+  <A, E, R2>(
+    options: ForkOptions,
+    onExit: (exit: Exit.Exit<A, E>) => Effect.Effect<unknown, never, R2>
+  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | R2 | Scope.Scope>
+  <A, E, R, R2>(
+    self: Effect.Effect<A, E, R>,
+    options: ForkOptions,
+    onExit: (exit: Exit.Exit<A, E>) => Effect.Effect<unknown, never, R2>
+  ): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | R2 | Scope.Scope>
+} = dual(3, <A, E, R, R2>(
+  self: Effect.Effect<A, E, R>,
+  options: ForkOptions,
+  onExit: (exit: Exit.Exit<A, E>) => Effect.Effect<unknown, never, R2>
+): Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R | R2 | Scope.Scope> =>
+  // It begins uninterruptible, so that it gets as far as the finalizer.
+  Effect.uninterruptible(forkScoped(Effect.onExit(Effect.interruptible(self), onExit), options)))
+
+/**
  * Forks outside every scope, and into the census, for a module that bounds the fiber itself. `owner` is the path above the
  * fiber; default the one in use.
  *

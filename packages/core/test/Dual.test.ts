@@ -14,13 +14,19 @@ class Needed extends Context.Tag("test/Needed")<Needed, number>() {}
 /** An effect with all three of its types. */
 const self = Effect.flatMap(Needed, (n) => n > 0 ? Effect.succeed(n) : Effect.fail(new Failed()))
 describe("data-first and data-last", () => {
-  it.scoped("FiberRegistry.forkScoped, forkIn, forkDaemon", () =>
+  it.scoped("FiberRegistry.forkScoped, forkFinally, forkIn, forkDaemon", () =>
     Effect.gen(function*() {
       const options = { name: "one", kind: "test" }
       const scope = yield* Effect.scope
       type Forked = Effect.Effect<Fiber.RuntimeFiber<number, Failed>, never, Needed>
       type ForkedScoped = Effect.Effect<Fiber.RuntimeFiber<number, Failed>, never, Needed | Scope.Scope>
-      const scoped = [FiberRegistry.forkScoped(self, options), self.pipe(FiberRegistry.forkScoped(options))] as const
+      const end = () => Effect.void
+      const scoped = [
+        FiberRegistry.forkScoped(self, options),
+        self.pipe(FiberRegistry.forkScoped(options)),
+        FiberRegistry.forkFinally(self, options, end),
+        self.pipe(FiberRegistry.forkFinally(options, end))
+      ] as const
       const plain = [
         FiberRegistry.forkIn(self, scope, options),
         self.pipe(FiberRegistry.forkIn(scope, options)),
@@ -29,7 +35,7 @@ describe("data-first and data-last", () => {
         FiberRegistry.forkDaemon(self, options, ["owner"]),
         self.pipe(FiberRegistry.forkDaemon(options, ["owner"]))
       ] as const
-      expectTypeOf(scoped).toEqualTypeOf<readonly [ForkedScoped, ForkedScoped]>()
+      expectTypeOf(scoped).toEqualTypeOf<readonly [ForkedScoped, ForkedScoped, ForkedScoped, ForkedScoped]>()
       expectTypeOf(plain).toEqualTypeOf<readonly [Forked, Forked, Forked, Forked, Forked, Forked]>()
       for (const fork of [...scoped, ...plain]) {
         assert.strictEqual(yield* Effect.flatMap(Effect.provideService(fork, Needed, 7), Fiber.join), 7)

@@ -302,6 +302,48 @@ describe("FiberRegistry", () => {
       }).pipe(fresh))
   })
 
+  describe("forkFinally", () => {
+    const ends: ReadonlyArray<readonly [how: string, self: Effect.Effect<number, string>, steps: number, tag: string]> =
+      [
+        ["a value", Effect.succeed(1), 20, "Success"],
+        ["a failure", Effect.fail("no"), 20, "Fail"],
+        ["a defect", Effect.die("no"), 20, "Die"],
+        ["an interrupt on its way", Effect.never, 20, "Interrupt"],
+        ["an interrupt before its first step", Effect.never, 0, "Interrupt"]
+      ]
+    for (const [how, self, steps, tag] of ends) {
+      it.effect(`tells of ${how}`, () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const told: Array<string> = []
+          yield* FiberRegistry.forkFinally(
+            self,
+            { name: "awaited" },
+            (exit) =>
+              Effect.sync(() =>
+                told.push(Exit.isSuccess(exit) ? "Success" : Exit.isInterrupted(exit) ? "Interrupt" : exit.cause._tag)
+              )
+          ).pipe(Scope.extend(scope))
+          yield* Effect.repeatN(Effect.yieldNow(), steps).pipe(Effect.when(() => steps > 0))
+          yield* Scope.close(scope, Exit.void)
+          assert.deepStrictEqual(told, [tag])
+        }).pipe(fresh))
+    }
+
+    it.effect("tells where the scope was closed already, and what runs at the end cannot be interrupted", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        yield* Scope.close(scope, Exit.void)
+        const told: Array<string> = []
+        const last = Effect.andThen(Effect.yieldNow(), Effect.sync(() => told.push("told")))
+        const fiber = yield* FiberRegistry.forkFinally(Effect.never, { name: "late" }, () => last).pipe(
+          Scope.extend(scope)
+        )
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(told, ["told"])
+      }).pipe(fresh))
+  })
+
   describe("crashes", () => {
     const crash = {
       die: Effect.die(new Error("boom")),

@@ -236,10 +236,8 @@ export const portable = (
         Deferred.await(gone)
       )
     )
-    yield* FiberRegistry.forkScoped(Effect.ensuring(Effect.interruptible(run), closedBy("client-left")), {
-      name: "websocket",
-      kind: "session"
-    })
+    yield* FiberRegistry.forkFinally(run, { name: "websocket", kind: "session" }, () =>
+      closedBy("client-left"))
 
     return {
       sink: {
@@ -263,8 +261,7 @@ export const portable = (
           buffered,
         end: () => {
           // Whoever waits for the session's end knows the reason, and with it the code. This is for when nobody does.
-          fallback ??= setTimeout(() =>
-            close(1001, ""), 500)
+          fallback ??= setTimeout(() => close(1001, ""), 500)
         },
         destroy: () => Deferred.unsafeDone(gone, Effect.void)
       },

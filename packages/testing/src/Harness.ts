@@ -405,9 +405,7 @@ const connect = (
       Stream.runForEach(channel.offer),
       // a stream that breaks ends, for a client of events: it would reconnect
       Effect.exit,
-      Effect.zipRight(channel.end),
-      Effect.onInterrupt(() => channel.end),
-      Effect.forkScoped
+      FiberRegistry.forkFinally({ name: "sse" }, () => channel.end)
     )
     const next: SseConnection["next"] = Effect.flatMap(
       channel.take,

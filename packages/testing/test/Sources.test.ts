@@ -162,6 +162,34 @@ const mayUse: Readonly<Record<string, ReadonlyArray<string>>> = {
   "packages/testing/src/SseTransportConformance.ts": ["Queue"]
 }
 
+// Finalizers of a fork that an interrupt before the first step leaves out
+
+const forks = new Set(["fork", "forkDaemon", "forkIn", "forkScoped"])
+const finalizers = new Set(["ensuring", "ensuringWith", "onExit", "onInterrupt"])
+
+const calleeOf = (node: ts.Node | undefined): string | undefined => {
+  const called = node !== undefined && ts.isCallExpression(node) ? node.expression : node
+  if (called === undefined) return undefined
+  if (!ts.isPropertyAccessExpression(called)) return nameOf(called)
+  const isTheirs = called.name.text === "pipe" || ["Effect", "FiberRegistry"].includes(nameOf(called.expression) ?? "")
+  return isTheirs ? called.name.text : undefined
+}
+
+/** `forkScoped(ensuring(…), …)`, and `….pipe(ensuring(…), forkScoped(…))`. */
+const unheard = (node: ts.Node): string | undefined => {
+  if (!ts.isCallExpression(node)) return undefined
+  const name = calleeOf(node)
+  const [before, after] = name === "pipe"
+    ? node.arguments.flatMap((fork, index, all) =>
+      index > 0 && forks.has(calleeOf(fork) ?? "") ? [[all[index - 1], fork] as const] : []
+    )[0] ?? []
+    : forks.has(name ?? "")
+    ? [node.arguments[0], node] as const
+    : []
+  const [finalizer, fork] = [calleeOf(before), calleeOf(after)]
+  return finalizer !== undefined && finalizers.has(finalizer) ? `${fork} of ${finalizer}` : undefined
+}
+
 const files = [
   ...readdirSync(join(root, "packages")).map((name) => join("packages", name, "src")),
   join("apps", "mud", "src")
@@ -197,6 +225,34 @@ describe("sources", () => {
       )
     )
     assert.deepStrictEqual(uses, [], "see the table in docs/design.md for what to use instead")
+  })
+
+  it("tell those who wait for a fiber however it ends", () => {
+    // but for `forkFinally` itself
+    const uses = usesByFile(unheard).filter(([file]) => file !== "packages/core/src/FiberRegistry.ts").flatMap((
+      [file, found]
+    ) => found.map(({ line, what }) => `${file}:${line} ${what}`))
+    assert.deepStrictEqual(
+      uses,
+      [],
+      "interrupted before its first step, it runs no finalizer: FiberRegistry.forkFinally"
+    )
+    for (
+      const [source, what] of [
+        [`Effect.forkScoped(Effect.ensuring(run, end))`, "forkScoped of ensuring"],
+        [`FiberRegistry.forkIn(Effect.onExit(run, end), scope, options)`, "forkIn of onExit"],
+        [`run.pipe(Effect.onInterrupt(end), FiberRegistry.forkScoped(options))`, "forkScoped of onInterrupt"],
+        [`run.pipe(Effect.ensuring(end), Effect.fork)`, "fork of ensuring"],
+        [`pipe(run, Effect.ensuring(end), Effect.forkIn(scope))`, "forkIn of ensuring"]
+      ] as const
+    ) assert.deepStrictEqual(scan(source, unheard).map((use) => use.what), [what], source)
+    for (
+      const source of [
+        `FiberRegistry.forkFinally(run, options, end)`,
+        `Effect.ensuring(Effect.forkScoped(run), end)`,
+        `run.pipe(Effect.forkScoped, Effect.ensuring(end))`
+      ]
+    ) assert.deepStrictEqual(scan(source, unheard), [], source)
   })
 
   it("are seen, whatever they are called with", () => {

@@ -25,7 +25,6 @@ import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
 import { Admission } from "./admission.js"
 import { DeadLetters } from "./deadLetters.js"
-import { forkAwaited } from "./fork.js"
 import type { Handling } from "./handlers.js"
 import { currentHandling, start as startHandler } from "./handlers.js"
 import { Codec, EventHistory } from "./history.js"
@@ -580,18 +579,28 @@ export class Bus<A extends Event, I> implements Host<A> {
     yield* FiberRegistry.forkScoped(this.watch.run, { name: `${this.name}/limits`, kind: "service" })
     const { outbox, writer } = this
     if (writer !== undefined) {
-      yield* forkAwaited(writer.run, { name: `${this.name}/writer`, kind: "service" }, () => {
-        for (const request of writer.end()) this.reject(request)
-      })
+      yield* FiberRegistry.forkFinally(
+        writer.run,
+        { name: `${this.name}/writer`, kind: "service" },
+        () =>
+          Effect.sync(() => {
+            for (const request of writer.end()) this.reject(request)
+          })
+      )
     }
     if (outbox !== undefined) {
       // Commits what the journal brings. When that is no longer what it was, the bus ends, and so does the fiber, loudly.
       const tail = Effect.suspend(() => outbox.run(this.lastId))
-      yield* forkAwaited(tail, { name: `${this.name}/tail`, kind: "service" }, (exit) => {
-        if (this.state === "closed") return
-        if (Exit.isInterrupted(exit)) outbox.stop()
-        else this.finish("diverged")
-      })
+      yield* FiberRegistry.forkFinally(
+        tail,
+        { name: `${this.name}/tail`, kind: "service" },
+        (exit) =>
+          Effect.sync(() => {
+            if (this.state === "closed") return
+            if (Exit.isInterrupted(exit)) outbox.stop()
+            else this.finish("diverged")
+          })
+      )
     }
   })
 

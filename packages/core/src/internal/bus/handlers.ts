@@ -12,10 +12,10 @@ import { isGap, spanOf } from "../../Envelope.js"
 import type { DeadLetter, Options } from "../../EventHandler.js"
 import { HandlerTimeout } from "../../EventHandler.js"
 import type { SubscriptionClosed } from "../../EventSubscription.js"
+import * as FiberRegistry from "../../FiberRegistry.js"
 import * as Monotonic from "../../Monotonic.js"
 import * as Race from "../../Race.js"
 import { Signal } from "../../Signal.js"
-import { forkAwaited } from "./fork.js"
 import type { Mailbox } from "./mailbox.js"
 import { isOrderly } from "./mailbox.js"
 import * as Metrics from "./metrics.js"
@@ -63,10 +63,10 @@ export const start = <A extends Event, E, R>(
         (cause) => Effect.logError(`The gap function of handler "${options.name}" of ${bus} failed`, cause)
       )
   const fork = (self: Effect.Effect<void, SubscriptionClosed, R>, name: string, ended = onEnd) =>
-    forkAwaited(
+    FiberRegistry.forkFinally(
       Effect.catchAll(self, (closed) => isOrderly(closed) ? Effect.void : Effect.fail(closed)),
       { name, kind: "handler" },
-      (exit) => exit._tag === "Success" ? undefined : ended()
+      (exit) => exit._tag === "Success" ? Effect.void : Effect.sync(ended)
     )
   const concurrency = unsafeConcurrency(options.concurrency)
   if (concurrency === 1) return Effect.asVoid(fork(serial(mailbox, one, onGap, onFinished), options.name))

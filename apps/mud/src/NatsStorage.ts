@@ -16,6 +16,7 @@ import * as NatsJournal from "@holdfast/nats/NatsJournal"
 import * as NatsLeadership from "@holdfast/nats/NatsLeadership"
 import * as NatsPresence from "@holdfast/nats/NatsPresence"
 import { Effect, Layer } from "effect"
+import { Connection } from "./Nodes.js"
 import type { Settings } from "./Settings.js"
 import { TokenKey } from "./Tokens.js"
 
@@ -28,6 +29,14 @@ type Wanted = Pick<
 const tokenKey = Layer.effect(
   TokenKey,
   Effect.map(NatsEntries.NatsEntries, ({ once }) => (make) => once("token-key", make))
+)
+
+const connected = Layer.effect(
+  Connection,
+  Effect.map(NatsConnection.NatsConnection, ({ check, state, stats }) => ({
+    check,
+    server: Effect.zipWith(state, stats, ({ current }, { server }) => `${server.name} ${server.version}, ${current}`)
+  }))
 )
 
 /**
@@ -54,7 +63,7 @@ export const layer = (settings: Wanted & { readonly nats: ReadonlyArray<string> 
     ...(natsCa === undefined ? {} : { tls: { caFile: natsCa } })
   })
   // The minute is part of the world: the ticker's own number is this node's alone.
-  return Layer.provideMerge(tokenKey, Layer.merge(parts, TickerStore.layerStoreMemory)).pipe(
+  return Layer.provideMerge(tokenKey, Layer.mergeAll(parts, connected, TickerStore.layerStoreMemory)).pipe(
     Layer.provideMerge(connection)
   )
 }

@@ -8,7 +8,6 @@
 import * as Leadership from "@holdfast/core/Leadership"
 import * as Presence from "@holdfast/core/Presence"
 import * as ConsoleSection from "@holdfast/http/ConsoleSection"
-import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import { Context, Effect, Layer, Option } from "effect"
 import { createHash } from "node:crypto"
 import * as World from "./domain/World.js"
@@ -35,13 +34,26 @@ export interface Facts {
 }
 
 /**
+ * What connects a world on several nodes: a world alone has none, and loads none.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Connection extends Context.Tag("@holdfast/mud/Nodes/Connection")<Connection, {
+  /** The server, and whether it is there. */
+  readonly server: Effect.Effect<string>
+  /** Fails while it is not. */
+  readonly check: Effect.Effect<void, Error>
+}>() {}
+
+/**
  * @since 0.1.0
  * @category tags
  */
 export class Nodes extends Context.Tag("@holdfast/mud/Nodes")<Nodes, {
   readonly facts: Effect.Effect<Facts>
   /** For readiness: fails while the servers of the log cannot be reached. */
-  readonly check: Option.Option<Effect.Effect<void, NatsConnection.NotConnected>>
+  readonly check: Option.Option<Effect.Effect<void, Error>>
 }>() {}
 
 /** The keys of an object in one order, whoever made it. */
@@ -66,13 +78,7 @@ const make = Effect.gen(function*() {
   const game = yield* Game
   const leadership = yield* Leadership.Leadership
   const presence = yield* Presence.Presence
-  const nats = yield* Effect.serviceOption(NatsConnection.NatsConnection)
-  const connection = Option.map(nats, ({ state, stats }) =>
-    Effect.zipWith(
-      state,
-      stats,
-      ({ current }, { server }) => `${server.name} ${server.version}, ${current}`
-    ))
+  const connection = yield* Effect.serviceOption(Connection)
   // asked again and again while nothing happens
   let known: { readonly event: number; readonly digest: string } | undefined
   return Nodes.of({
@@ -90,10 +96,10 @@ const make = Effect.gen(function*() {
         digest: known.digest,
         nodes: others.map(({ node }) => node).sort().join(", "),
         connected: members.size,
-        ...(Option.isSome(connection) ? { nats: yield* connection.value } : {})
+        ...(Option.isSome(connection) ? { nats: yield* connection.value.server } : {})
       }
     }),
-    check: Option.map(nats, ({ check }) => check)
+    check: Option.map(connection, ({ check }) => check)
   })
 })
 

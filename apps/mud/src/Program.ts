@@ -4,10 +4,9 @@
 import type * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as NodeMain from "@holdfast/node/NodeMain"
 import * as NodeServer from "@holdfast/node/NodeServer"
-import { Layer } from "effect"
+import { Effect, Layer } from "effect"
 import * as App from "./App.js"
 import * as Logging from "./Logging.js"
-import * as NatsStorage from "./NatsStorage.js"
 import * as Settings from "./Settings.js"
 import * as Storage from "./Storage.js"
 
@@ -18,7 +17,10 @@ const alone = (settings: Settings.Settings) =>
 const together = (settings: Settings.Settings, nats: ReadonlyArray<string>) =>
   Layer.provide(
     Layer.provide(App.layerShared(settings), NodeServer.layer(settings)),
-    NatsStorage.layer({ ...settings, nats })
+    // Loaded where it is wanted: a world alone starts sooner without it.
+    Layer.unwrapEffect(
+      Effect.map(Effect.promise(() => import("./NatsStorage.js")), ({ layer }) => layer({ ...settings, nats }))
+    )
   )
 
 const main = (settings: Settings.Settings) => {

@@ -22,7 +22,6 @@
  * @since 0.1.0
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
 import * as Etag from "@effect/platform/Etag"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -235,12 +234,17 @@ export const layerTest: Layer.Layer<
   | Etag.Generator
   | NodeContext.NodeContext,
   ListenError | InvalidOption
-> = Layer.suspend(() =>
-  HttpServer.layerTestClient.pipe(
-    Layer.provide(NodeHttpClient.layerWithoutAgent),
-    // A connection that is kept open would be cut by the end of the test.
-    Layer.provide(NodeHttpClient.makeAgentLayer({ keepAlive: false })),
-    Layer.provideMerge(layer({ port: 0 }))
+> = Layer.unwrapEffect(
+  // Loaded where it is wanted: it brings a second client of HTTP, a tenth of all that a server would load.
+  Effect.map(
+    Effect.promise(() => import("@effect/platform-node/NodeHttpClient")),
+    (NodeHttpClient) =>
+      HttpServer.layerTestClient.pipe(
+        Layer.provide(NodeHttpClient.layerWithoutAgent),
+        // A connection that is kept open would be cut by the end of the test.
+        Layer.provide(NodeHttpClient.makeAgentLayer({ keepAlive: false })),
+        Layer.provideMerge(layer({ port: 0 }))
+      )
   )
 )
 

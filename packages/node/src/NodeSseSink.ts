@@ -19,9 +19,9 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cookies from "@effect/platform/Cookies"
 import * as HttpApp from "@effect/platform/HttpApp"
+import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as SessionSink from "@holdfast/http/SessionSink"
 import * as Effect from "effect/Effect"
@@ -187,7 +187,7 @@ export const transport: SessionSink.TransportService = {
         return SessionSink.portable.connect(request, head)
       }
       markLongLived(request)
-      const sink = new NodeSseSink(NodeHttpServerRequest.toServerResponse(request))
+      const sink = new NodeSseSink(responseOf(request))
       const body = { session: sink }
       return Effect.succeed<SessionSink.Connection>({
         sink,
@@ -222,6 +222,17 @@ export const transport: SessionSink.TransportService = {
 
 /** In a function of its own: it stays with an open stream, and has nothing else of its opening in reach. */
 const closing = (scope: Scope.CloseableScope) => (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit)
+
+/**
+ * As `NodeHttpServerRequest.toServerResponse`, whose module loads the platform's server and a second client of HTTP: a tenth of
+ * all that a server would load.
+ */
+const responseOf = (request: HttpServerRequest): Http.ServerResponse => {
+  const { response } = request as HttpServerRequest & {
+    readonly response: Http.ServerResponse | (() => Http.ServerResponse)
+  }
+  return typeof response === "function" ? response() : response
+}
 
 /** The response is begun, and over when this is a platform's turn: it looks at `writableEnded` and sends nothing. */
 const written = HttpServerResponse.empty({ status: 200 })

@@ -1,5 +1,10 @@
 import type { Msg, MsgHdrs, NatsConnection as Client, Subscription } from "@nats-io/nats-core"
-import { AuthorizationError, PermissionViolationError, UserAuthenticationExpiredError } from "@nats-io/nats-core"
+import {
+  AuthorizationError,
+  PermissionViolationError,
+  TimeoutError,
+  UserAuthenticationExpiredError
+} from "@nats-io/nats-core"
 import * as Effect from "effect/Effect"
 import type * as Runtime from "effect/Runtime"
 import * as RuntimeModule from "effect/Runtime"
@@ -84,7 +89,13 @@ const shortest = 250
 const isDenied = (error: unknown): boolean =>
   error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError
 
-const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)
+const messageOf = (error: unknown): string => {
+  // The client drops the alert of TLS 1.3 that says so: it comes behind the handshake.
+  if (error instanceof TimeoutError) {
+    return "no answer in time; over TLS this is also what comes of a client without a certificate, or with a certificate that it refuses"
+  }
+  return error instanceof Error ? error.message : String(error)
+}
 
 /**
  * A connection, as the modules of this package use it: nothing is handed to the client while there is none, so that nothing

@@ -4,8 +4,8 @@ import { Effect, Option } from "effect"
 import { sized } from "../../../scripts/sized.js"
 import { loaded, options, plants, scenario } from "./support/simulation.js"
 
-/** A seed takes about a second of the processor. */
-const seeds = sized(6, 2_000, 3)
+/** The first seeds take a second of the processor each, those behind them a third of that. */
+const seeds = sized(20, 4_000, 3)
 
 describe("three nodes of one world, simulated", () => {
   it.effect("are one world, whatever happens to them", () =>

@@ -20,13 +20,13 @@ const addressOf = (path) => {
   return /^docs\/[\w/-]+\.(md|png)$/.test(path) ? path.slice("docs/".length) : undefined
 }
 
-const outsideCode = (text, change) =>
+export const outsideCode = (text, change) =>
   text.split(/(^```.*?^```$)/gms).map((part, index) => index % 2 === 1 ? part : change(part)).join("")
 
-/** The same text with its links brought onto the site. What is not on it stays as a word. */
+/** The same text with its links brought onto the site. What is not on it stays as a word; marks for tools are left out. */
 const moved = (text, from) =>
   outsideCode(text, (part) =>
-    part.replace(/(!?)\[((?:[^\]\\]|\\.)*)\]\(([^)\s]+)\)/g, (whole, image, label, target) => {
+    part.replace(/<!--.*?-->\n?/gs, "").replace(/(!?)\[((?:[^\]\\]|\\.)*)\]\(([^)\s]+)\)/g, (whole, image, label, target) => {
       if (/^(https?:|mailto:|#)/.test(target)) return whole
       const [path, anchor] = target.split("#")
       const address = addressOf(posix.normalize(posix.join(posix.dirname(from), path)))

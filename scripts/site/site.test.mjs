@@ -5,7 +5,7 @@ import assert from "node:assert"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { modules, problems, root } from "./api.mjs"
-import { anchorsOf, brokenLinks, guides, linksOf, pages } from "./pages.mjs"
+import { anchorsOf, brokenLinks, guides, linksOf, outsideCode, pages } from "./pages.mjs"
 
 const documents = [
   "README.md",
@@ -51,6 +51,13 @@ describe("documents", () => {
       for (const { exports, name, pkg } of modules()) {
         if (exports.length > 0) assert(all.get(`api/${pkg}/${name}.md`).includes("```ts"), `${pkg}/${name}`)
       }
+      // HTML is shown as it is written
+      const prose = [...all].map(([path, text]) => {
+        let found = ""
+        outsideCode(text, (part) => found += part)
+        return { path, found }
+      })
+      assert.deepStrictEqual(prose.filter(({ found }) => found.includes("<!--")).map(({ path }) => path), [])
       // a guide that is moved or renamed is missed here
       const named = guides.flatMap(([, names]) => names)
       assert.deepStrictEqual(named.filter((name) => !all.has(`${name}.md`)), [])

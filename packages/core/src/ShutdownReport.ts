@@ -132,6 +132,14 @@ const namedTopics = 5
 /**
  * The item for publishes on a bus that nobody confirmed.
  *
+ * @example
+ * ```ts
+ * import { ShutdownReport } from "@holdfast/core"
+ *
+ * const item = ShutdownReport.unconfirmed("shop/Orders", [{ attempt: "a-1", events: 2, topics: ["order.7"] }])
+ * console.log(item.status, item.detail)
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -10,8 +10,8 @@ import type { Child } from "./shared/measure.js"
 import { cpuMicros, quick, reportRounds, start } from "./shared/measure.js"
 
 const connections = 50
-const rounds = quick ? 5 : 11
-const requests = quick ? 4000 : 10_000
+const rounds = quick ? 4 : 11
+const requests = quick ? 1500 : 10_000
 
 const order = JSON.stringify({
   customer: "somebody",

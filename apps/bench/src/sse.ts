@@ -13,6 +13,7 @@ import { quick, report } from "./shared/measure.js"
 
 const [only, size] = process.argv.slice(2)
 const connections = quick ? 300 : 1000
+const some = (bursts: number) => quick ? Math.ceil(bursts / 3) : bursts
 const out = (line = "") => process.stdout.write(`${line}\n`)
 
 interface Row {
@@ -50,16 +51,16 @@ const measure = async (name: string): Promise<Row> => {
   await ask(client, { _tag: "Connect", port, count: connections - 50 })
   const idle = await ask(server, { _tag: "Heap" })
   // warm up
-  await perDelivery(server, client, 20, 1, connections)
-  await perDelivery(server, client, 5, 16, connections)
-  const one = await perDelivery(server, client, name === "naive" ? 20 : 60, 1, connections)
-  const sixteen = await perDelivery(server, client, name === "naive" ? 5 : 40, 16, connections)
+  await perDelivery(server, client, some(20), 1, connections)
+  await perDelivery(server, client, some(5), 16, connections)
+  const one = await perDelivery(server, client, some(name === "naive" ? 20 : 60), 1, connections)
+  const sixteen = await perDelivery(server, client, some(name === "naive" ? 5 : 40), 16, connections)
   let p99Stalled = Number.NaN
   if (name === "holdfast") {
     await ask(client, { _tag: "Connect", port, count: 2, stalled: 2 })
     // enough to fill what the kernel holds for them, so that they really stall
     await perDelivery(server, client, 60, 16, connections)
-    p99Stalled = (await perDelivery(server, client, 60, 1, connections)).p99
+    p99Stalled = (await perDelivery(server, client, some(60), 1, connections)).p99
   }
   await ask(client, { _tag: "Leave" })
   client.kill()
@@ -143,8 +144,8 @@ if (only === undefined) {
   await compare()
 }
 if (only !== "drain") {
-  await churn(Number(size ?? 4000))
+  await churn(Number(size ?? (quick ? 1000 : 4000)))
 }
 if (only !== "churn") {
-  await drain(Number(size ?? 1000))
+  await drain(Number(size ?? connections))
 }

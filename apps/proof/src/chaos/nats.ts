@@ -36,6 +36,8 @@ const natsServer = async ({ folder, keep }: Setting) => {
   )
   const start = async () => {
     const child = spawn(executable!, ["-c", file], { stdio: "ignore" })
+    // also when the tool itself ends by a fault
+    process.once("exit", () => child.kill("SIGKILL"))
     const ended = new Promise<Ended>((resolve) => void child.once("close", (code, signal) => resolve({ code, signal })))
     await eventually("NATS listens", async () => {
       const peer = await raw(port, "").catch(() => undefined)

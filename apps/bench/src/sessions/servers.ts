@@ -3,6 +3,7 @@
  * own CPU and heap, and the readers are elsewhere.
  */
 import { Effect, Exit, Scope } from "effect"
+import type { Server } from "./shared.js"
 import { scope } from "./shared.js"
 import { streams } from "./streams.js"
 import { webSockets } from "./webSockets.js"
@@ -16,12 +17,13 @@ type Order =
 
 const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
 
-const server = await { ...streams, ...webSockets }[process.argv[2]!]!()
+const server: Server = await { ...streams, ...webSockets }[process.argv[2]!]!()
 const text = "A person of some importance enters from the north, looks around, and says nothing at all."
 let usage = process.cpuUsage()
 
-process.on("message", async (order: Order) => {
-  const reply = (value: object) => process.send!(value)
+const reply = (value: object) => process.send!(value)
+
+const obey = async (order: Order): Promise<unknown> => {
   switch (order._tag) {
     case "Publish": {
       usage = process.cpuUsage()
@@ -32,7 +34,7 @@ process.on("message", async (order: Order) => {
         }
         await sleep(order.pause)
       }
-      return
+      return undefined
     }
     case "Stats": {
       const { system, user } = process.cpuUsage(usage)
@@ -55,5 +57,7 @@ process.on("message", async (order: Order) => {
       await Promise.race([Effect.runPromise(Scope.close(scope, Exit.void)), sleep(2000)])
       process.exit(0)
   }
-})
+}
+
+process.on("message", obey)
 process.send!({ port: server.port })

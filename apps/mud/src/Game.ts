@@ -126,6 +126,8 @@ export interface Owned {
   readonly publish: (decide: Happening) => Effect.Effect<Outcome, Unavailable | Superseded>
   /** Puts new data in place of the old, in the order of the commands, and tells everybody. */
   readonly reload: (data: WorldData) => Effect.Effect<Outcome, Unavailable | Superseded>
+  /** When the last minute of the world came, on the monotonic clock; none before the first one that comes to this node. */
+  readonly tickedAt: Effect.Effect<Option.Option<number>>
   /** Waits until another node drives the world, and fails with that. */
   readonly superseded: Effect.Effect<never, Superseded>
 }
@@ -390,6 +392,7 @@ const owning = (fold: Context.Tag.Service<typeof WorldFold>, progress: Progress,
       term,
       publish: (decide) => transact(inTerm(decide)),
       reload: (data) => transact(inTerm(Decide.reload), data),
+      tickedAt: fold.tickedAt,
       superseded: Effect.flatMap(
         // A world that is closed has no other term.
         Effect.zipRight(Effect.catchAll(fold.until((world) => world.term !== term), () => Effect.never), fold.world),

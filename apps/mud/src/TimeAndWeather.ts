@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as Ticker from "@holdfast/core/Ticker"
-import { Effect, Random } from "effect"
+import { Effect, Option, Random } from "effect"
 import * as Decide from "./domain/Decide.js"
 import type { Owned } from "./Game.js"
 import { WorldTicker } from "./WorldTicker.js"
@@ -26,5 +26,10 @@ export const run = (owned: Owned) =>
           Effect.catchTags({ Unavailable: () => Effect.void, Superseded: () => Effect.void })
         )
     )
-    yield* Effect.acquireRelease(ticker.resume, () => ticker.pause)
+    // Time goes on where the node before stopped.
+    const resume = Effect.flatMap(
+      owned.tickedAt,
+      Option.match({ onNone: () => ticker.resume, onSome: (last) => Effect.orDie(ticker.resumeFrom(last)) })
+    )
+    yield* Effect.acquireRelease(resume, () => ticker.pause)
   })

@@ -19,6 +19,7 @@ import { type Envelope, type Gap, isGap } from "@holdfast/core/Envelope"
 import type { Subscription, SubscriptionClosed } from "@holdfast/core/EventSubscription"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
+import * as Monotonic from "@holdfast/core/Monotonic"
 import { Signal } from "@holdfast/core/Signal"
 import * as SseHub from "@holdfast/http/SseHub"
 import { Cause, Context, Data, Effect, Layer, Option, ParseResult, Schedule, Schema, type Scope } from "effect"
@@ -85,6 +86,8 @@ export class WorldFold extends Context.Tag("@holdfast/mud/WorldFold")<WorldFold,
   readonly reach: (id: number) => Effect.Effect<void, FoldEnded>
   /** Waits for a state. */
   readonly until: (holds: (world: World.World) => boolean) => Effect.Effect<void, FoldEnded>
+  /** When the last minute of the world came, on the monotonic clock; none before the first one that comes to this node. */
+  readonly tickedAt: Effect.Effect<Option.Option<number>>
   /** From now on, for each window that changes. */
   readonly onTurn: (turn: Turn) => Effect.Effect<void>
   /** What a hub shows: all that is part of the state, after its turns. */
@@ -100,6 +103,7 @@ class Fold {
   ended: FoldEnded | undefined
   readonly moved = new Signal()
   turn: Turn = () => Effect.void
+  tickedAt: Option.Option<number> = Option.none()
 
   /** What waits for the hub, while there is one. */
   private shown: Array<Envelope<WorldEvent> | SseHub.Gap> | undefined
@@ -151,7 +155,7 @@ class Fold {
   }
 
   private take(items: ReadonlyArray<Item>): Effect.Effect<void, FoldEnded> {
-    return Effect.suspend(() => {
+    return Effect.clockWith((clock) => {
       const before = this.world
       const facts: Array<Envelope<WorldEvent>> = []
       const travellers = new Set<string>()
@@ -165,6 +169,7 @@ class Fold {
         }
         world = World.evolve(world, item)
         facts.push(item)
+        if (item.event._tag === "Ticked") this.tickedAt = Option.some(Monotonic.unsafeNow(clock))
         if ("actor" in item.event) travellers.add(item.event.actor.id)
       }
       this.world = world
@@ -301,6 +306,8 @@ const make = (settings: Pick<Settings, "data">) =>
       ({ reason }) => new UnreadableState({ path, what: `the log behind event ${start.lastId}`, reason })
     )
     restored = true
+    // those of the log were before this node began
+    fold.tickedAt = Option.none()
     yield* Effect.logInfo("The world is restored").pipe(
       Effect.annotateLogs({
         snapshot: start.lastId,
@@ -312,6 +319,7 @@ const make = (settings: Pick<Settings, "data">) =>
       world: Effect.sync(() => fold.world),
       reach: fold.reach,
       until: fold.until,
+      tickedAt: Effect.sync(() => fold.tickedAt),
       onTurn: (turn) =>
         Effect.sync(() => {
           fold.turn = turn

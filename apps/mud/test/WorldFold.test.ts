@@ -2,7 +2,7 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, TestClock } from "effect"
 import { fileURLToPath } from "node:url"
 import * as WorldLoader from "../src/data/WorldLoader.js"
 import * as World from "../src/domain/World.js"
@@ -48,6 +48,40 @@ describe("the fold of the world", () => {
       yield* stop("world-writer")
       assert.strictEqual((yield* Effect.flip(join))._tag, "Unavailable")
     }).pipe(Effect.provide(FiberRegistry.layer)))
+
+  it.scoped("keeps the time of the node before, when another one drives it", () =>
+    Effect.gen(function*() {
+      const cluster = yield* Cluster.make(yield* loaded)
+      yield* cluster.faults.disable
+      const first = yield* cluster.start("a")
+      const second = yield* cluster.start("b")
+      /** Waits for so many minutes, and returns how long each one took, in tenths of a second. */
+      const minutes = (count: number) =>
+        Effect.gen(function*() {
+          const took: Array<number> = []
+          let { minute } = (yield* second.game.now).world
+          for (let tenths = 0; took.length < count; tenths++) {
+            const { world } = yield* second.game.now
+            if (world.minute > minute) {
+              took.push(tenths)
+              tenths = 0
+            }
+            minute = world.minute
+            yield* TestClock.adjust("100 millis")
+            yield* Effect.repeatN(Effect.yieldNow(), 50)
+          }
+          return took
+        })
+      const [, before] = yield* minutes(2)
+      assert.closeTo(before, 20, 1)
+      yield* TestClock.adjust("1 second")
+      yield* first.kill
+      const [after, next] = yield* minutes(2)
+      // the rest of the minute, and not a whole one from where the second node began
+      assert.closeTo(after, 10, 2)
+      assert.closeTo(next, 20, 1)
+      yield* second.kill
+    }))
 
   it.effect("tells of a window that was opened and closed between two states", () =>
     Effect.gen(function*() {

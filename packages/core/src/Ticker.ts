@@ -127,6 +127,11 @@ export interface Service {
   readonly pause: Effect.Effect<void>
   /** The next tick comes one interval later. */
   readonly resume: Effect.Effect<void>
+  /**
+   * The next tick comes one interval after `last`, a reading of `Monotonic` in milliseconds, and at once when that is past: what
+   * ticked until then goes on without a pause, as when another process did. With a schedule, as `resume`.
+   */
+  readonly resumeFrom: (last: number) => Effect.Effect<void, InvalidOption.InvalidOption>
   /** Changes the rate, counted from the last slot: the next tick is due one new interval after it. */
   readonly setInterval: (interval: Duration.DurationInput) => Effect.Effect<void, InvalidOption.InvalidOption>
   /** As `setInterval`, with a schedule. */
@@ -273,6 +278,8 @@ export const make = (
       onTick,
       pause: driver.pause,
       resume: driver.resume,
+      resumeFrom: (last) =>
+        Effect.zipRight(InvalidOption.check(() => Check.unsafeReading(name, last)), driver.resumeFrom(last)),
       setInterval: (interval) => Effect.flatMap(intervalPace(name, interval), (pace) => driver.repace(pace)),
       setSchedule: (schedule) => Effect.flatMap(schedulePace(name, schedule), (pace) => driver.repace(pace)),
       state: Effect.sync(() => driver.state),

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
+import * as Monotonic from "@holdfast/core/Monotonic"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as TickerStore from "@holdfast/core/TickerStore"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
@@ -248,6 +249,34 @@ describe("Ticker", () => {
       assert.strictEqual((yield* ticker.stats).phase, "stopped")
       assert.strictEqual(ticks.length, length)
     }).pipe(Effect.provide(FiberRegistry.layer)))
+
+  it.scoped("goes on where another one stopped: an interval after its last tick, or at once", () =>
+    Effect.gen(function*() {
+      const ticker = yield* Ticker.make({ name: "world", interval: "1 second", paused: true })
+      const seen: Array<number> = []
+      yield* ticker.onTick({ name: "all" }, () => Effect.map(Monotonic.now, (now) => seen.push(now)))
+      const start = yield* Monotonic.now
+      const resumedAfter = (ago: number) =>
+        Effect.gen(function*() {
+          seen.length = 0
+          const now = yield* Monotonic.now
+          yield* ticker.resumeFrom(now - ago)
+          yield* TestClock.adjust("2 seconds")
+          yield* ticker.pause
+          return seen.map((at) => at - now)
+        })
+      assert.deepStrictEqual(yield* resumedAfter(300), [700, 1700])
+      assert.deepStrictEqual(yield* resumedAfter(1000), [0, 1000, 2000])
+      assert.deepStrictEqual(yield* resumedAfter(3_600_000), [0, 1000, 2000])
+      // what is to come is no last tick
+      assert.deepStrictEqual(yield* resumedAfter(-5000), [1000, 2000])
+      assert.isAbove(yield* Monotonic.now, start)
+      const refused = yield* Effect.flip(ticker.resumeFrom(Number.NaN))
+      assert.strictEqual(
+        refused.message,
+        "Ticker(world).resumeFrom is NaN: expected a reading of Monotonic, in milliseconds"
+      )
+    }))
 
   it.scoped("can be paused, resumed and repaced by its own handlers", () =>
     Effect.gen(function*() {

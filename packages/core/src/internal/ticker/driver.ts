@@ -62,11 +62,17 @@ export class Driver {
 
   readonly pause = this.controlled(() => this.phase === "running" ? this.halt() : Effect.void)
 
-  readonly resume = this.controlled(() => {
-    if (this.phase !== "paused") return Effect.void
-    const now = Math.ceil(Monotonic.unsafeNow(this.settings.clock))
-    return this.start(now, now)
-  })
+  readonly resume = this.resumeFrom(Number.POSITIVE_INFINITY)
+
+  /** As if the last slot had been then; at most one interval ago, and not in what is to come. */
+  resumeFrom(last: number): Effect.Effect<void> {
+    return this.controlled(() => {
+      if (this.phase !== "paused") return Effect.void
+      const now = Math.ceil(Monotonic.unsafeNow(this.settings.clock))
+      const { pace } = this
+      return this.start("interval" in pace ? Math.min(now, Math.max(last, now - pace.interval)) : now, now)
+    })
+  }
 
   repace(next: Pace): Effect.Effect<void> {
     return this.controlled(() => {

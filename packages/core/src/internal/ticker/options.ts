@@ -55,6 +55,14 @@ export const unsafeInterval = (ticker: string, given: unknown): number => {
   return millis
 }
 
+export const unsafeReading = (ticker: string, given: unknown): void =>
+  check(
+    `Ticker(${ticker}).resumeFrom`,
+    given,
+    typeof given === "number" && !Number.isNaN(given),
+    "a reading of Monotonic, in milliseconds"
+  )
+
 export const unsafeTicker = (given: {
   readonly name: unknown
   readonly overrun: unknown

@@ -72,7 +72,13 @@ export const start = <A extends Event, E, R>(
   if (concurrency === 1) return Effect.asVoid(fork(serial(mailbox, one, onGap, onFinished), options.name))
   const lanes = new Lanes<A>(options.key, Math.max(batchSize, concurrency * 2), onFinished)
   return Effect.gen(function*() {
-    for (let i = 1; i <= concurrency; i++) yield* fork(work(mailbox, lanes, one), `${options.name}/${i}`)
+    for (let i = 1; i <= concurrency; i++) {
+      const hand: Hand<A> = { holds: undefined }
+      yield* fork(work(mailbox, lanes, hand, one), `${options.name}/${i}`, () => {
+        onEnd()
+        lanes.finish(hand)
+      })
+    }
     yield* fork(dispatch(mailbox, lanes, onGap), options.name, () => {
       onEnd()
       lanes.end()
@@ -113,6 +119,14 @@ interface Ready<A> {
   readonly key: string | undefined
   /** What the key function threw. */
   readonly defect?: { readonly thrown: unknown }
+}
+
+/**
+ * What a worker has taken. It is known from the step of the taking until the end of the fiber, whenever that is interrupted: a
+ * finalizer around the work would begin a step later.
+ */
+interface Hand<A> {
+  holds: Ready<A> | undefined
 }
 
 /** Events that are taken, by key: those of one key one after the other, different keys at once. */
@@ -159,11 +173,15 @@ class Lanes<A> {
     this.readied.wake()
   }
 
-  next(): Ready<A> | undefined {
-    return this.ready.shift()
+  take(hand: Hand<A>): Ready<A> | undefined {
+    return hand.holds = this.ready.shift()
   }
 
-  finish(key: string | undefined, envelope: Envelope<A>) {
+  /** What the hand holds is done, or its fiber has ended. */
+  finish(hand: Hand<A>) {
+    if (hand.holds === undefined) return
+    const { envelope, key } = hand.holds
+    hand.holds = undefined
     this.held.delete(envelope)
     if (key !== undefined) {
       const next = this.behind.get(key)!.shift()
@@ -212,22 +230,18 @@ const dispatch = <A, R>(
 const work = <A, R>(
   mailbox: Mailbox<A>,
   lanes: Lanes<A>,
+  hand: Hand<A>,
   one: Runner<A, R>
 ): Effect.Effect<void, never, R> =>
   Effect.suspend(() => {
-    const next = lanes.next()
+    const next = lanes.take(hand)
     if (next !== undefined) {
-      return Effect.flatMap(
-        Effect.onInterrupt(one(next.envelope, next.defect), () =>
-          Effect.sync(() => lanes.finish(next.key, next.envelope))),
-        () => {
-          lanes.finish(next.key, next.envelope)
-          return mailbox.released ? Effect.void : work(mailbox, lanes, one)
-        }
-      )
+      return Effect.flatMap(one(next.envelope, next.defect), () => {
+        lanes.finish(hand)
+        return mailbox.released ? Effect.void : work(mailbox, lanes, hand, one)
+      })
     }
-    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () =>
-      work(mailbox, lanes, one))
+    return lanes.over ? Effect.void : Effect.flatMap(lanes.awaitWork, () => work(mailbox, lanes, hand, one))
   })
 
 type Runner<A, R> = (envelope: Envelope<A>, defect?: Ready<A>["defect"]) => Effect.Effect<void, never, R>

@@ -36,9 +36,9 @@
  * **Shutdown.** The page is told of each phase. Its streams end when nothing else is in flight, and at the latest a second
  * after draining begins, so that they never hold a drain up.
  *
- * **What it costs.** Without a viewer: one reading of each series a second. With one: the sections, once a second; one that
- * takes longer than a hundredth of that is looked at less often, every 4 seconds at the least. A viewer who reads too slowly misses
- * frames, and nobody else does. A section shows 2000 rows, and says how many there are.
+ * **What it costs.** Without a viewer: one reading of each series a second. With one: the sections, once a second; those that
+ * cost something less often, every 4 seconds at the least, so that all of them together take half a hundredth of a core. A viewer
+ * who reads too slowly misses frames, and nobody else does. A section shows 2000 rows, and says how many there are.
  *
  * **Limits.** It is for people, and shows the last hour: alerts that wake somebody, and longer histories, belong to what scrapes
  * `Metrics`. It is one process's page: a cluster has one per node. What `ConsoleLog`, `LastShutdown`, `Health` and `Audit`

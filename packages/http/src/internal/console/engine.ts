@@ -1,7 +1,7 @@
 /**
  * Looks at the sections, keeps the history, and gives frames to who looks. Series are read once an interval, always; all the
  * rest only while somebody looks. Sections and rules that cost something are looked at less often, so that all of them together
- * take a hundredth of a core.
+ * take half a hundredth of a core.
  */
 import type * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -272,7 +272,7 @@ export class Engine {
     }
   }
 
-  /** Whoever costs something has the same period: a hundred times what all of them cost. */
+  /** Whoever costs something has the same period: two hundred times what all of them cost: to tell of it takes as long again. */
   private weighed<A>(name: string, look: Effect.Effect<A>, atLeastEvery: number): Effect.Effect<A> {
     return Effect.suspend(() => {
       const began = performance.now()
@@ -282,7 +282,7 @@ export class Engine {
         this.costs.set(name, cost < cheap ? 0 : cost)
         let all = 0
         if (cost >= cheap) { for (const one of this.costs.values()) all += one }
-        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 100)))
+        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 200)))
         return result
       })
     })

@@ -11,6 +11,9 @@ import type { Child } from "./shared/measure.js"
 import { quick, report, reportRounds } from "./shared/measure.js"
 
 const count = Number(process.argv[2] ?? (quick ? 2000 : 10_000))
+if (!Number.isInteger(count) || count <= 100) {
+  throw new Error(`npm run bench many N: expected a whole number above 100, got ${process.argv[2]}`)
+}
 const rounds = quick ? 5 : 7
 const burst = 16
 

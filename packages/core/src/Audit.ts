@@ -382,11 +382,11 @@ class Eye {
   readonly look = Effect.withFiberRuntime<Look>((self) =>
     Effect.gen(this, function*() {
       const at = yield* Clock.currentTimeMillis
-      const tracked = this.registry.unsafeCensus()
-      const untracked = this.registry.unsafeUntracked()
-      const found = [...tracked, ...untracked].flatMap((entry) =>
-        entry.fiber === self ? [] : [...this.orphan(entry), ...this.overAge(entry)]
-      )
+      const { tracked, untracked } = this.registry.unsafeSurvey()
+      const found: Array<Found> = []
+      for (const entries of [tracked, untracked]) {
+        for (const entry of entries) if (entry.fiber !== self) this.judge(entry, found)
+      }
       const counts: Record<string, number> = { untracked: untracked.length }
       for (const { kind } of tracked) counts[kind] = (counts[kind] ?? 0) + 1
       this.baseline ??= counts
@@ -403,22 +403,28 @@ class Eye {
     this.baseline = counts
   })
 
-  private orphan(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
+  private judge(entry: FiberRegistry.Entry, found: Array<Found>) {
+    this.orphan(entry, found)
+    this.overAge(entry, found)
+  }
+
+  private orphan(entry: FiberRegistry.Entry, found: Array<Found>) {
     const why = orphaned(entry)
-    if (why === undefined) return []
+    if (why === undefined) return
     const now = Monotonic.unsafeOfProcess()
     const since = this.firstSeen.get(entry.fiber) ?? now
     this.firstSeen.set(entry.fiber, since)
     const millis = why === "scope-closed" ? now - since : entry.ageMillis
-    return millis < this.orphanAfter ? [] : [about(entry, Finding.Orphan({ suspect: suspectOf(entry), why }))]
+    if (millis >= this.orphanAfter) found.push(about(entry, Finding.Orphan({ suspect: suspectOf(entry), why })))
   }
 
-  private overAge(entry: FiberRegistry.Entry): ReadonlyArray<Found> {
+  private overAge(entry: FiberRegistry.Entry, found: Array<Found>) {
     const limit = this.options.maxAge?.[entry.kind]
-    if (limit === undefined) return []
+    if (limit === undefined) return
     const limitMillis = Duration.toMillis(limit)
-    if (entry.ageMillis <= limitMillis) return []
-    return [about(entry, Finding.OverAge({ suspect: suspectOf(entry), limitMillis }))]
+    if (entry.ageMillis > limitMillis) {
+      found.push(about(entry, Finding.OverAge({ suspect: suspectOf(entry), limitMillis })))
+    }
   }
 }
 

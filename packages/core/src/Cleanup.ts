@@ -47,7 +47,7 @@ import type { OwnerPath } from "./FiberRegistry.js"
 import * as FiberRegistry from "./FiberRegistry.js"
 import type { Running, Task } from "./internal/cleanup/attempt.js"
 import { attempt, attemptOf, within } from "./internal/cleanup/attempt.js"
-import { withRefs } from "./internal/fibers/fiberState.js"
+import { fiberName, withRefs } from "./internal/fibers/fiberState.js"
 import * as Scopes from "./internal/scopes.js"
 import * as InvalidOption from "./InvalidOption.js"
 
@@ -506,15 +506,15 @@ export interface Pending {
 export const pending: Effect.Effect<ReadonlyArray<Pending>> = Effect.map(
   FiberRegistry.FiberRegistry,
   (registry) =>
-    registry.unsafeCensus().flatMap(({ fiber, id, kind }) => {
-      const running = kind === "cleanup" ? attemptOf(fiber) : undefined
+    registry.unsafeFibers("cleanup").flatMap((fiber) => {
+      const running = attemptOf(fiber)
       if (running === undefined || running.result !== undefined) return []
       const { label, owner, subject, timer } = running.task
       return [{
         owner,
         label,
         subject,
-        fiberId: id,
+        fiberId: fiberName(fiber),
         elapsedMillis: timer.unsafeNow() - running.startedAt,
         remainingMillis: running.remainingMillis
       }]

@@ -136,6 +136,10 @@ export interface Service {
   readonly ended: Effect.Effect<ReadonlyArray<Ended>>
   readonly unsafeCensus: () => ReadonlyArray<Entry>
   readonly unsafeUntracked: () => ReadonlyArray<Entry>
+  /** The census and the untracked fibers of one moment, by one look at all of them. */
+  readonly unsafeSurvey: () => { readonly tracked: ReadonlyArray<Entry>; readonly untracked: ReadonlyArray<Entry> }
+  /** The tracked fibers of one kind, oldest first. Nothing else is looked at. */
+  readonly unsafeFibers: (kind: FiberKind) => ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>>
   readonly unsafeTree: () => ReadonlyArray<Node>
   readonly unsafeDump: (options?: RenderOptions) => string
   readonly unsafeCounts: () => Counts
@@ -292,21 +296,26 @@ class Registry implements Service {
     }
   }
 
-  readonly unsafeCensus = (): ReadonlyArray<Entry> => {
-    return this.survey().tracked
-  }
+  readonly unsafeSurvey = (): Survey =>
+    survey(this.live, (root) => Context.get(root.currentContext, FiberRegistry) === this)
 
-  readonly unsafeUntracked = (): ReadonlyArray<Entry> => {
-    return this.survey().untracked
+  readonly unsafeCensus = (): ReadonlyArray<Entry> => this.unsafeSurvey().tracked
+
+  readonly unsafeUntracked = (): ReadonlyArray<Entry> => this.unsafeSurvey().untracked
+
+  readonly unsafeFibers = (kind: FiberKind): ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>> => {
+    const found: Array<Fiber.RuntimeFiber<unknown, unknown>> = []
+    for (const { fiber, options } of this.live) if ((options.kind ?? "worker") === kind) found.push(fiber!)
+    return found
   }
 
   readonly unsafeTree = (): ReadonlyArray<Node> => {
-    const { tracked, untracked } = this.survey()
+    const { tracked, untracked } = this.unsafeSurvey()
     return Census.make([...tracked, ...untracked])
   }
 
   readonly unsafeDump = (options?: RenderOptions): string => {
-    const { tracked, untracked } = this.survey()
+    const { tracked, untracked } = this.unsafeSurvey()
     return Census.render([...tracked, ...untracked], this.unsafeEnded(), this.unsafeCounts(), options)
   }
 
@@ -319,10 +328,6 @@ class Registry implements Service {
   readonly unsafeEnded = (): ReadonlyArray<Ended> => {
     const at = this.finished % this.endedCapacity
     return [...this.ring.slice(at), ...this.ring.slice(0, at)]
-  }
-
-  private survey(): Survey {
-    return survey(this.live, (root) => Context.get(root.currentContext, FiberRegistry) === this)
   }
 }
 

@@ -37,7 +37,7 @@
  * after draining begins, so that they never hold a drain up.
  *
  * **What it costs.** Without a viewer: one reading of each series a second. With one: the sections, once a second; those that
- * cost something less often, every 4 seconds at the least, so that all of them together take half a hundredth of a core. A viewer
+ * cost something less often, every 8 seconds at the least, so that all of them together take a quarter of a hundredth of a core. A viewer
  * who reads too slowly misses frames, and nobody else does. A section shows 2000 rows, and says how many there are.
  *
  * **Limits.** It is for people, and shows the last hour: alerts that wake somebody, and longer histories, belong to what scrapes
@@ -392,7 +392,7 @@ const act = (engine: Engine, guard: OperatorGuard.Service) =>
     const action = engine.action(name)
     return action === undefined
       ? Effect.zipRight(guard.visitor, HttpErrors.make("NotFound", `There is no act "${name}".`, { field: "name" }))
-      : Effect.as(guard.act(action.name, action.input, perform(action)), done)
+      : Effect.as(Effect.ensuring(guard.act(action.name, action.input, perform(action)), engine.lookAgain), done)
   })
 
 const done = HttpServerResponse.unsafeJson({ _tag: "Done" }, { headers: { "cache-control": "no-store" } })

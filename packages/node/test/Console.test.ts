@@ -271,6 +271,42 @@ describe("Console", () => {
     60_000
   )
 
+  it.scopedLive(
+    "shows what an act has done at once, also in a section that is looked at seldom",
+    () =>
+      Effect.gen(function*() {
+        const { act, base, context } = yield* open(viaRouter)
+        let looks = 0
+        const dear = ConsoleSection.facts({
+          id: "dear",
+          facts: Effect.sync(() => {
+            const since = performance.now()
+            while (performance.now() - since < 25) { /* it costs something */ }
+            return { looks: ++looks }
+          })
+        })
+        yield* Effect.provide(Console.register(dear), context)
+        const { port } = new URL(base)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            const socket = Net.connect(Number(port), "127.0.0.1").on("error", () => {}).resume()
+            socket.write(
+              `GET /ops/console/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${viewerToken}\r\n\r\n`
+            )
+            return socket
+          }),
+          (socket) => Effect.sync(() => socket.destroy())
+        )
+        yield* eventually(Effect.sync(() => looks), (looks) => looks > 0)
+        const before = looks
+        assert.strictEqual((yield* act("empty", { cart: "1" })).status, 200)
+        // By itself it would be eight seconds.
+        yield* eventually(Effect.sync(() => looks), (looks) => looks > before)
+        assert.isAbove(looks, before)
+      }),
+    30_000
+  )
+
   it.scopedLive("lets a viewer who reads nothing miss frames, and nobody else anything", () =>
     Effect.gen(function*() {
       // A megabyte each time, that costs its section nothing: what costs something is looked at seldom.

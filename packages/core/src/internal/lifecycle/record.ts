@@ -33,7 +33,8 @@ export class ShutdownRecord {
 
   summary(finished: boolean): Report.ShutdownReport {
     const now = this.timer.unsafeNow()
-    const entries = this.registry.unsafeCensus().filter((entry) => entry.fiber !== this.self)
+    const { tracked, untracked } = this.registry.unsafeSurvey()
+    const entries = tracked.filter((entry) => entry.fiber !== this.self)
     // One that waits for finalizers inside of it stands for them: they have names of their own.
     const refusing = this.refusing()
     const scopes = new Set(
@@ -48,7 +49,7 @@ export class ShutdownRecord {
       return subject._tag !== "Scope" && !running.isWaiting
     })
     const unfinished = this.unfinished(census)
-    const detached = this.registry.unsafeUntracked().filter((entry) =>
+    const detached = untracked.filter((entry) =>
       entry.fiber !== this.self && (entry.detached || entry.ownership === "owner-ended")
     )
     const last = this.phases.length - 1

@@ -102,14 +102,16 @@ const rowsOf = (nodes: ReadonlyArray<FiberCensus.Node>): ReadonlyArray<Row> => {
   return rows
 }
 
-/** One survey for all sections of one look. */
+/** One survey for all sections of one look, and not kept until the next one: what lives so long is copied by each collection. */
 const shared = (registry: FiberRegistry.Service) => {
-  let tree: ReadonlyArray<FiberCensus.Node> = []
+  let last: WeakRef<ReadonlyArray<FiberCensus.Node>> | undefined
   let at = Number.NEGATIVE_INFINITY
   return () => {
     const now = performance.now()
-    if (now - at > sharedFor) {
+    let tree = now - at > sharedFor ? undefined : last?.deref()
+    if (tree === undefined) {
       tree = registry.unsafeTree()
+      last = new WeakRef(tree)
       at = now
     }
     return tree
@@ -162,7 +164,8 @@ const treeSections = (
     input: Schema.Struct({ fiber: Schema.String }),
     run: ({ fiber: id }) =>
       Effect.suspend(() => {
-        const found = [...registry.unsafeCensus(), ...registry.unsafeUntracked()].find((entry) => entry.id === id)
+        const { tracked, untracked } = registry.unsafeSurvey()
+        const found = [...tracked, ...untracked].find((entry) => entry.id === id)
         return found === undefined
           ? HttpErrors.make("NotFound", `There is no fiber ${id} any more.`, { field: "fiber" })
           : Fiber.interruptFork(found.fiber)

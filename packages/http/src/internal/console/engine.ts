@@ -1,7 +1,7 @@
 /**
  * Looks at the sections, keeps the history, and gives frames to who looks. Series are read once an interval, always; all the
  * rest only while somebody looks. Sections and rules that cost something are looked at less often, so that all of them together
- * take half a hundredth of a core.
+ * take a quarter of a hundredth of a core.
  */
 import type * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -42,7 +42,7 @@ const patience = 1000
 const hurriedMillis = 150
 
 /** A section is looked at at least so often, whatever it costs. */
-const seldom = 4000
+const seldom = 8000
 
 /** An alert is not to be waited for. */
 const seldomAlerts = 2000
@@ -136,6 +136,9 @@ export class Engine {
       this.due.clear()
       return this.look
     })
+
+  /** Somebody has acted: the next look is at all sections, whatever they cost. */
+  readonly lookAgain = Effect.sync(() => this.due.clear())
 
   /** All of it, once. */
   readonly snapshot = (role: Hello["role"]): Effect.Effect<{ readonly hello: Hello; readonly frame: Frame }> =>
@@ -272,7 +275,7 @@ export class Engine {
     }
   }
 
-  /** Whoever costs something has the same period: two hundred times what all of them cost: to tell of it takes as long again. */
+  /** Whoever costs something has the same period: four hundred times what all of them cost. To tell of it, and to collect what it leaves, takes three times as long again. */
   private weighed<A>(name: string, look: Effect.Effect<A>, atLeastEvery: number): Effect.Effect<A> {
     return Effect.suspend(() => {
       const began = performance.now()
@@ -282,7 +285,7 @@ export class Engine {
         this.costs.set(name, cost < cheap ? 0 : cost)
         let all = 0
         if (cost >= cheap) { for (const one of this.costs.values()) all += one }
-        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 200)))
+        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 400)))
         return result
       })
     })

@@ -2,11 +2,14 @@
 import { round } from "./history.js"
 
 interface Known {
-  readonly at: number
-  readonly count: number
-  readonly rate: number
-  readonly seen: number
+  at: number
+  count: number
+  rate: number
+  told: number
 }
+
+/** What differs by less from what was told last is told as before, so that a row does not change at every look. */
+const noticeable = 0.1
 
 /** No two readings are nearer to each other. */
 const least = 500
@@ -24,13 +27,26 @@ export class Rates {
     const now = performance.now()
     const before = this.known.get(name)
     if (before !== undefined && now - before.at < least) return before.rate
-    const rate = before === undefined ? 0 : round(Math.max(0, count - before.count) * 1000 / (now - before.at))
-    this.known.set(name, { at: now, count, rate, seen: now })
     if (now - this.swept > forgetAfter) {
       this.swept = now
-      for (const [other, { seen }] of this.known) if (now - seen > forgetAfter) this.known.delete(other)
+      for (const [other, { at }] of this.known) if (now - at > forgetAfter) this.known.delete(other)
     }
-    return rate
+    if (before === undefined) {
+      this.known.set(name, { at: now, count, rate: 0, told: 0 })
+      return 0
+    }
+    before.rate = round(Math.max(0, count - before.count) * 1000 / (now - before.at))
+    before.at = now
+    before.count = count
+    return before.rate
+  }
+
+  /** `of`, for a row among many. */
+  steady(name: string, count: number): number {
+    const rate = this.of(name, count)
+    const known = this.known.get(name)!
+    if (Math.abs(rate - known.told) > noticeable * known.told) known.told = rate
+    return known.told
   }
 
   /** Over the last ten seconds. */

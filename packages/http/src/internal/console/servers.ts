@@ -47,7 +47,7 @@ const routesSection = (): Section => {
               cells: {
                 route,
                 method,
-                rate: rates.of(key, count),
+                rate: rates.steady(key, count),
                 p50: millisOf(p50Millis),
                 p99: millisOf(p99Millis),
                 most: millisOf(maxMillis),
@@ -84,7 +84,7 @@ export const serverSections = (): ReadonlyArray<Section> => {
       rows: Effect.map(responses, (all) =>
         unique(all.map(({ count, method, status }): Row => ({
           key: `${method} ${status}`,
-          cells: { method, status, count, rate: rates.of(`${method} ${status}`, count) },
+          cells: { method, status, count, rate: rates.steady(`${method} ${status}`, count) },
           ...(status.startsWith("5") ? { tone: "bad" as const } : {})
         }))))
     }),

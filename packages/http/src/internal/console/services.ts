@@ -84,7 +84,7 @@ export const busSections = (): ReadonlyArray<Section> => {
           cells: {
             bus: stats.bus,
             state: stateOf(stats),
-            rate: rates.of(stats.bus, stats.published),
+            rate: rates.steady(stats.bus, stats.published),
             lastId: stats.lastId,
             queued: stats.queued,
             waiting: stats.waiting,
@@ -129,7 +129,7 @@ export const busSections = (): ReadonlyArray<Section> => {
                 policy: one.policy,
                 queued: one.queued,
                 capacity: Number.isFinite(one.capacity) ? one.capacity : null,
-                rate: rates.of(`${bus} ${one.id}`, one.delivered),
+                rate: rates.steady(`${bus} ${one.id}`, one.delivered),
                 delivered: one.delivered,
                 dropped: one.dropped
               },
@@ -327,7 +327,7 @@ export const hubSections = (): ReadonlyArray<Section> => {
                     ? `${windowed(one.following[0])} and ${one.following.length - 1} more`
                     : one.following.map(windowed).join(", "),
                   state: one.stalledSince === undefined ? one.state : "stalled",
-                  rate: rates.of(`${hub.name}/${one.id}`, one.bytes),
+                  rate: rates.steady(`${hub.name}/${one.id}`, one.bytes),
                   buffered: one.buffered,
                   lag: one.buffered > 0 || one.state === "catching-up" ? Math.max(0, position - one.cursor) : 0,
                   dropped: one.dropped,

@@ -85,7 +85,7 @@ export const topicSection = (): Section => {
       }
       return Array.from(topics.all(), ([key, { at, bus, count, topic }]): Row => ({
         key,
-        cells: { topic, bus, rate: rates.of(key, count), count: Math.round(count), at }
+        cells: { topic, bus, rate: rates.steady(key, count), count: Math.round(count), at }
       }))
     })
   })

@@ -180,6 +180,28 @@ describe("FiberRegistry", () => {
         assert.deepStrictEqual((yield* counts).byKind, { session: 2, ticker: 1, worker: 1 })
       }).pipe(fresh))
 
+    it.scoped("gives the fibers of one kind, oldest first, and census and untracked ones at once", () =>
+      Effect.gen(function*() {
+        const { unsafeCensus, unsafeFibers, unsafeSurvey, unsafeUntracked } = yield* registry
+        const fork = (name: string, kind?: FiberRegistry.FiberKind | undefined) =>
+          FiberRegistry.forkScoped(Effect.never, { name, kind })
+        const first = yield* fork("first", "session")
+        const other = yield* fork("other")
+        const second = yield* fork("second", "session")
+        yield* Effect.forkScoped(Effect.never)
+        yield* settle
+        assert.deepStrictEqual(unsafeFibers("session"), [first, second])
+        assert.deepStrictEqual(unsafeFibers("worker"), [other])
+        assert.deepStrictEqual(unsafeFibers("ticker"), [])
+        const { tracked, untracked } = unsafeSurvey()
+        const fibers = (entries: ReadonlyArray<FiberRegistry.Entry>) => entries.map(({ fiber }) => fiber)
+        assert.deepStrictEqual(fibers(tracked), fibers(unsafeCensus()))
+        assert.deepStrictEqual(fibers(untracked), fibers(unsafeUntracked()))
+        assert.strictEqual(untracked.length, 1)
+        yield* Fiber.interrupt(first)
+        assert.deepStrictEqual(unsafeFibers("session"), [second])
+      }).pipe(fresh))
+
     it.scoped("registries do not see each other's fibers", () =>
       Effect.gen(function*() {
         const { census, untracked } = yield* registry

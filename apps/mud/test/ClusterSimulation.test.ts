@@ -7,6 +7,9 @@ import { loaded, options, plants, scenario } from "./support/simulation.js"
 /** The first seeds take a second of the processor each, those behind them a third of that. */
 const seeds = sized(2_000, 4_000, 3)
 
+/** A hole that reaches a page is told there, which is not yet what the planted bug does. */
+const told = /gap \{"reason":"history"/
+
 /** Seeds of one test. */
 const together = 50
 
@@ -36,7 +39,7 @@ describe("three nodes of one world, simulated", () => {
       it.effect(`find ${bug}, within ${seeds} seeds`, () =>
         Effect.gen(function*() {
           const data = yield* loaded
-          const found = yield* Effect.flip(Explore.check(scenario(data, plant), { ...options, seeds }))
+          const found = yield* Effect.flip(Explore.check(scenario(data, plant), { ...options, seeds, known: [told] }))
           assert.match(String(found), finds)
         }), 600_000)
     }

@@ -388,7 +388,7 @@ export const plants: ReadonlyArray<readonly [bug: string, seeds: number, finds: 
   [
     "a hole that is skipped",
     10,
-    /is another one|missed|gap \{"reason":"history"/,
+    /is another one|missed/,
     {
       faults: { "journal.tail.loses": 0.05 },
       bus: (bus) => ({

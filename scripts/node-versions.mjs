@@ -1,10 +1,10 @@
 // Runs the tests of core and node on other versions of Node.js: `node scripts/node-versions.mjs [major…]`, 22 and 24 unless
 // told otherwise. What runs is what `tsc -b` has built last. Further arguments behind `--` are vitest's.
 import { spawnSync } from "node:child_process"
-import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { nodeBinary } from "./node-binary.mjs"
+import { workers } from "./workers.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const separator = process.argv.indexOf("--")
@@ -24,8 +24,6 @@ for (const major of asked.length > 0 ? asked : ["22", "24"]) {
   const node = nodeBinary(major)
   const vitest = join(root, "node_modules", "vitest", "vitest.mjs")
   say(`core and node on ${spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim()}`)
-  // By itself vitest leaves one core idle, and of two it then uses one.
-  const workers = [`--maxWorkers=${availableParallelism()}`, "--minWorkers=1"]
   const argv = [vitest, "run", "--project", "core", "--project", "node", ...workers, ...further]
   if (run(node, argv) !== 0) failed.push(major)
 }

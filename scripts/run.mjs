@@ -5,9 +5,9 @@
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { availableParallelism } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { workers } from "./workers.mjs"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
@@ -95,9 +95,7 @@ const test = () => {
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${report}`,
-    // By itself vitest leaves one core idle, and of two it then uses one.
-    `--maxWorkers=${availableParallelism()}`,
-    "--minWorkers=1",
+    ...workers,
     ...args
   ])
   if (existsSync(report)) {

@@ -3,5 +3,5 @@ import { project } from "../vitest.project.js"
 
 export default mergeConfig(
   project("evidence"),
-  defineConfig({ test: { include: ["*.test.mjs"], testTimeout: 120_000, hookTimeout: 120_000 } })
+  defineConfig({ test: { include: ["*.test.mjs"], testTimeout: 60_000, hookTimeout: 120_000 } })
 )

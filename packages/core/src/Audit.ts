@@ -385,7 +385,11 @@ class Eye {
       const { tracked, untracked } = this.registry.unsafeSurvey()
       const found: Array<Found> = []
       for (const entries of [tracked, untracked]) {
-        for (const entry of entries) if (entry.fiber !== self) this.judge(entry, found)
+        for (const entry of entries) {
+          if (entry.fiber === self) continue
+          this.orphan(entry, found)
+          this.overAge(entry, found)
+        }
       }
       const counts: Record<string, number> = { untracked: untracked.length }
       for (const { kind } of tracked) counts[kind] = (counts[kind] ?? 0) + 1
@@ -402,11 +406,6 @@ class Eye {
   readonly rebase = Effect.map(this.look, ({ counts }) => {
     this.baseline = counts
   })
-
-  private judge(entry: FiberRegistry.Entry, found: Array<Found>) {
-    this.orphan(entry, found)
-    this.overAge(entry, found)
-  }
 
   private orphan(entry: FiberRegistry.Entry, found: Array<Found>) {
     const why = orphaned(entry)

@@ -114,6 +114,19 @@ const open = (app: typeof viaRouter | typeof viaApi) =>
     return { base, context, request, act, snapshot }
   })
 
+/** A viewer's feed, of which nothing has been read. */
+const openFeed = (base: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const socket = Net.connect(Number(new URL(base).port), "127.0.0.1").on("error", () => {})
+      socket.write(
+        `GET /ops/console/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${viewerToken}\r\n\r\n`
+      )
+      return socket
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
 /** Whoever sleeps by it is woken too late. */
 const sluggish = (clock: Clock.Clock): Clock.Clock => ({
   ...clock,
@@ -286,17 +299,8 @@ describe("Console", () => {
           })
         })
         yield* Effect.provide(Console.register(dear), context)
-        const { port } = new URL(base)
-        yield* Effect.acquireRelease(
-          Effect.sync(() => {
-            const socket = Net.connect(Number(port), "127.0.0.1").on("error", () => {}).resume()
-            socket.write(
-              `GET /ops/console/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${viewerToken}\r\n\r\n`
-            )
-            return socket
-          }),
-          (socket) => Effect.sync(() => socket.destroy())
-        )
+        const viewer = yield* openFeed(base)
+        viewer.resume()
         yield* eventually(Effect.sync(() => looks), (looks) => looks > 0)
         const before = looks
         assert.strictEqual((yield* act("empty", { cart: "1" })).status, 200)
@@ -315,31 +319,21 @@ describe("Console", () => {
       const big = ConsoleSection.text({ id: "big", text: Effect.sync(() => texts[looks++ % 2]!) })
       const { base, context } = yield* open(viaRouter)
       yield* Effect.provide(Console.register(big), context)
-      const { port } = new URL(base)
-      const connect = Effect.acquireRelease(
-        Effect.sync(() => {
-          const socket = Net.connect(Number(port), "127.0.0.1")
-          const found: Array<string> = []
-          const received = { bytes: 0 }
-          let rest: Array<string> = []
-          socket.setEncoding("latin1").on("error", () => {}).on("data", (text: string) => {
-            received.bytes += text.length
-            rest.push(text)
-            if (!text.includes("\n\n") && !(text.startsWith("\n") && rest.at(-2)?.endsWith("\n") === true)) return
-            const parts = rest.join("").split("\n\n")
-            rest = [parts.pop()!]
-            for (const part of parts) {
-              const numbers = /"whole":(\w+).*?"missed":(\d+)/.exec(part)
-              if (part.includes("event: frame")) found.push(numbers === null ? "delta" : `${numbers[1]} ${numbers[2]}`)
-            }
-          })
-          socket.write(
-            `GET /ops/console/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${viewerToken}\r\n\r\n`
-          )
-          return { socket, found, received }
-        }),
-        ({ socket }) => Effect.sync(() => socket.destroy())
-      )
+      const connect = Effect.map(openFeed(base), (socket) => {
+        const found: Array<string> = []
+        const received = { bytes: 0 }
+        let rest = ""
+        socket.setEncoding("utf8").on("data", (text: string) => {
+          received.bytes += text.length
+          const parts = (rest + text).split("\n\n")
+          rest = parts.pop()!
+          for (const part of parts) {
+            const numbers = /"whole":(\w+).*?"missed":(\d+)/.exec(part)
+            if (part.includes("event: frame")) found.push(numbers === null ? "delta" : `${numbers[1]} ${numbers[2]}`)
+          }
+        })
+        return { socket, found, received }
+      })
       const slow = yield* connect
       yield* eventually(Effect.sync(() => slow.found.length), (count) => count > 0)
       slow.socket.pause()

@@ -31,8 +31,7 @@ export const serve = <E>(
 export const eventually = <A, E, R>(
   ask: Effect.Effect<A, E, R>,
   holds: (a: A) => boolean,
-  // More than the 5 seconds that the library itself allows to many an end.
-  milliseconds = 12_000
+  milliseconds = 5000
 ): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const end = Date.now() + milliseconds

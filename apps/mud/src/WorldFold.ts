@@ -238,7 +238,8 @@ const misfit = (world: World.World, head: number) =>
     const bus = yield* WorldBus
     if (world.lastId > head) return `it is of event ${world.lastId}, and the log ends at ${head}`
     if (world.lastId === 0 || world.lastAt === 0) return undefined
-    // A log that lost its end, and went on, has another event there.
+    // A log that lost its end, and went on, has another event there. Another node may have written it a moment ago: it is waited for.
+    yield* bus.log.after(world.lastId, { limit: 1 })
     const { items: [last] } = yield* bus.log.after(world.lastId - 1, { limit: 1 })
     return last !== undefined && !isGap(last) && last.id === world.lastId && last.at !== world.lastAt
       ? `event ${world.lastId} of the log is another one than when it was saved`

@@ -83,6 +83,40 @@ describe("the fold of the world", () => {
       yield* second.kill
     }))
 
+  it.scoped("takes no snapshot of a log that has another event there, though that was written a moment ago", () =>
+    Effect.gen(function*() {
+      let write: Effect.Effect<unknown, unknown> = Effect.void
+      const cluster = yield* Cluster.make(yield* loaded, {
+        bus: (bus) => ({ ...bus, head: Effect.zipRight(Effect.orDie(Effect.suspend(() => write)), bus.head) })
+      })
+      yield* cluster.faults.disable
+      yield* TestClock.adjust("1 day")
+      const first = yield* cluster.start("a")
+      yield* Effect.iterate(0, {
+        while: (term) => term === 0,
+        body: () => Effect.zipRight(Effect.yieldNow(), Effect.map(first.game.now, ({ world }) => world.term))
+      })
+      const { facts } = yield* first.game.publish(() => [{ _tag: "Joined", actor, room: "quay" }])
+      cluster.leases.closed = true
+      yield* first.kill
+
+      // the log loses that event, and somebody else writes another one while a node begins
+      const lost = (yield* cluster.log.current.read({ after: facts[0].id - 1, limit: 1 }))[0]
+      yield* cluster.log.rollBack(1)
+      const other = { ...lost, at: lost.at + 1, payload: lost.payload.replaceAll("ada", "bob") }
+      write = Effect.suspend(() => {
+        write = Effect.void
+        return cluster.log.current.append([other], { attempt: "other" })
+      })
+      const second = yield* cluster.start("b")
+      const { world } = yield* second.game.now
+      assert.deepStrictEqual(
+        ["ada", "bob"].map((id) => World.playerById(world, id) !== undefined),
+        [false, true]
+      )
+      yield* second.kill
+    }))
+
   it.effect("tells of a window that was opened and closed between two states", () =>
     Effect.gen(function*() {
       const initial = World.initial(yield* loaded)

@@ -152,7 +152,7 @@ describe("the whole world in memory", () => {
         }
       })
       const report = yield* Explore.check(program, {
-        seeds: sized(25, 2_000, 5),
+        seeds: sized(25, 400, 5),
         maxOperations: 2_000_000,
         settle: "1 minute"
       })
@@ -185,7 +185,7 @@ describe("the whole world in memory", () => {
           }
         })
         yield* Explore.check(program, {
-          seeds: sized(25, 2_000, 5),
+          seeds: sized(25, 400, 5),
           maxOperations: 2_000_000,
           settle: "1 minute"
         })

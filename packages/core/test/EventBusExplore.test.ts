@@ -155,7 +155,7 @@ const deciding = Effect.gen(function*() {
   assert.deepStrictEqual(rows.map(({ payload }) => JSON.parse(payload).index), range(1, 6))
 }).pipe(Effect.scoped)
 
-const seeds = sized(75, 5000, 25)
+const seeds = sized(75, 3_000, 25)
 
 describe("EventBus under a seeded scheduler", () => {
   it.explore("in memory", { seeds }, () => program("memory"), 120_000)

@@ -23,7 +23,7 @@ import { sized } from "../../../scripts/sized.js"
 // The reference: what each subscriber must get follows from the order in which events were accepted and the moments at
 // which it took. The bus decides the order; the reference decides all else.
 
-const runs = sized(500, 10_000, 100)
+const runs = sized(500, 3_000, 100)
 
 const TestEvent = Schema.Union(
   Schema.TaggedStruct("Said", { text: Schema.String }),

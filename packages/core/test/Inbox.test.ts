@@ -4,7 +4,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Fiber, Option, Queue, Random } from "effect"
 import { sized } from "../../../scripts/sized.js"
 
-const seeds = sized(200, 50_000, 60)
+const seeds = sized(200, 20_000, 60)
 const timeout = sized(180_000, 7_200_000)
 
 const ensure = (condition: boolean, message: string) => condition ? Effect.void : Effect.dieMessage(message)

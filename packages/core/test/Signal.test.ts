@@ -5,7 +5,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Option, Random, Stream, SubscriptionRef } from "effect"
 import { sized } from "../../../scripts/sized.js"
 
-const seeds = sized(1_000, 100_000, 200)
+const seeds = sized(1_000, 20_000, 200)
 const timeout = sized(180_000, 7_200_000)
 
 const ensure = (condition: boolean, message: string) => condition ? Effect.void : Effect.dieMessage(message)

@@ -208,7 +208,7 @@ describe("A ticker on a schedule of wall-clock time", () => {
             // edge: fast-check awaits each run of a property
             (expression, steps) => Effect.runPromise(survives(expression, steps))
           ),
-          { numRuns: sized(15, 2000, 5) }
+          { numRuns: sized(15, 500, 5) }
         )
       ),
     120_000

@@ -13,7 +13,7 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { sized } from "../../../scripts/sized.js"
 
-const cycles = sized(1200, 100_000, 400)
+const cycles = sized(1200, 20_000, 400)
 
 const Ping = Schema.TaggedStruct("Ping", { n: Schema.Number })
 class Bus extends EventBus.Tag("test/Churn")<Bus, typeof Ping.Type>() {}

@@ -4,7 +4,7 @@ import { Chunk, Effect, Exit, Fiber, Stream } from "effect"
 import { sized } from "../../../scripts/sized.js"
 import { Channel } from "../src/internal/channel.js"
 
-const seeds = sized(300, 100_000, 100)
+const seeds = sized(300, 20_000, 100)
 
 describe("a channel of the transport in memory", () => {
   it.effect(

@@ -4,7 +4,7 @@ import { Effect, Option } from "effect"
 import { sized } from "../../../scripts/sized.js"
 import { gallery } from "./fixtures/gallery.js"
 
-const seeds = sized(400, 20_000, 100)
+const seeds = sized(400, 5_000, 100)
 
 describe("the gallery of planted bugs", () => {
   for (const { buggy, mended, name, verdict, within } of gallery) {

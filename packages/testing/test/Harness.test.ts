@@ -338,7 +338,7 @@ describe("clients of the harness", () => {
         if (left > 0) return yield* Effect.dieMessage(`${left} requests are open`)
         if ((yield* crashes).length > 0) return yield* Effect.dieMessage("a request crashed")
       }),
-      { seeds: sized(300, 20_000, 50), settle: "1 minute" }
+      { seeds: sized(300, 3_000, 50), settle: "1 minute" }
     ), 600_000)
 
   it.effect("answers everybody when it shuts down, whenever they come", () =>
@@ -360,7 +360,7 @@ describe("clients of the harness", () => {
         if (served.some((status) => status !== 204)) return yield* Effect.dieMessage(`answered ${served.join()}`)
         if ((yield* openRequests) > 0) return yield* Effect.dieMessage("a request is open")
       }),
-      { seeds: sized(300, 20_000, 50), settle: "1 minute" }
+      { seeds: sized(300, 3_000, 50), settle: "1 minute" }
     ), 600_000)
 
   it.effect("is explored like any other program", () =>

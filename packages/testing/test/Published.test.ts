@@ -8,7 +8,7 @@ import { published } from "./fixtures/published.js"
 import * as Table from "./support/table.js"
 
 const firstSeeds = [1, 1_001, 20_001, 300_001, 4_000_001]
-const clean = sized(200, 2_000, 40)
+const clean = sized(200, 1_000, 40)
 
 /** The trace without its head, which says what failed rather than where. */
 const rowsOf = ({ message }: Explore.BugFound) => message.slice(message.indexOf("\n"))

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Explore from "@holdfast/testing/Explore"
 import { Effect, Exit, Fiber, Random, Scope } from "effect"
-import { ensure, seeds, soon, timeout } from "./support/explore.js"
+import { ensure, fewer, seeds, soon, timeout } from "./support/explore.js"
 import { format, make, makeBus, makeHub, MemorySink } from "./support/hub.js"
 
 /** Takes what there is while it is being written, and again while what was waiting for room goes on. */
@@ -137,7 +137,7 @@ describe("the hub under every interleaving", () => {
         yield* settled
         yield* ensure(sink.ids.join() === `1,2,${id}`, () => `it heard ${sink.ids.join()}, not 1,2,${id}`)
       }),
-      { seeds: seeds / 4 }
+      { seeds: fewer }
     ), timeout)
 
   it.effect("follow and unfollow, exactly to the event", () =>

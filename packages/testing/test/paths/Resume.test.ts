@@ -9,7 +9,7 @@ import * as Explore from "@holdfast/testing/Explore"
 import * as FaultyPorts from "@holdfast/testing/FaultyPorts"
 import * as Harness from "@holdfast/testing/Harness"
 import { Context, Effect, Exit, Layer, Random, Schema } from "effect"
-import { ensure, seeds, soon, timeout } from "./support/explore.js"
+import { ensure, fewer, seeds, soon, timeout } from "./support/explore.js"
 
 const Said = Schema.TaggedStruct("Said", { n: Schema.Number })
 class Bus extends EventBus.Tag("test/ResumeBus")<Bus, typeof Said.Type>() {}
@@ -101,7 +101,7 @@ describe("resume over HTTP under every interleaving", () => {
 
   it.effect(
     "and so they do when they stall, too",
-    () => Explore.check(program(true), { seeds: Math.ceil(seeds / 4), settle: "2 minutes" }),
+    () => Explore.check(program(true), { seeds: fewer, settle: "2 minutes" }),
     timeout
   )
 })

@@ -6,7 +6,7 @@ import * as ShutdownReport from "@holdfast/core/ShutdownReport"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
 import { Clock, Effect, Exit, Fiber, Option, Random, Scope, Stream } from "effect"
-import { ensure, seeds, soon, timeout } from "./support/explore.js"
+import { ensure, fewer, seeds, soon, timeout } from "./support/explore.js"
 
 const reason = { _tag: "Requested", by: "test" } as unknown as Lifecycle.ShutdownReason
 
@@ -32,7 +32,7 @@ describe("shutdown under every interleaving", () => {
             () => `it heard of ${heard.join()}`
           )
         }),
-        { seeds: seeds / 4 }
+        { seeds: fewer }
       ),
     timeout
   )

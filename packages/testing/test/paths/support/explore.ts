@@ -1,7 +1,9 @@
 import { Effect, Random } from "effect"
 import { sized } from "../../../../../scripts/sized.js"
 
-export const seeds = sized(1_000, 100_000, 150)
+export const seeds = sized(1_000, 4_000, 150)
+/** Of programs that take several times as long as the others. */
+export const fewer = Math.ceil(seeds / 4)
 export const timeout = sized(180_000, 7_200_000)
 
 export const ensure = (condition: boolean, message: () => string) =>

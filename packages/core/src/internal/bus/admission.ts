@@ -20,17 +20,27 @@ export class Admission<A extends Event> {
     private readonly index: TopicIndex<Mailbox<A>>,
     private readonly watch: StallWatch<A>,
     private readonly clock: Clock.Clock,
-    private readonly accept: (request: Request<A>) => void
+    private readonly accept: (request: Request<A>) => void,
+    /** Whether what it was decided on is over: it will be told so, and takes no room. */
+    private readonly isLate: (ifLast: number | undefined) => boolean
   ) {}
 
-  /** Whether nobody who is interested is full. */
-  hasRoom(drafts: ReadonlyArray<Draft<A>>): boolean {
-    return this.findFull(drafts, 0) === undefined
+  /** Whether nobody who is interested is full, or it takes no room. */
+  hasRoom({ drafts, ifLast }: Pick<Request<A>, "drafts" | "ifLast">): boolean {
+    return this.blockerOf(drafts, ifLast) === undefined
   }
 
-  /** Accepts a request, or lets it wait for the first subscriber of interest that is full. */
+  /**
+   * The first subscriber of interest that is full. One that is late waits for none: it may be its own, with the very events
+   * that it has not decided on.
+   */
+  private blockerOf(drafts: ReadonlyArray<Draft<A>>, ifLast: number | undefined): Mailbox<A> | undefined {
+    return this.full === 0 || this.isLate(ifLast) ? undefined : this.findFull(drafts, 0)
+  }
+
+  /** Accepts a request, or lets it wait. */
   admit(request: Request<A>) {
-    const blocker = this.findFull(request.drafts, 0)
+    const blocker = this.blockerOf(request.drafts, request.ifLast)
     if (blocker === undefined) return this.accept(request)
     blocker.waiting.push(request)
     if (blocker.waiting.length === 1) {

@@ -93,7 +93,14 @@ export class Bus<A extends Event, I> implements Host<A> {
     this.history = new EventHistory(name, log, this.codec, clock)
     this.intake = new Intake(settings, (id) => this.history.ring.at(id))
     this.watch = new StallWatch(clock, (mailbox) => this.cutOff(mailbox))
-    this.admission = new Admission(name, this.index, this.watch, clock, (request) => this.accept(request))
+    this.admission = new Admission(
+      name,
+      this.index,
+      this.watch,
+      clock,
+      (request) => this.accept(request),
+      (ifLast) => this.isLate(ifLast)
+    )
     this.letters = new DeadLetters(deadLetters)
     this.metrics = Metrics.ofBus(name)
   }
@@ -214,7 +221,7 @@ export class Bus<A extends Event, I> implements Host<A> {
     clock: Clock.Clock
   ): Effect.Effect<ReadonlyArray<Envelope<A>>, PublishError> {
     const { attempt, ifLast } = options ?? {}
-    // It waits for no room: the subscriber without room may be its own, with the very events that it has not decided on.
+    // the journal need not be asked
     if (this.isLate(ifLast) && attempt === undefined) {
       return this.refuse(new Overtaken({ bus: this.name, ifLast, lastId: this.lastId }))
     }
@@ -238,7 +245,7 @@ export class Bus<A extends Event, I> implements Host<A> {
       }
       const draft = (resume: Request<A>["resume"]): Request<A> =>
         request = { drafts, payloads, clock, ifLast, attempt, resume, done: false }
-      if (this.writer === undefined && (!patient || this.admission.hasRoom(drafts))) {
+      if (this.writer === undefined && (!patient || this.admission.hasRoom({ drafts, ifLast }))) {
         // not by a resumption in the same step: effect 3.22 counts the operations until a yield anew with each
         return this.acceptNow(draft(() => {}))
       }

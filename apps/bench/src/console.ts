@@ -1,8 +1,8 @@
 /**
- * What the console costs an application with many event streams: without one, with one that nobody looks at, and with one
- * viewer, in turns. Processor time as the operating system counts it, in per cent of one core.
+ * What the console costs an application with many event streams: without one, with one that nobody looks at, with one viewer of
+ * its first page, and with one who has the largest section open, in turns. Processor time as the operating system counts it, in per cent of one core.
  *
- * `npm run bench console` takes five minutes.
+ * `npm run bench console` takes seven minutes.
  */
 import { type ChildProcess, fork } from "node:child_process"
 import { readFileSync } from "node:fs"
@@ -62,13 +62,18 @@ const between = (before: Figure, after: Figure): Figure => ({
   user: (before.user + after.user) / 2
 })
 
-/** Reads the feed as the page does, and counts it. */
-const look = async (port: number) => {
+const headers = { authorization: "Bearer a-token-for-the-operator" }
+
+/** Reads the feed as the page does, with that section open, and counts it. */
+const look = async (port: number, section?: string) => {
   const abort = new AbortController()
-  const response = await fetch(`http://127.0.0.1:${port}/console/feed`, {
-    headers: { authorization: "Bearer a-token-for-the-operator" },
-    signal: abort.signal
-  })
+  const base = `http://127.0.0.1:${port}/console`
+  const response = await fetch(`${base}/feed`, { headers, signal: abort.signal })
+  const open = async () => {
+    if (section !== undefined) await fetch(`${base}/watch/${section}`, { method: "POST", headers })
+  }
+  await open()
+  const again = setInterval(open, 30_000)
   let bytes = 0
   const reading = (async () => {
     for await (const chunk of response.body!) bytes += chunk.byteLength
@@ -76,6 +81,7 @@ const look = async (port: number) => {
   return {
     bytes: () => bytes,
     leave: async () => {
+      clearInterval(again)
       abort.abort()
       await reading
     }
@@ -85,56 +91,67 @@ const look = async (port: number) => {
 const without = await server("without")
 const withIt = await server("with")
 await pause(quick ? 2000 : 10_000)
-const found: Record<"without a console" | "with one, no viewer" | "with one viewer", Array<number>> = {
-  "without a console": [],
-  "with one, no viewer": [],
-  "with one viewer": []
+const views = { "a viewer of the first page": undefined, "a viewer of all sessions": "sessions" }
+const found = new Map<string, Array<number>>()
+const costs = new Map<
+  string,
+  { readonly user: Array<number>; readonly all: Array<number>; readonly rate: Array<number> }
+>()
+const add = (name: string, value: number) => {
+  const values = found.get(name) ?? []
+  found.set(name, values)
+  values.push(value)
 }
-const cost: Array<number> = []
-const costInAll: Array<number> = []
-const rates: Array<number> = []
 if (!quick) {
   // What a viewer makes the server run is compiled in the first half minute, by other threads, at up to twice the cost.
-  const first = await look(withIt.child.port)
+  const first = await look(withIt.child.port, "sessions")
   await pause(45_000)
   await first.leave()
+  // what was open counts as open for a while
+  await pause(45_000)
 }
 let before = await measure(withIt.child.pid)
 for (let round = 0; round < rounds; round++) {
-  found["without a console"].push((await measure(without.child.pid)).user)
-  const viewer = await look(withIt.child.port)
-  // The first picture is not what it costs to go on looking.
-  await pause(quick ? 1500 : 4000)
-  const bytes = viewer.bytes()
-  const looked = await measure(withIt.child.pid)
-  rates.push((viewer.bytes() - bytes) / seconds / 1024)
-  await viewer.leave()
-  await pause(500)
-  const after = await measure(withIt.child.pid)
-  // The rest of it drifts, as it is compiled further: what was before and what came after count the same.
-  const alone = between(before, after)
-  before = after
-  found["with one, no viewer"].push(alone.user)
-  found["with one viewer"].push(looked.user)
-  cost.push(looked.user - alone.user)
-  costInAll.push(looked.all - alone.all)
-  process.stdout.write(
-    `  round ${round + 1}: ${alone.user.toFixed(2)} % alone, ${
-      looked.user.toFixed(2)
-    } % with one viewer; with the kernel's ${alone.all.toFixed(2)} and ${looked.all.toFixed(2)} %\n`
-  )
+  add("without a console", (await measure(without.child.pid)).user)
+  for (const [name, section] of Object.entries(views)) {
+    const viewer = await look(withIt.child.port, section)
+    // The first picture is not what it costs to go on looking.
+    await pause(quick ? 1500 : 4000)
+    const bytes = viewer.bytes()
+    const looked = await measure(withIt.child.pid)
+    const rate = (viewer.bytes() - bytes) / seconds / 1024
+    await viewer.leave()
+    await pause(500)
+    const after = await measure(withIt.child.pid)
+    // The rest of it drifts, as it is compiled further: what was before and what came after count the same.
+    const alone = between(before, after)
+    before = after
+    if (section === undefined) add("with one, no viewer", alone.user)
+    add(`with ${name}`, looked.user)
+    const cost = costs.get(name) ?? { user: [], all: [], rate: [] }
+    costs.set(name, cost)
+    cost.user.push(looked.user - alone.user)
+    cost.all.push(looked.all - alone.all)
+    cost.rate.push(rate)
+    process.stdout.write(
+      `  round ${round + 1}, ${name}: ${alone.user.toFixed(2)} % alone, ${
+        looked.user.toFixed(2)
+      } % with; with the kernel's ${alone.all.toFixed(2)} and ${looked.all.toFixed(2)} %\n`
+    )
+  }
 }
 reportRounds(
   `${sessions} sessions, 10 events a second, per cent of a core outside of the kernel`,
-  new Map(Object.entries(found))
+  found
 )
-process.stdout.write(
-  `\none viewer costs ${median(cost).toFixed(2)} % of a core (${
-    cost.map((one) => one.toFixed(2)).join(", ")
-  }; with the kernel's time ${median(costInAll).toFixed(2)}: ${
-    costInAll.map((one) => one.toFixed(2)).join(", ")
-  }), and reads ${median(rates).toFixed(0)} KiB a second\n`
-)
+const list = (values: ReadonlyArray<number>) => values.map((one) => one.toFixed(2)).join(", ")
+for (const [name, { all, rate, user }] of costs) {
+  process.stdout.write(
+    `\n${name} costs ${median(user).toFixed(2)} % of a core (${list(user)}; with the kernel's time ${
+      median(all).toFixed(2)
+    }: ${list(all)}), and reads ${median(rate).toFixed(0)} KiB a second\n`
+  )
+}
 for (const { child, readers } of [without, withIt]) {
   readers.kill()
   await child.stop()

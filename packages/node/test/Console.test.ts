@@ -285,28 +285,39 @@ describe("Console", () => {
   )
 
   it.scopedLive(
-    "shows what an act has done at once, also in a section that is looked at seldom",
+    "looks seldom at what costs something and nobody has open: at once when somebody opens it, and after an act",
     () =>
       Effect.gen(function*() {
-        const { act, base, context } = yield* open(viaRouter)
-        let looks = 0
-        const dear = ConsoleSection.facts({
+        const { act, base, context, request } = yield* open(viaRouter)
+        const looks = { dear: 0, cheap: 0 }
+        const dear = ConsoleSection.text({
           id: "dear",
-          facts: Effect.sync(() => {
+          text: Effect.sync(() => {
             const since = performance.now()
             while (performance.now() - since < 25) { /* it costs something */ }
-            return { looks: ++looks }
+            return String(++looks.dear)
           })
         })
-        yield* Effect.provide(Console.register(dear), context)
+        const cheap = ConsoleSection.text({ id: "cheap", text: Effect.sync(() => String(++looks.cheap)) })
+        yield* Effect.provide(Console.register(dear, cheap), context)
+        const seen = (count: number) => eventually(Effect.sync(() => looks.dear), (seen) => seen >= count)
+        const watch = (section: string, secret?: string) =>
+          request(`/ops/console/watch/${section}`, { method: "POST" }, secret)
         const viewer = yield* openFeed(base)
         viewer.resume()
-        yield* eventually(Effect.sync(() => looks), (looks) => looks > 0)
-        const before = looks
+        yield* seen(1)
+        // The first look of all may find both dear; what is cheap is looked at with each frame.
+        yield* eventually(Effect.sync(() => looks.cheap), (seen) => seen > 3)
+        assert.strictEqual(looks.dear, 1)
+        assert.strictEqual((yield* watch("dear", "")).status, 401)
+        assert.strictEqual((yield* watch("nothing")).status, 404)
+        assert.strictEqual(looks.dear, 1)
+        assert.strictEqual((yield* watch("dear", viewerToken)).status, 204)
+        yield* seen(2)
+        // by itself it would be eight seconds now
         assert.strictEqual((yield* act("empty", { cart: "1" })).status, 200)
-        // By itself it would be eight seconds.
-        yield* eventually(Effect.sync(() => looks), (looks) => looks > before)
-        assert.isAbove(looks, before)
+        yield* seen(3)
+        assert.strictEqual(looks.dear, 3)
       }),
     30_000
   )

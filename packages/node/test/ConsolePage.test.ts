@@ -266,8 +266,12 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
       yield* Effect.promise(async () => {
         const focused = () => page.evaluate<string>("document.activeElement.getAttribute('aria-label') ?? ''")
         const kinds = () => page.locator("tbody tr td:nth-child(2)").allInnerTexts()
+        const told = (section: string) =>
+          page.waitForResponse((one) => one.url().endsWith(`/watch/${section}`) && one.status() === 204)
+        const fibers = told("fibers")
         await page.keyboard.press("/")
         assert.strictEqual(await focused(), "Filter Fibers")
+        await fibers
         await page.keyboard.type("kind:service")
         await page.locator("tbody tr", { hasText: "shop/Chat/writer" }).waitFor()
         // With what stands above them.
@@ -280,8 +284,10 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
         await page.selectOption("select[aria-label=age]", { label: "under a minute" })
         await page.locator("tbody tr", { hasText: "shop/Chat/writer" }).waitFor()
         await page.locator("[data-go=fibers]").focus()
+        const supervision = told("supervision")
         await page.keyboard.press("]")
         await page.waitForSelector("[data-go=supervision][aria-current=page]")
+        await supervision
         await page.keyboard.press("o")
         await page.waitForSelector("[data-go=overview][aria-current=page]")
         await page.keyboard.press("3")

@@ -388,7 +388,7 @@ describe("arguments of holdfast-top", () => {
 
 const token = "a-token-for-the-operator"
 
-const serving = (port: number) =>
+const serving = (port: number, ...more: ReadonlyArray<ConsoleSection.Section>) =>
   Effect.gen(function*() {
     const context = yield* Layer.build(
       HttpLayerRouter.serve(
@@ -401,7 +401,8 @@ const serving = (port: number) =>
               id: "carts",
               columns: { owner: "text" },
               rows: Effect.succeed([{ key: "1", cells: { owner: "Ada\u001b[2J" } }])
-            })
+            }),
+            ...more
           ]
         }),
         { disableListenLog: true, disableLogger: true }
@@ -535,6 +536,35 @@ describe("holdfast-top as a process", () => {
         top.child.stdin.write("q")
         assert.strictEqual(yield* top.ended, 0)
       }), 60_000)
+
+    it.scopedLive(
+      "has the section that it shows looked at more often than those that nobody has open",
+      () =>
+        Effect.gen(function*() {
+          let looks = 0
+          const url = yield* serving(
+            0,
+            ConsoleSection.table({
+              id: "dear",
+              columns: { looks: "text" },
+              rows: Effect.sync(() => {
+                const since = performance.now()
+                while (performance.now() - since < 2) { /* it costs something */ }
+                return [{ key: "1", cells: { looks: `look ${++looks}` } }]
+              })
+            })
+          )
+          const top = yield* inTerminal(url)
+          yield* saw(top, "dear 1")
+          // The one before the first is the last.
+          top.child.stdin.write("h")
+          // Every 30 seconds it would be.
+          yield* saw(top, "look 3")
+          top.child.stdin.write("q")
+          assert.strictEqual(yield* top.ended, 0)
+        }),
+      60_000
+    )
 
     it.scopedLive("says behind it that a token is wrong", () =>
       Effect.gen(function*() {

@@ -86,6 +86,7 @@ const go = (to, key) => {
   rows = text = undefined
   $("overview").hidden = view !== "overview"
   $("section").hidden = view === "overview"
+  watch()
   build()
   draw()
   navigation.get(view)?.scrollIntoView({ block: "nearest", inline: "center" })
@@ -96,6 +97,15 @@ const go = (to, key) => {
     })
   }
 }
+
+// What is open is looked at more often than the rest. It is said again before the process forgets it, and not by a page that
+// nobody sees.
+const watch = () => {
+  if (view === "overview" || document.hidden) return
+  fetch(`watch/${encodeURIComponent(view)}`, { method: "POST", headers: headers() }).catch(() => {})
+}
+setInterval(watch, 30_000)
+addEventListener("visibilitychange", watch)
 
 const infoOf = (id) => picture.hello.sections.find((one) => one.id === id)
 const kindOf = (id) => infoOf(id)?.kind

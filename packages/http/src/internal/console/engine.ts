@@ -1,7 +1,7 @@
 /**
  * Looks at the sections, keeps the history, and gives frames to who looks. Series are read once an interval, always; all the
  * rest only while somebody looks. Sections and rules that cost something are looked at less often, so that all of them together
- * take a quarter of a hundredth of a core.
+ * take a quarter of a hundredth of a core, and seldom while nobody has them open.
  */
 import type * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import type * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -41,8 +41,14 @@ const patience = 1000
 /** While the process shuts down. */
 const hurriedMillis = 150
 
-/** A section is looked at at least so often, whatever it costs. */
+/** A section that somebody has open is looked at at least so often, whatever it costs. */
 const seldom = 8000
+
+/** One that nobody has open, and that costs something. Its number of rows is shown all the same. */
+const unwatched = 30_000
+
+/** For so long a section counts as open. The page says it again before that. */
+const watched = 45_000
 
 /** An alert is not to be waited for. */
 const seldomAlerts = 2000
@@ -93,6 +99,8 @@ export class Engine {
   private readonly due = new Map<string, number>()
   private readonly costs = new Map<string, number>()
   private readonly found = new Map<string, ReadonlyArray<Alert>>()
+  /** Until when a section counts as open. */
+  private readonly open = new Map<string, number>()
   private readonly lock = new Lock()
   private sampled: { at: number; values: Record<string, number> } = { at: 0, values: {} }
   private alerts: ReadonlyArray<Alert> = []
@@ -136,6 +144,16 @@ export class Engine {
       this.due.clear()
       return this.look
     })
+
+  /** Somebody has this section open, which is then looked at with the next frame. False: there is none. */
+  watch(id: string): boolean {
+    const section = this.sections().find((section) => section.kind !== "action" && section.id === id)
+    if (section === undefined) return false
+    const now = performance.now()
+    if ((this.open.get(id) ?? 0) <= now) this.due.delete(id)
+    this.open.set(id, now + watched)
+    return true
+  }
 
   /** Somebody has acted: the next look is at all sections, whatever they cost. */
   readonly lookAgain = Effect.sync(() => this.due.clear())
@@ -262,7 +280,8 @@ export class Engine {
       return this.weighed(
         id,
         Effect.catchAllCause(looking, (cause) => Effect.sync(() => this.picture.unavailable(id, why(cause)))),
-        seldom
+        // facts stand on the first page
+        section.kind === "facts" || (this.open.get(id) ?? 0) > performance.now() ? seldom : undefined
       )
     })
   }
@@ -270,22 +289,28 @@ export class Engine {
   /** What it knows of sections that are gone. */
   private forget(all: ReadonlyArray<Section>) {
     const names = new Set(all.map((one) => one.kind === "action" ? one.name : costName(one)))
-    for (const known of [this.costs, this.due, this.found]) {
+    for (const known of [this.costs, this.due, this.found, this.open]) {
       for (const name of known.keys()) if (!names.has(name)) known.delete(name)
     }
   }
 
-  /** Whoever costs something has the same period: four hundred times what all of them cost. To tell of it, and to collect what it leaves, takes three times as long again. */
-  private weighed<A>(name: string, look: Effect.Effect<A>, atLeastEvery: number): Effect.Effect<A> {
+  /**
+   * Whoever costs something has the same period: four hundred times what all of them cost. To tell of it, and to collect what it
+   * leaves, takes three times as long again. `atLeastEvery` is undefined for what nobody looks at, whose cost is that of one
+   * look and no more.
+   */
+  private weighed<A>(name: string, look: Effect.Effect<A>, atLeastEvery: number | undefined): Effect.Effect<A> {
     return Effect.suspend(() => {
       const began = performance.now()
       return Effect.map(look, (result) => {
         const ended = performance.now()
         const cost = ended - began
-        this.costs.set(name, cost < cheap ? 0 : cost)
+        const isDear = cost >= cheap
+        this.costs.set(name, isDear && atLeastEvery !== undefined ? cost : 0)
         let all = 0
-        if (cost >= cheap) { for (const one of this.costs.values()) all += one }
-        this.due.set(name, ended - 1 + Math.min(atLeastEvery, Math.max(this.setup.intervalMillis / 4, all * 400)))
+        if (isDear) { for (const one of this.costs.values()) all += one }
+        const period = isDear && atLeastEvery === undefined ? unwatched : Math.min(atLeastEvery ?? unwatched, all * 400)
+        this.due.set(name, ended - 1 + Math.max(this.setup.intervalMillis / 4, period))
         return result
       })
     })

@@ -24,8 +24,8 @@ const refused = ({ token, url }: Options, status: number): NoConsole =>
       : `${url} is no console: it answered ${status}.`
   })
 
-const requestOf = ({ token, url }: Options, path: string) => {
-  const request = HttpClientRequest.get(`${url}/${path}`)
+const requestOf = ({ token, url }: Options, path: string, method: "GET" | "POST" = "GET") => {
+  const request = HttpClientRequest.make(method)(`${url}/${path}`)
   return token === undefined ? request : HttpClientRequest.bearerToken(request, token)
 }
 
@@ -56,6 +56,13 @@ export const snapshot = (options: Options): Effect.Effect<typeof Snapshot.Type, 
     if (status !== 200) return yield* refused(options, status)
     return yield* Effect.mapError(Schema.decode(Schema.parseJson(Snapshot))(text), otherVersion(options))
   }).pipe(Effect.provide(FetchHttpClient.layer))
+
+/** Says that a section is open, for the next half minute. The viewer's own sections are nothing to the process. */
+export const watch = (options: Options, section: string): Effect.Effect<void> =>
+  Effect.flatMap(
+    HttpClient.HttpClient,
+    (client) => client.execute(requestOf(options, `watch/${encodeURIComponent(section)}`, "POST"))
+  ).pipe(Effect.scoped, Effect.ignore, Effect.provide(FetchHttpClient.layer))
 
 const decodeHello = Schema.decode(Schema.parseJson(Hello))
 const decodeFrame = Schema.decode(Schema.parseJson(Frame))

@@ -40,10 +40,18 @@ const printOnce = (options: Options.Options): void => {
 
 const watch = (options: Options.Options): void => {
   let state = State.initial
+  let open = ""
+  // edge: who is not answered is told again
+  const tell = () => {
+    if (open !== "") Effect.runFork(Connection.watch(options, open))
+  }
   const change = (next: Partial<State.State>) => {
     const size = screen.size()
     state = { ...state, page: Math.max(1, size.rows - 6), ...next, now: now() }
     screen.paint(render(state, size))
+    if (state.link._tag !== "Live" || state.section === open) return
+    open = state.section
+    tell()
   }
   const screen = Screen.open({
     key: (key) => {
@@ -56,10 +64,14 @@ const watch = (options: Options.Options): void => {
   change({})
   // The age of the picture goes on also when nothing comes.
   setInterval(() => change({}), 500)
+  setInterval(tell, 30_000)
   // edge: the end of this program is that of the process
   Effect.runCallback(
     Connection.follow(options, {
-      hello: (hello) => change({ picture: Picture.greet(state.picture, hello) }),
+      hello: (hello) => {
+        open = ""
+        change({ picture: Picture.greet(state.picture, hello) })
+      },
       frame: (frame) => change({ picture: Picture.apply(state.picture, frame, now()), link: { _tag: "Live" } }),
       lost: (why, delay) => change({ link: { _tag: "Lost", why, again: now() + delay } })
     }),

@@ -190,17 +190,25 @@ const unheard = (node: ts.Node): string | undefined => {
   return finalizer !== undefined && finalizers.has(finalizer) ? `${fork} of ${finalizer}` : undefined
 }
 
-const files = [
-  ...readdirSync(join(root, "packages")).map((name) => join("packages", name, "src")),
-  join("apps", "mud", "src")
-].filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
-  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts"))
-    .map((file) => join(folder, file).replaceAll("\\", "/"))
-)
+// What the compiler gets wrong
 
-const usesByFile = (whatIs: (node: ts.Node) => string | undefined) =>
-  files.flatMap((file) => {
+/** TypeScript 5.9 and 6.0 write the statements behind it twice. */
+const doubled = (node: ts.Node): string | undefined =>
+  ts.isAwaitExpression(node) && node.expression.getText().startsWith("{") ? "await {" : undefined
+
+const foldersOf = (group: string) => readdirSync(join(root, group)).map((name) => join(group, name, "src"))
+
+const filesIn = (folders: ReadonlyArray<string>) =>
+  folders.filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts"))
+      .map((file) => join(folder, file).replaceAll("\\", "/"))
+  )
+
+const files = filesIn([...foldersOf("packages"), join("apps", "mud", "src")])
+
+const usesByFile = (whatIs: (node: ts.Node) => string | undefined, among = files) =>
+  among.flatMap((file) => {
     const uses = scan(readFileSync(join(root, file), "utf8"), whatIs)
     return uses.length === 0 ? [] : [[file, uses] as const]
   })
@@ -253,6 +261,15 @@ describe("sources", () => {
         `run.pipe(Effect.forkScoped, Effect.ensuring(end))`
       ]
     ) assert.deepStrictEqual(scan(source, unheard), [], source)
+  })
+
+  it("await no object that is written there", () => {
+    const uses = usesByFile(doubled, filesIn([...foldersOf("packages"), ...foldersOf("apps")]))
+    assert.deepStrictEqual(uses, [], "the compiler writes what comes behind it twice: give the object a name")
+    for (const source of [`await { a: one }[name]!()`, `const port = await {}.constructor()`]) {
+      assert.deepStrictEqual(scan(`export {}\n${source}`, doubled).map(({ what }) => what), ["await {"], source)
+    }
+    assert.deepStrictEqual(scan("await servers[name]()", doubled), [])
   })
 
   it("are seen, whatever they are called with", () => {

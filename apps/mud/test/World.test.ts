@@ -267,52 +267,65 @@ describe("the rules of the world", () => {
       assert.include(tags(game.heard("bo")), "Arrived")
     }))
 
-  it.effect("any play at all: the state is the fold of the log, a snapshot goes round, every event has its schema", () =>
-    Effect.gen(function*() {
-      const data = yield* loaded
-      const line = fc.oneof(
-        fc.constantFrom(
-          "n",
-          "s",
-          "e",
-          "w",
-          "u",
-          "d",
-          "in",
-          "out",
-          "take lantern",
-          "use lantern",
-          "drop lantern",
-          "quit",
-          "look"
-        ),
-        fc.constantFrom("take herring", "use herring on cat", "use red book", "say hi", "whisper Bo psst", "use bell"),
-        fc.string()
-      )
-      fc.assert(
-        fc.property(fc.array(fc.tuple(fc.constantFrom("ada", "bo", "cy"), line), { maxLength: 60 }), (moves) => {
-          const game = play(data)
-          for (const name of ["Ada", "Bo", "Cy"]) game.join(name)
-          for (const [id, typed] of moves) {
-            game.type(id, typed)
-            if (typed === "look") game.publish(Joining.wake(data, game.world(), id))
-            game.publish(Decide.tick(data, game.world(), 0.5))
-          }
-          const encode = Schema.encodeSync(Schema.parseJson(WorldEvent))
-          const decode = Schema.decodeSync(Schema.parseJson(WorldEvent))
-          const replayed = game.log.reduce(
-            (world, fact) => World.evolve(world, { ...fact, event: decode(encode(fact.event)) }),
-            World.initial(data)
-          )
-          assert.deepStrictEqual(World.toSnapshot(replayed), World.toSnapshot(game.world()))
-          const snapshot = Schema.decodeSync(World.Snapshot)(JSON.parse(JSON.stringify(World.toSnapshot(game.world()))))
-          const restored = World.toSnapshot(World.fromSnapshot(snapshot))
-          assert.sameDeepMembers([...restored.players], [...World.toSnapshot(game.world()).players])
-          // Everybody who is awake is present exactly once, where it stands.
-          const present = World.awake(game.world()).map(({ id }) => id)
-          assert.strictEqual(new Set(present).size, present.length)
-        }),
-        { numRuns: sized(60, 2_000, 20) }
-      )
-    }))
+  it.effect(
+    "any play at all: the state is the fold of the log, a snapshot goes round, every event has its schema",
+    () =>
+      Effect.gen(function*() {
+        const data = yield* loaded
+        const line = fc.oneof(
+          fc.constantFrom(
+            "n",
+            "s",
+            "e",
+            "w",
+            "u",
+            "d",
+            "in",
+            "out",
+            "take lantern",
+            "use lantern",
+            "drop lantern",
+            "quit",
+            "look"
+          ),
+          fc.constantFrom(
+            "take herring",
+            "use herring on cat",
+            "use red book",
+            "say hi",
+            "whisper Bo psst",
+            "use bell"
+          ),
+          fc.string()
+        )
+        fc.assert(
+          fc.property(fc.array(fc.tuple(fc.constantFrom("ada", "bo", "cy"), line), { maxLength: 60 }), (moves) => {
+            const game = play(data)
+            for (const name of ["Ada", "Bo", "Cy"]) game.join(name)
+            for (const [id, typed] of moves) {
+              game.type(id, typed)
+              if (typed === "look") game.publish(Joining.wake(data, game.world(), id))
+              game.publish(Decide.tick(data, game.world(), 0.5))
+            }
+            const encode = Schema.encodeSync(Schema.parseJson(WorldEvent))
+            const decode = Schema.decodeSync(Schema.parseJson(WorldEvent))
+            const replayed = game.log.reduce(
+              (world, fact) => World.evolve(world, { ...fact, event: decode(encode(fact.event)) }),
+              World.initial(data)
+            )
+            assert.deepStrictEqual(World.toSnapshot(replayed), World.toSnapshot(game.world()))
+            const snapshot = Schema.decodeSync(World.Snapshot)(
+              JSON.parse(JSON.stringify(World.toSnapshot(game.world())))
+            )
+            const restored = World.toSnapshot(World.fromSnapshot(snapshot))
+            assert.sameDeepMembers([...restored.players], [...World.toSnapshot(game.world()).players])
+            // Everybody who is awake is present exactly once, where it stands.
+            const present = World.awake(game.world()).map(({ id }) => id)
+            assert.strictEqual(new Set(present).size, present.length)
+          }),
+          { numRuns: sized(60, 2_000, 20) }
+        )
+      }),
+    sized(60_000, 7_200_000)
+  )
 })

@@ -55,6 +55,6 @@ describe("it", () => {
         Effect.map(Effect.flip(check), (error) => error instanceof Explore.BugFound ? error.run.strategy : error)
       const random = Explore.checkRandom(program, { seeds: 200, preemption: 0.5 })
       assert.strictEqual(yield* strategyOf(random), "random, preemption 0.5")
-      assert.match(String(yield* strategyOf(Explore.checkPct(program, { seeds: 500, depth: 2 }))), /^pct, depth 2 /)
+      assert.match(String(yield* strategyOf(Explore.checkPct(program, { seeds: 5_000, depth: 2 }))), /^pct, depth 2 /)
     }))
 })

@@ -21,6 +21,7 @@ import { checkLog, compare, factOf } from "./support/simulation.js"
 /** Every participant says this much; at night ten thousand events and more come of it, and times are held to the promise. */
 const count = sized(9, 60)
 const sayings = sized(25, 150)
+const timeout = sized(240_000, 1_800_000)
 
 describe.skipIf(missing)(named("three processes of one world"), () => {
   it(
@@ -128,6 +129,6 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         await nats.remove()
       }
     },
-    sized(240_000, 1_800_000)
+    timeout
   )
 })

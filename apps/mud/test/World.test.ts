@@ -20,6 +20,8 @@ const loaded = WorldLoader.load(fileURLToPath(new URL("../world", import.meta.ur
   Effect.provide(Layer.merge(NodeFileSystem.layer, NodePath.layer))
 )
 
+const timeout = sized(60_000, 7_200_000)
+
 /** A world to act in by hand: every event is kept, as the log would. */
 const play = (data: WorldData) => {
   const log: Array<World.Fact> = []
@@ -326,6 +328,6 @@ describe("the rules of the world", () => {
           { numRuns: sized(60, 2_000, 20) }
         )
       }),
-    sized(60_000, 7_200_000)
+    timeout
   )
 })

@@ -52,6 +52,8 @@ class TwoClocks implements Clock.Clock {
 const hour = 3_600_000
 const day = 24 * hour
 
+const timeout = sized(120_000, 7_200_000)
+
 interface Seen {
   readonly at: string
   readonly wall: string
@@ -211,7 +213,7 @@ describe("A ticker on a schedule of wall-clock time", () => {
           { numRuns: sized(15, 500, 5) }
         )
       ),
-    sized(120_000, 7_200_000)
+    timeout
   )
 
   it.live("leaves an interval, and a schedule that counts from the last slot, alone", () =>

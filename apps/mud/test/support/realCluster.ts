@@ -214,6 +214,8 @@ export const makeParticipants = async (cluster: Cluster, count: number, control:
   return { participants, hop, talk, open, say }
 }
 
+const slack = sized(10, 1)
+
 /**
  * What took how long, beside what is promised. At night it is held to that; a machine that does other things as well may take
  * longer in everyday runs. It is checked at the end, so that one late answer hides nothing else.
@@ -225,7 +227,7 @@ export class Times {
   took(what: string, millis: number, promised: number) {
     const line = `${what} ${Math.round(millis)} ms of ${promised}`
     this.lines.push(line)
-    if (millis > promised * sized(10, 1)) this.late.push(line)
+    if (millis > promised * slack) this.late.push(line)
   }
 
   check() {

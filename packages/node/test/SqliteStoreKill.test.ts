@@ -11,6 +11,7 @@ import { sized } from "../../../scripts/sized.js"
 const kills = sized(200, 200, 20)
 const busKills = sized(8, 100, 4)
 const creations = sized(8, 40, 4)
+const timeout = sized(600_000, 3_600_000)
 
 type Fixture = "killed" | "killedBus"
 
@@ -171,7 +172,7 @@ describe("SqliteStore under kill -9", () => {
         assert.isAtLeast(acknowledged.size, kills)
         assert.isAtLeast(unacknowledged, 0)
       }),
-    600_000
+    timeout
   )
 
   it.scopedLive(
@@ -204,7 +205,7 @@ describe("SqliteStore under kill -9", () => {
         assert.strictEqual(new Set(found).size, found.length)
         assert.isAtLeast(acknowledged.size, busKills)
       }),
-    600_000
+    timeout
   )
 
   it.scopedLive(

@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import assert from "node:assert"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { documents, figuresIn, page, problems, reasonAgainst, root, table, written } from "./evidence.mjs"
+import { documents, figuresIn, neverRun, page, problems, reasonAgainst, root, table, written } from "./evidence.mjs"
 
 const read = (file) => readFileSync(join(root, file), "utf8")
 const test = (name, body) => it.effect(name, () => Effect.sync(body))
@@ -18,6 +18,9 @@ describe("evidence", () => {
 
   test("the page is what the table says: node scripts/evidence/evidence.mjs", () =>
     assert.strictEqual(read(page), written()))
+
+  test("every nightly size was run to its end once, and what that took and found is on the page", () =>
+    assert.deepStrictEqual(neverRun(), []))
 
   test("figures are found: with a unit, and in tables of results", () => {
     const text = [

@@ -125,7 +125,7 @@ describe.skipIf(missing)(named("three processes of one world"), () => {
         await log.close()
       } finally {
         control.over = control.isCalm = true
-        stopAll()
+        await stopAll()
         await nats.remove()
       }
     },

@@ -52,7 +52,7 @@ describe.skipIf(missing)(named("processes of one world"), () => {
       again.close()
       times.check()
     } finally {
-      stopAll()
+      await stopAll()
       await nats.remove()
     }
   }, 240_000)
@@ -75,7 +75,7 @@ describe.skipIf(missing)(named("processes of one world"), () => {
       assert.strictEqual(code, 0, [...server.out, ...server.err].join("\n"))
       times.check()
     } finally {
-      stopAll()
+      await stopAll()
       await nats.remove()
     }
   }, 240_000)
@@ -114,7 +114,7 @@ describe.skipIf(missing)(named("processes of one world"), () => {
         assert.match(events!.detail!, /^\d+ unconfirmed, of room\.[^:]+: they may be in the log or not; look there/)
         times.check()
       } finally {
-        stopAll()
+        await stopAll()
         link.cut()
         await nats.remove()
       }

@@ -75,7 +75,7 @@ describe.skipIf(missing)(named("three servers that keep everything three times")
         await log.close()
       } finally {
         control.over = control.isCalm = true
-        stopAll()
+        await stopAll()
         await nats.remove()
       }
     },

@@ -23,8 +23,8 @@ import { eventually, join, listen, press, request, type Server, start, stopAll }
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-faults-"))
-afterAll(() => {
-  stopAll()
+afterAll(async () => {
+  await stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

@@ -11,8 +11,8 @@ import { eventually, join, request, type Server, sleep, start, stopAll } from ".
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-pages-"))
-afterAll(() => {
-  stopAll()
+afterAll(async () => {
+  await stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

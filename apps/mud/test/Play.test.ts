@@ -12,8 +12,8 @@ import { eventually, join, press, start, stopAll } from "./support/server.js"
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-play-"))
-afterAll(() => {
-  stopAll()
+afterAll(async () => {
+  await stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

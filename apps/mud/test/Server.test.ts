@@ -10,8 +10,8 @@ import { eventually, join, listen, press, request, type Server, sleep, start, st
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const scratch = mkdtempSync(path(tmpdir(), "holdfast-mud-"))
-afterAll(() => {
-  stopAll()
+afterAll(async () => {
+  await stopAll()
   rmSync(scratch, { recursive: true, force: true })
 })
 

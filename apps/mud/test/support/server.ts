@@ -43,11 +43,16 @@ export interface Server {
 }
 
 /** Servers that a test which failed has left behind end with the tests. */
-const running = new Set<ChildProcess>()
-process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")))
+const running = new Map<ChildProcess, Promise<unknown>>()
+const killAll = () => {
+  for (const child of running.keys()) child.kill("SIGKILL")
+}
+process.once("exit", killAll)
 
-export const stopAll = (): void => {
-  for (const child of running) child.kill("SIGKILL")
+/** Until they are gone. */
+export const stopAll = async (): Promise<void> => {
+  killAll()
+  await Promise.all(running.values())
 }
 
 export const start = async (
@@ -67,7 +72,7 @@ export const start = async (
   // Closed, and not only exited: then all of its output has been read.
   const exited = new Promise<number | null>((resolve) => void child.once("close", (code) => resolve(code)))
   let ended = false
-  running.add(child)
+  running.set(child, exited)
   void exited.then(() => {
     ended = true
     running.delete(child)

@@ -318,11 +318,11 @@ describe("WebSocketRoute on NodeServer", () => {
   it.scopedLive("does not take for dead whom it has stopped reading itself", () =>
     Effect.gen(function*() {
       const it = yield* setup({
-        pingInterval: "50 millis",
+        pingInterval: "100 millis",
         queue: 2,
         commands: {
           schema: Schema.Struct({ n: Schema.Number }),
-          handle: ({ n }: { readonly n: number }) => Effect.as(Effect.sleep("300 millis"), n)
+          handle: ({ n }: { readonly n: number }) => Effect.as(Effect.sleep("500 millis"), n)
         } as never
       })
       const client = yield* dial(it.url)

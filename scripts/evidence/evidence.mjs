@@ -102,7 +102,7 @@ export const reasonAgainst = (command) => {
 const nightly = () => JSON.parse(read("scripts/evidence/nightly.json"))
 
 /** Sizes of explorations and models, as the tests have them. */
-export const sizes = () =>
+const sizes = () =>
   ["packages", "apps"].flatMap((group) =>
     readdirSync(join(root, group)).map((name) => `${group}/${name}/test`).filter((path) => existsSync(join(root, path)))
   ).flatMap((folder) =>

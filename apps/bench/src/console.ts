@@ -1,6 +1,7 @@
 /**
  * What the console costs an application with many event streams: without one, with one that nobody looks at, with one viewer of
- * its first page, and with one who has the largest section open, in turns. Processor time as the operating system counts it, in per cent of one core.
+ * its first page, and with one who has the largest section open, in turns. Processor time as the operating system counts it, in
+ * per cent of one core.
  *
  * `npm run bench console` takes seven minutes.
  */

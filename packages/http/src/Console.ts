@@ -25,8 +25,8 @@
  * **How it is made.** Sections are values (`ConsoleSection`); those of the library and those of the application are the same.
  * Buses, tickers, hubs and servers are found in the `Roster`, nothing is registered by hand. One engine looks at the sections
  * once a second while somebody looks, and sends what has changed (`ConsoleFeed`). Who has a section open says so by
- * `POST <path>/watch/<section>`, again every half minute. The page is plain files; it knows nothing of
- * fibers or buses, and draws what the feed announces.
+ * `POST <path>/watch/<section>`, again every half minute. The page is plain files; it knows nothing of fibers or buses, and
+ * draws what the feed announces.
  *
  * **Who may look, who may act.** The `OperatorGuard`: that of the context, or one made from `access`. Without a token in either
  * one is made for this run, and its link logged at the start.
@@ -39,7 +39,8 @@
  *
  * **What it costs.** Without a viewer: one reading of each series a second. With one: the sections, once a second; those that
  * cost something less often, so that all of them together take a quarter of a hundredth of a core: every 8 seconds at the least
- * where somebody has them open, else every 30. A viewer who reads too slowly misses frames, and nobody else does. A section shows 2000 rows, and says how many there are.
+ * where somebody has them open, else every 30. A viewer who reads too slowly misses frames, and nobody else does. A section
+ * shows 2000 rows, and says how many there are.
  *
  * **Limits.** It is for people, and shows the last hour: alerts that wake somebody, and longer histories, belong to what scrapes
  * `Metrics`. It is one process's page: a cluster has one per node. What `ConsoleLog`, `LastShutdown`, `Health` and `Audit`

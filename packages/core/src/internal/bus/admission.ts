@@ -35,7 +35,7 @@ export class Admission<A extends Event> {
    * that it has not decided on.
    */
   private blockerOf(drafts: ReadonlyArray<Draft<A>>, ifLast: number | undefined): Mailbox<A> | undefined {
-    return this.full === 0 || this.isLate(ifLast) ? undefined : this.findFull(drafts, 0)
+    return this.isLate(ifLast) ? undefined : this.findFull(drafts, 0)
   }
 
   /** Accepts a request, or lets it wait. */

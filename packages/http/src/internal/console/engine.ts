@@ -147,7 +147,9 @@ export class Engine {
 
   /** Somebody has this section open, which is then looked at with the next frame. False: there is none. */
   watch(id: string): boolean {
-    const section = this.sections().find((section) => section.kind !== "action" && section.id === id)
+    const section = this.sections().find((section) =>
+      section.kind !== "action" && section.kind !== "alert" && section.id === id
+    )
     if (section === undefined) return false
     const now = performance.now()
     if ((this.open.get(id) ?? 0) <= now) this.due.delete(id)
@@ -304,16 +306,20 @@ export class Engine {
       const began = performance.now()
       return Effect.map(look, (result) => {
         const ended = performance.now()
-        const cost = ended - began
-        const isDear = cost >= cheap
-        this.costs.set(name, isDear && atLeastEvery !== undefined ? cost : 0)
-        let all = 0
-        if (isDear) { for (const one of this.costs.values()) all += one }
-        const period = isDear && atLeastEvery === undefined ? unwatched : Math.min(atLeastEvery ?? unwatched, all * 400)
+        const cost = ended - began < cheap ? 0 : ended - began
+        this.costs.set(name, atLeastEvery === undefined ? 0 : cost)
+        const period = cost === 0 ? 0 : atLeastEvery === undefined ? unwatched : Math.min(atLeastEvery, this.cost * 400)
         this.due.set(name, ended - 1 + Math.max(this.setup.intervalMillis / 4, period))
         return result
       })
     })
+  }
+
+  /** Milliseconds of one look at all that counts. */
+  private get cost(): number {
+    let all = 0
+    for (const one of this.costs.values()) all += one
+    return all
   }
 
   private alertsNow(all: ReadonlyArray<Section>): Effect.Effect<ReadonlyArray<Alert>> {

@@ -98,7 +98,7 @@ describe("examples", () => {
     }), 60_000)
 
   it.scopedLive(
-    "jobs finishes what is in progress, survives a crash, and refuses nonsense",
+    "jobs finishes what is in progress, survives a crash, and refuses nonsense (daily)",
     () =>
       Effect.gen(function*() {
         const app = yield* start("jobs")
@@ -131,36 +131,40 @@ describe("examples", () => {
       assert.match(app.output(), /1 notes written down/)
     }), 60_000)
 
-  it.scopedLive("chat announces who comes and who goes, and tells everybody the same", () =>
-    Effect.gen(function*() {
-      const app = yield* start("chat")
-      const join = (name: string) =>
-        Effect.acquireRelease(
-          Effect.promise(async () => {
-            const socket = new WebSocket(`${app.url.replace("http", "ws")}/socket?name=${name}`)
-            const messages: Array<string> = []
-            socket.on("message", (data) => messages.push(String(data)))
-            await once(socket, "open")
-            return { socket, messages }
-          }),
-          ({ socket }) => Effect.sync(() => socket.terminate())
-        )
-      const heard = (messages: ReadonlyArray<string>, text: string) =>
-        Effect.repeat(Effect.sleep("10 millis"), { until: () => messages.some((message) => message.includes(text)) })
+  it.scopedLive(
+    "chat announces who comes and who goes, and tells everybody the same (daily)",
+    () =>
+      Effect.gen(function*() {
+        const app = yield* start("chat")
+        const join = (name: string) =>
+          Effect.acquireRelease(
+            Effect.promise(async () => {
+              const socket = new WebSocket(`${app.url.replace("http", "ws")}/socket?name=${name}`)
+              const messages: Array<string> = []
+              socket.on("message", (data) => messages.push(String(data)))
+              await once(socket, "open")
+              return { socket, messages }
+            }),
+            ({ socket }) => Effect.sync(() => socket.terminate())
+          )
+        const heard = (messages: ReadonlyArray<string>, text: string) =>
+          Effect.repeat(Effect.sleep("10 millis"), { until: () => messages.some((message) => message.includes(text)) })
 
-      const ada = yield* join("Ada")
-      const bob = yield* join("Bob")
-      yield* heard(ada.messages, "\"Bob\"")
-      bob.socket.send(JSON.stringify({ text: "good evening" }))
-      yield* heard(ada.messages, "good evening")
-      yield* heard(bob.messages, "good evening")
-      bob.socket.terminate()
-      yield* heard(ada.messages, "\"Left\"")
-      clean("chat", yield* app.stop)
-    }), 60_000)
+        const ada = yield* join("Ada")
+        const bob = yield* join("Bob")
+        yield* heard(ada.messages, "\"Bob\"")
+        bob.socket.send(JSON.stringify({ text: "good evening" }))
+        yield* heard(ada.messages, "good evening")
+        yield* heard(bob.messages, "good evening")
+        bob.socket.terminate()
+        yield* heard(ada.messages, "\"Left\"")
+        clean("chat", yield* app.stop)
+      }),
+    60_000
+  )
 
   it.scopedLive(
-    "console shows what its HttpApi and its bus do, at the link that it logs",
+    "console shows what its HttpApi and its bus do, at the link that it logs (daily)",
     () =>
       Effect.gen(function*() {
         const app = yield* start("console")

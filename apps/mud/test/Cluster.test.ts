@@ -25,7 +25,7 @@ const timeout = sized(240_000, 1_800_000)
 
 describe.skipIf(missing)(named("three processes of one world"), () => {
   it(
-    "are one world for everybody while a node is killed, one ends and comes back, and the server is killed",
+    "are one world for everybody while a node is killed, one ends and comes back, and the server is killed (daily)",
     async () => {
       const nats = await natsServer()
       const cluster = makeCluster(nats.url)

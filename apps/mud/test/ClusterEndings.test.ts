@@ -7,7 +7,7 @@ import { makeCluster, makeControl, makeParticipants, Times } from "./support/rea
 import { eventually, join, listen, request, sleep, stopAll } from "./support/server.js"
 
 describe.skipIf(missing)(named("processes of one world"), () => {
-  it("say that the log lost its end, end with 1, and begin anew, and pages are told", async () => {
+  it("say that the log lost its end, end with 1, and begin anew, and pages are told (daily)", async () => {
     const nats = await natsServer()
     const cluster = makeCluster(nats.url)
     try {
@@ -57,7 +57,7 @@ describe.skipIf(missing)(named("processes of one world"), () => {
     }
   }, 240_000)
 
-  it("end in time by SIGTERM, with a thousand streams and commands under way", async () => {
+  it("end in time by SIGTERM, with a thousand streams and commands under way (daily)", async () => {
     const nats = await natsServer()
     const cluster = makeCluster(nats.url)
     const control = makeControl()
@@ -81,7 +81,7 @@ describe.skipIf(missing)(named("processes of one world"), () => {
   }, 240_000)
 
   for (const isGone of [true, false]) {
-    const what = isGone ? "whose server is gone" : "whose server does not answer"
+    const what = isGone ? "whose server is gone" : "whose server does not answer (daily)"
     it(`end by their own means by SIGTERM, ${what}, and name what nobody confirmed`, async () => {
       const nats = await natsServer()
       const link = await natsLink(nats.url)

@@ -43,7 +43,7 @@ const withStore = <A>(data: string, use: (store: KeyValueStore.KeyValueStore) =>
 const ashore = (server: Server, name: string) => request(server, "POST", "/api/join", { body: { name } })
 
 describe("a full island", () => {
-  it("keeps those who are on it, and lets those who come back in before newcomers", async () => {
+  it("keeps those who are on it, and lets those who come back in before newcomers (daily)", async () => {
     const server = await start(["--max-players", "20", "--join-rate", "1000"])
     const players = []
     for (let index = 0; index < 19; index++) players.push(await join(server, `Pl${letters(index + 100)}`))
@@ -94,7 +94,7 @@ describe("a full island", () => {
     await server.stop()
   })
 
-  it("writes the same for the hundredth who comes as for the tenth", async () => {
+  it("writes the same for the hundredth who comes as for the tenth (daily)", async () => {
     const data = path(scratch, "crowd")
     const server = await start(["--data", data, "--join-rate", "1000", "--per-address", "1000", "--tick", "60"])
     const size = () => readdirSync(data).reduce((sum, file) => sum + statSync(path(data, file)).size, 0)
@@ -116,7 +116,7 @@ describe("a full island", () => {
 })
 
 describe("an operator's token", () => {
-  it("makes operators for as long as it is the operator's token", async () => {
+  it("makes operators for as long as it is the operator's token (daily)", async () => {
     const data = path(scratch, "operator")
     let server = await start(["--data", data, "--operator-token", "a-long-enough-token"])
     const { body } = await request(server, "POST", "/api/join", {
@@ -149,7 +149,7 @@ const full: { child?: ReturnType<typeof spawn>; out: string } = { out: "" }
 afterAll(() => void full.child?.kill("SIGKILL"))
 
 describe("the state on the disk", () => {
-  it("is for its owner alone, and what others can read is warned of", async () => {
+  it("is for its owner alone, and what others can read is warned of (daily)", async () => {
     const data = path(scratch, "rights")
     let server = await start(["--data", data, "--log", "json"])
     await join(server, "Ada")
@@ -167,7 +167,7 @@ describe("the state on the disk", () => {
     await server.stop()
   })
 
-  it("with an empty key, or a snapshot that cannot be read, is refused with its file, its key and a way out", async () => {
+  it("with an empty key, or a snapshot that cannot be read, is refused with its file, its key and a way out (daily)", async () => {
     for (
       const [key, value, found] of [
         ["token-key", "", /the key "token-key" in .*mud\.db is too short .* Delete that row/],
@@ -186,7 +186,7 @@ describe("the state on the disk", () => {
   })
 
   it.skipIf(!existsSync(prlimit))(
-    "that is full (where there is prlimit): says so, is not ready, logs one line, and goes on when there is room",
+    "that is full (where there is prlimit): says so, is not ready, logs one line, and goes on when there is room (daily)",
     async () => {
       const data = path(scratch, "full")
       const port = await new Promise<number>((resolve, reject) => {
@@ -244,7 +244,7 @@ describe("the state on the disk", () => {
 })
 
 describe("the data of the world", () => {
-  it("that would unfold into something huge is refused with its place, and the next edit is read", async () => {
+  it("that would unfold into something huge is refused with its place, and the next edit is read (daily)", async () => {
     const world = path(scratch, "bomb")
     cpSync(fileURLToPath(new URL("../world", import.meta.url)), world, { recursive: true })
     const server = await start(["--world", world, "--log", "json"])
@@ -272,7 +272,7 @@ describe("the data of the world", () => {
 const faketime = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"].find(existsSync)
 
 describe.skipIf(faketime === undefined)("the clock of the machine", () => {
-  it("set forward puts nobody to sleep, and set back locks nobody out", async () => {
+  it("set forward puts nobody to sleep, and set back locks nobody out (daily)", async () => {
     const folder = path(scratch, "time")
     mkdirSync(folder)
     const now = path(folder, "now")
@@ -337,7 +337,7 @@ describe("a server that runs", () => {
     await server.stop()
   })
 
-  it("keeps a banned player out of everything, until the operator lets it in again", async () => {
+  it("keeps a banned player out of everything, until the operator lets it in again (daily)", async () => {
     const server = await start()
     const ada = await join(server, "Ada")
     const rows = async (section: string) => {

@@ -64,7 +64,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
   const numbers = async (page: Page) =>
     (await linesOf(page)).flatMap((line) => /line (\d+)/.exec(line)?.slice(1) ?? []).map(Number)
 
-  it("three players, a restart, a page that sleeps and one that loses its network: every log is whole", async () => {
+  it("three players, a restart, a page that sleeps and one that loses its network: every log is whole (daily)", async () => {
     const data = path(scratch, "scene")
     const problems: Array<string> = []
     let server = await start(["--data", data])
@@ -181,7 +181,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("says things once, above the line, and keeps what was typed until it is accepted", async () => {
+  it("says things once, above the line, and keeps what was typed until it is accepted (daily)", async () => {
     const problems: Array<string> = []
     const server = await start()
     const page = await open(browser, server.url, problems)
@@ -225,7 +225,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("keeps a crowd out of the way of the keyboard", async () => {
+  it("keeps a crowd out of the way of the keyboard (daily)", async () => {
     const problems: Array<string> = []
     const server = await start(["--join-rate", "1000", "--per-address", "1000"])
     const page = await open(browser, server.url, problems)
@@ -248,7 +248,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("lets somebody go on as who they were, give up the name, and wakes all tabs at once", async () => {
+  it("lets somebody go on as who they were, give up the name, and wakes all tabs at once (daily)", async () => {
     const problems: Array<string> = []
     const server = await start()
     const page = await open(browser, server.url, problems)
@@ -296,7 +296,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("leads a newcomer to ten places and a secret by what the page offers", async () => {
+  it("leads a newcomer to ten places and a secret by what the page offers (daily)", async () => {
     const problems: Array<string> = []
     const server = await start()
     const page = await open(browser, server.url, problems)
@@ -342,7 +342,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("fits a phone", async () => {
+  it("fits a phone (daily)", async () => {
     const problems: Array<string> = []
     const server = await start()
     const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true }
@@ -375,7 +375,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await server.stop()
   })
 
-  it("the operator sees a leak and a hanging finalizer by name, who is there, and can stop it all", async () => {
+  it("the operator sees a leak and a hanging finalizer by name, who is there, and can stop it all (daily)", async () => {
     const problems: Array<string> = []
     const server: Server = await start([], { HOLDFAST_FAULT: "hang-finalizer,leak" })
     const page = await open(browser, server.operator.link, problems)
@@ -407,7 +407,7 @@ describe.skipIf(missing)(named("the pages in Chromium"), () => {
     await page.context().close()
   })
 
-  it("asks for the operator's token when there is one", async () => {
+  it("asks for the operator's token when there is one (daily)", async () => {
     const problems: Array<string> = []
     const server = await start(["--operator-token", "a-long-enough-token"])
     const page = await open(browser, `${server.url}/operator`, problems)

@@ -50,7 +50,7 @@ const play = (flags: ReadonlyArray<string>): Promise<{ readonly code: number | n
   })
 
 describe("the terminal client", () => {
-  it("plays a scene from its standard input, and goes on after a restart of the server", async () => {
+  it("plays a scene from its standard input, and goes on after a restart of the server (daily)", async () => {
     const data = path(scratch, "play")
     const first = await start(["--data", data])
     const bo = await join(first, "Bo")

@@ -194,7 +194,7 @@ describe("stopping", () => {
     assert.match(server.out.at(-1)!, /mud/)
   })
 
-  it("with a finalizer that never returns: within the budget, and the report names it", async () => {
+  it("with a finalizer that never returns: within the budget, and the report names it (daily)", async () => {
     const server = await start(["--shutdown-timeout", "3"], { HOLDFAST_FAULT: "hang-finalizer" })
     await join(server, "Ada")
     const { millis } = await server.stop()
@@ -202,7 +202,7 @@ describe("stopping", () => {
     assert.include(server.out.at(-1)!, "finalizer that never returns")
   })
 
-  it("by the operator's button", async () => {
+  it("by the operator's button (daily)", async () => {
     const server = await start(["--operator-token", "a-long-enough-token"])
     assert.strictEqual((await press(server, "shutdown")).status, 401)
     const accepted = await press(server, "shutdown", {}, "a-long-enough-token")
@@ -212,7 +212,7 @@ describe("stopping", () => {
 })
 
 describe("the command line", () => {
-  it("says what is wrong with the world's data, where", async () => {
+  it("says what is wrong with the world's data, where (daily)", async () => {
     const world = path(scratch, "broken")
     cpSync(fileURLToPath(new URL("../world", import.meta.url)), world, { recursive: true })
     const file = path(world, "harbour.yaml")
@@ -233,7 +233,7 @@ describe("the command line", () => {
 })
 
 describe("what outlives a process", () => {
-  it("players, things and time survive a restart and a kill; a stream goes on with nothing missing and nothing twice", async () => {
+  it("players, things and time survive a restart and a kill; a stream goes on with nothing missing and nothing twice (daily)", async () => {
     const data = path(scratch, "store")
     let server = await start(["--data", data])
     const ada = await join(server, "Ada")
@@ -260,7 +260,7 @@ describe("what outlives a process", () => {
     }
   })
 
-  it("a change of the data comes into the running world, and players stay where they are", async () => {
+  it("a change of the data comes into the running world, and players stay where they are (daily)", async () => {
     const world = path(scratch, "reloaded")
     cpSync(fileURLToPath(new URL("../world", import.meta.url)), world, { recursive: true })
     const server = await start(["--world", world])
@@ -283,7 +283,7 @@ describe("what outlives a process", () => {
     await server.stop()
   })
 
-  it("players fall asleep: by silence, or by a lost connection, which wakes again by itself", async () => {
+  it("players fall asleep: by silence, or by a lost connection, which wakes again by itself (daily)", async () => {
     const server = await start(["--idle-timeout", "2", "--linger", "0.5"])
     const ada = await join(server, "Ada")
     const bo = await join(server, "Bo")

@@ -119,7 +119,7 @@ describe("a load", () => {
     assert.isAtLeast(Object.values(errors).reduce((a, b) => a + b, 0), 6)
   })
 
-  it("expects an echo on the same WebSocket, or everywhere", async () => {
+  it("expects an echo on the same WebSocket, or everywhere (daily)", async () => {
     const sockets = new Set<WebSocket>()
     const run = async (broadcast: boolean, forgets: number) => {
       const server = Http.createServer()

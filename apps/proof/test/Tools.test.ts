@@ -36,7 +36,7 @@ const soak = async (flags: ReadonlyArray<string>) => {
 const minutes = 60_000
 
 describe("soak", () => {
-  it("finds a fiber that each stream leaves behind, in fifteen rounds", async () => {
+  it("finds a fiber that each stream leaves behind, in fifteen rounds (daily)", async () => {
     const { code, json, out, svg } = await soak(["--fault", "leak-each"])
     assert.strictEqual(code, 1, out)
     const grows = json.verdicts.filter((verdict: { readonly grows: boolean }) => verdict.grows)
@@ -45,7 +45,7 @@ describe("soak", () => {
     assert.match(svg, /<polyline points="[\d., -]+"/)
   }, 6 * minutes)
 
-  it("finds nothing without it", async () => {
+  it("finds nothing without it (daily)", async () => {
     const { code, json, out } = await soak([])
     assert.deepStrictEqual(json.problems, {}, out)
     assert.deepStrictEqual(

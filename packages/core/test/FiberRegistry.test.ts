@@ -563,7 +563,7 @@ describe("FiberRegistry", () => {
   describe("volume", () => {
     const forks = 100_000
 
-    it.effect(`${forks} tracked forks leave an empty census and a flat heap`, () =>
+    it.effect(`${forks} tracked forks leave an empty census and a flat heap (daily)`, () =>
       Effect.gen(function*() {
         const { census, counts } = yield* registry
         const scope = yield* Scope.make()

@@ -143,7 +143,7 @@ describe("Signal", () => {
 
 describe("Signal instead of a SubscriptionRef", () => {
   it.effect(
-    "is needed: whoever is interrupted while it subscribes to one of effect locks out who sets it",
+    "is needed: whoever is interrupted while it subscribes to one of effect locks out who sets it (daily)",
     () =>
       Effect.gen(function*() {
         const found = yield* Explore.find(

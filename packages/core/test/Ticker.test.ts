@@ -404,7 +404,7 @@ describe("Ticker", () => {
       assert.strictEqual(state("holdfast_ticker_handler_missed_total", "slow").count, 3)
     }))
 
-  it.scoped("ticks on a schedule at the instants that the schedule names", () =>
+  it.scoped("ticks on a schedule at the instants that the schedule names (daily)", () =>
     Effect.gen(function*() {
       const spaced = yield* Ticker.make({ name: "spaced", schedule: Schedule.spaced("700 millis") })
       const fixed = yield* Ticker.make({ name: "fixed", schedule: Schedule.fixed("1 second") })

@@ -73,7 +73,7 @@ const page = `<!doctype html><title>cuts</title><script>
 describe("a page whose streams are cut at any moment", () => {
   for (const { expected, installed, name, open } of browsers) {
     const title =
-      `in ${name}, ${streams} EventSources and ${streams} WebSockets miss nothing in ${cuts} cuts of each kind`
+      `in ${name}, ${streams} EventSources and ${streams} WebSockets miss nothing in ${cuts} cuts of each kind (daily)`
     if (!installed && !(required && expected)) {
       it.effect.skip(`${title} (skipped: it is not installed)`, () => Effect.void)
       continue

@@ -115,7 +115,7 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
   it.scopedLive(
-    `names each of ${faults.length} faults within 5 seconds, and leads to its row`,
+    `names each of ${faults.length} faults within 5 seconds, and leads to its row (daily)`,
     () =>
       Effect.gen(function*() {
         const problems: Array<string> = []
@@ -166,7 +166,7 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
   )
 
   it.scopedLive(
-    "shows the new process after SIGTERM and after kill -9, and how the old one ended, and nothing else of it",
+    "shows the new process after SIGTERM and after kill -9, and how the old one ended, and nothing else of it (daily)",
     () =>
       Effect.gen(function*() {
         const problems: Array<string> = []
@@ -222,7 +222,7 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
     300_000
   )
 
-  it.scopedLive("shows a drain to its end, and the result where the button was", () =>
+  it.scopedLive("shows a drain to its end, and the result where the button was (daily)", () =>
     Effect.gen(function*() {
       const problems: Array<string> = []
       const port = yield* freePort
@@ -299,7 +299,7 @@ describe.skipIf(missing)(`the console's page in Chromium${missing ? " (skipped: 
     }), 240_000)
 
   it.scopedLive(
-    "says how old the picture is, and is grey when it is older than 3 seconds",
+    "says how old the picture is, and is grey when it is older than 3 seconds (daily)",
     () =>
       Effect.gen(function*() {
         const problems: Array<string> = []

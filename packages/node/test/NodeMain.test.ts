@@ -14,7 +14,7 @@ const refusing = (prefix: string) => Array.from({ length: 100 }, (_, i) => `${pr
 
 describe("runMain", () => {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    it.scopedLive(`ends by itself with exit code 0 after ${signal}`, () =>
+    it.scopedLive(`ends by itself with exit code 0 after ${signal}${signal === "SIGTERM" ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* runWith("clean", [signal])
         assert.strictEqual(ended.code, 0)
@@ -44,7 +44,7 @@ describe("runMain", () => {
       terminal
     ]] as const
   ) {
-    it.scopedLive(`logs for machines ${where}`, () =>
+    it.scopedLive(`logs for machines ${where} (daily)`, () =>
       Effect.gen(function*() {
         const { stdout } = yield* runWith(scenario, ["SIGTERM"], { node })
         assert.match(stdout, /^timestamp=\S+ level=INFO fiber=#\d+ message="a line" room=hall$/m)
@@ -75,7 +75,7 @@ describe("runMain", () => {
       assert.isBelow(ended.took, 1500 + slack)
     }))
 
-  it.scopedLive("ends within the budget when a finalizer that is not the library's hangs", () =>
+  it.scopedLive("ends within the budget when a finalizer that is not the library's hangs (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("raw-hanging-finalizer", ["SIGTERM"])
       // It holds up nobody else: neither behind it in its layer, nor in the others.
@@ -87,7 +87,7 @@ describe("runMain", () => {
       assert.isBelow(ended.took, 1500 + slack)
     }))
 
-  it.scopedLive("names exactly the fibers that refuse to stop", () =>
+  it.scopedLive("names exactly the fibers that refuse to stop (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("thousand", ["SIGTERM"], { report: "json" })
       const report = reportOf(ended)
@@ -97,7 +97,7 @@ describe("runMain", () => {
       assert.isBelow(ended.took, 2000 + slack)
     }))
 
-  it.scopedLive("names exactly the children of a supervisor that refuse to stop", () =>
+  it.scopedLive("names exactly the children of a supervisor that refuse to stop (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("thousand-supervised", ["SIGTERM"], { report: "json" })
       assert.deepStrictEqual(names(reportOf(ended), "abandoned"), refusing("fixture/crowd"))
@@ -116,7 +116,7 @@ describe("runMain", () => {
       assert.isBelow(ended.took, 300 + 1000 + slack)
     }))
 
-  it.scopedLive("ends at once at the third signal, with the report of what is known", () =>
+  it.scopedLive("ends at once at the third signal, with the report of what is known (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("slow", ["SIGTERM", "SIGINT", "SIGINT"], { report: "json" })
       const report = reportOf(ended)
@@ -126,7 +126,7 @@ describe("runMain", () => {
       assert.isBelow(ended.took, 600 + slack)
     }))
 
-  it.scopedLive("takes a signal that was passed on twice for one", () =>
+  it.scopedLive("takes a signal that was passed on twice for one (daily)", () =>
     Effect.gen(function*() {
       const running = yield* start("chatty", { report: "json" })
       yield* running.said("ready")
@@ -157,7 +157,7 @@ describe("runMain", () => {
       assert.match(ended.last, /^shutdown: fixture, start failed, failed/)
     }))
 
-  it.scopedLive("can be ended while it starts", () =>
+  it.scopedLive("can be ended while it starts (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("start-hangs", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
@@ -172,14 +172,14 @@ describe("runMain", () => {
       assert.include(ended.last, "requested by itself, clean")
     }))
 
-  it.scopedLive("names a daemon that nobody owns", () =>
+  it.scopedLive("names a daemon that nobody owns (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("daemon", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
       assert.match(ended.last, /1 still live: fixture\/fiber #\d+/)
     }))
 
-  it.scopedLive("goes on when stdout is closed, and reports on stderr", () =>
+  it.scopedLive("goes on when stdout is closed, and reports on stderr (daily)", () =>
     Effect.gen(function*() {
       const running = yield* start("chatty")
       yield* running.said("noise")
@@ -205,7 +205,7 @@ describe("runMain", () => {
     }))
 
   for (const scenario of ["clean", "spin"]) {
-    const name = `works as the first process of a container (${scenario})`
+    const name = `works as the first process of a container (${scenario}) (daily)`
     if (!canUnshare) {
       it.effect(`${name}: not tried, unshare --pid is not permitted here`, () => Effect.void)
       continue
@@ -233,7 +233,7 @@ describe("Watchdog", () => {
       assert.isBelow(ended.took, 1000 + slack)
     }))
 
-  it.scopedLive("names the hook that loops, beside what is known of the shutdown", () =>
+  it.scopedLive("names the hook that loops, beside what is known of the shutdown (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("spin-while-stopping", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
@@ -242,7 +242,7 @@ describe("Watchdog", () => {
       assert.isBelow(ended.took, 1000 + slack)
     }))
 
-  it.scopedLive("ends a loop in a listener of the process's exit", () =>
+  it.scopedLive("ends a loop in a listener of the process's exit (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("exit-listener-spins", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
@@ -250,7 +250,7 @@ describe("Watchdog", () => {
       assert.isBelow(ended.took, 1000 + slack)
     }))
 
-  it.scopedLive("ends a main thread without a heartbeat, with exit code 1", () =>
+  it.scopedLive("ends a main thread without a heartbeat, with exit code 1 (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("stall", [])
       assert.strictEqual(ended.code, 1)
@@ -258,14 +258,14 @@ describe("Watchdog", () => {
       assert.include(ended.last, "busy at Timeout.spinForever")
     }))
 
-  it.scopedLive("can be a layer, without runMain's own", () =>
+  it.scopedLive("can be a layer, without runMain's own (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("own-watchdog", [])
       assert.strictEqual(ended.code, 1)
       assert.match(ended.last, /^shutdown: own, forced; ended by the watchdog: no heartbeat/)
     }))
 
-  it.scopedLive("only reports a stall when told so", () =>
+  it.scopedLive("only reports a stall when told so (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("stall-reported", ["SIGTERM"])
       assert.strictEqual(ended.code, 0)
@@ -273,7 +273,7 @@ describe("Watchdog", () => {
       assert.match(ended.stderr, /the main thread is at\n\s+at .*_onTimeout/)
     }))
 
-  it.scopedLive("kills a process that is blocked outside of JavaScript, and tells the last label", () =>
+  it.scopedLive("kills a process that is blocked outside of JavaScript, and tells the last label (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("blocked", ["SIGTERM"])
       assert.strictEqual(ended.signal, "SIGKILL")

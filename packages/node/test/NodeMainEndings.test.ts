@@ -35,7 +35,7 @@ const fifo = Effect.acquireRelease(
 
 describe("time limits", () => {
   for (const scenario of ["infinite", "thirty-days"]) {
-    it.scopedLive(`waits for what is slow (${scenario})`, () =>
+    it.scopedLive(`waits for what is slow (${scenario}) (daily)`, () =>
       Effect.gen(function*() {
         const ended = yield* run(scenario, ["SIGTERM"], { report: "json" })
         assert.strictEqual(ended.code, 0)
@@ -45,7 +45,7 @@ describe("time limits", () => {
         assert.strictEqual(report.timeoutMillis, scenario === "infinite" ? Number.POSITIVE_INFINITY : 30 * 86_400_000)
       }))
 
-    it.scopedLive(`does not take a second signal for the end at once (${scenario})`, () =>
+    it.scopedLive(`does not take a second signal for the end at once (${scenario}) (daily)`, () =>
       Effect.gen(function*() {
         const running = yield* begin(scenario, { report: "json" })
         yield* running.said("ready")
@@ -87,7 +87,7 @@ describe("an exception during the shutdown", () => {
       ["rejects-at-the-end", "releasing", "unhandledRejection"]
     ]
   ) {
-    it.scopedLive(`is an item of its phase, and the exit code is 1 (${scenario})`, () =>
+    it.scopedLive(`is an item of its phase, and the exit code is 1 (${scenario})${scenario === "throws-releasing" ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* run(scenario, ["SIGTERM"], { report: "json" })
         const report = reportOf(ended)
@@ -104,7 +104,7 @@ describe("an exception during the shutdown", () => {
       }))
   }
 
-  it.scopedLive("is an item, when it comes between another one and the shutdown", () =>
+  it.scopedLive("is an item, when it comes between another one and the shutdown (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* run("throws-twice", [], { report: "json" })
       const report = reportOf(ended)
@@ -130,7 +130,7 @@ describe("the exit code", () => {
     ["exit-listener-exits", ["SIGTERM"], 9]
   ]
   for (const [scenario, signals, code] of table) {
-    it.scopedLive(`is ${code} (${scenario})`, () =>
+    it.scopedLive(`is ${code} (${scenario})${scenario === "exit-code-set" ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* run(scenario, signals)
         assert.strictEqual(ended.code, code)
@@ -138,7 +138,7 @@ describe("the exit code", () => {
       }))
   }
 
-  it.scopedLive("does not need the option to make sense", () =>
+  it.scopedLive("does not need the option to make sense (daily)", () =>
     Effect.gen(function*() {
       const nonsense = yield* run("exit-code-nonsense", ["SIGTERM"])
       assert.strictEqual(
@@ -163,7 +163,7 @@ describe("a listener of the process's exit", () => {
       assertWithin(ended, 1000)
     }))
 
-  it.scopedLive("that never returns is ended by the watchdog, with one last line", () =>
+  it.scopedLive("that never returns is ended by the watchdog, with one last line (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* runWith("exit-listener-spins", ["SIGTERM"])
       assert.strictEqual(ended.code, 143)
@@ -190,7 +190,7 @@ describe("a thread that does not come back", () => {
       assertWithin(ended, 1000)
     }))
 
-  it.scopedLive("after a request from inside, too", () =>
+  it.scopedLive("after a request from inside, too (daily)", () =>
     Effect.gen(function*() {
       const { path } = yield* fifo
       const ended = yield* run("held-after-request", [], { args: [path], report: "json" })
@@ -199,7 +199,7 @@ describe("a thread that does not come back", () => {
       else assert.strictEqual(ended.code, 1)
     }))
 
-  it.scopedLive("is not waited for after a second signal", () =>
+  it.scopedLive("is not waited for after a second signal (daily)", () =>
     Effect.gen(function*() {
       const { path } = yield* fifo
       const ended = yield* run("held-for-a-while", ["SIGTERM", "SIGTERM"], { args: [path] })
@@ -207,7 +207,7 @@ describe("a thread that does not come back", () => {
       assertWithin(ended, 300 + 1000)
     }))
 
-  it.scopedLive("does not make a busy loop outlast the watchdog", () =>
+  it.scopedLive("does not make a busy loop outlast the watchdog (daily)", () =>
     Effect.gen(function*() {
       const { path } = yield* fifo
       const ended = yield* run("held-and-spinning", ["SIGTERM"], { args: [path] })
@@ -217,7 +217,7 @@ describe("a thread that does not come back", () => {
       assert.isBelow(ended.took, 1000 + slack)
     }))
 
-  it.scopedLive("that does come back leaves the shutdown clean", () =>
+  it.scopedLive("that does come back leaves the shutdown clean (daily)", () =>
     Effect.gen(function*() {
       const { path } = yield* fifo
       const running = yield* begin("held-for-a-while", { args: [path] })
@@ -242,7 +242,7 @@ describe("readinessDelay", () => {
       assert.isAtLeast(ended.took, 1000)
     }))
 
-  it.scopedLive("is skipped by a second signal", () =>
+  it.scopedLive("is skipped by a second signal (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* run("unready", ["SIGTERM", "SIGTERM"], { args: ["1 minute"], report: "json" })
       assert.strictEqual(ended.code, 0)
@@ -343,7 +343,7 @@ describe("EarlySignals", () => {
       assert.strictEqual(ended.stderr, "SIGTERM ended the process while it was loading\n")
     }))
 
-  it.scopedLive("ends a process that does not come to load", () =>
+  it.scopedLive("ends a process that does not come to load (daily)", () =>
     Effect.gen(function*() {
       const running = yield* early(60_000)
       yield* running.said("loading")
@@ -354,7 +354,7 @@ describe("EarlySignals", () => {
     }))
 
   for (const scenario of ["loading", "held"] as const) {
-    const name = `works in the first process of a container (${scenario})`
+    const name = `works in the first process of a container (${scenario}) (daily)`
     if (!canUnshare) {
       it.effect(`${name}: not tried, unshare --pid is not permitted here`, () => Effect.void)
       continue

@@ -11,7 +11,7 @@ const reportOf = (ended: Ended) => ShutdownReport.fromJson(ended.last)
 
 describe("finalizers of a process", () => {
   for (const depth of [0, 4, 10]) {
-    it.scopedLive(`have their time below ${depth} layers`, () =>
+    it.scopedLive(`have their time below ${depth} layers${depth === 4 ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* run("buried", String(depth))
         assert.include(ended.stdout, "flushed\n")
@@ -22,7 +22,7 @@ describe("finalizers of a process", () => {
 
   for (const where of ["added", "bounded", "acquired", "provided"]) {
     for (const how of ["dies", "throws", "rejects"]) {
-      it.scopedLive(`that fail are told (${where}, ${how})`, () =>
+      it.scopedLive(`that fail are told (${where}, ${how})${how === "throws" ? "" : " (daily)"}`, () =>
         Effect.gen(function*() {
           const ended = yield* run(where, how)
           const report = reportOf(ended)
@@ -38,7 +38,7 @@ describe("finalizers of a process", () => {
   }
 
   for (const how of ["provide", "provideMerge", "mergeAll"]) {
-    it.scopedLive(`of what was built run when the rest of the start hangs (${how})`, () =>
+    it.scopedLive(`of what was built run when the rest of the start hangs (${how})${how === "mergeAll" ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* run(`start-${how}`)
         assert.include(ended.stdout, "first: released\n")

@@ -116,7 +116,7 @@ describe("NodeServer in a lifecycle", () => {
       assert.deepStrictEqual(yield* requests, [])
     }))
 
-  it.scopedLive("a request that cannot be interrupted is left, and the rest ends in time", () =>
+  it.scopedLive("a request that cannot be interrupted is left, and the rest ends in time (daily)", () =>
     Effect.gen(function*() {
       let release = () => {}
       const it = yield* start(

@@ -181,7 +181,7 @@ const browser = Effect.map(
   })
 )
 
-const name = `see ${last} numbers once and in order, over ${disconnects} disconnects and 3 restarts`
+const name = `see ${last} numbers once and in order, over ${disconnects} disconnects and 3 restarts (daily)`
 
 describe("curl, eventsource, and Chromium's EventSource and WebSocket", () => {
   if (missing.length > 0 && !required) {

@@ -105,7 +105,7 @@ const prefork = (fixture: Fixture, total: number, ahead: number) =>
 
 describe("SqliteStore under kill -9", () => {
   it.scopedLive(
-    `keeps every acknowledged event once and in order over ${kills} kills in the middle of writing`,
+    `keeps every acknowledged event once and in order over ${kills} kills in the middle of writing (daily)`,
     () =>
       Effect.gen(function*() {
         const path = join(yield* scratch, "store.db")

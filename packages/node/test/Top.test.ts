@@ -441,7 +441,7 @@ const start = (command: string, args: ReadonlyArray<string>, env: Record<string,
 
 describe("holdfast-top as a process", () => {
   it.scopedLive(
-    "without a terminal prints one picture and ends with 0; a wrong token is one sentence and 1",
+    "without a terminal prints one picture and ends with 0; a wrong token is one sentence and 1 (daily)",
     () =>
       Effect.gen(function*() {
         const url = yield* app
@@ -497,45 +497,55 @@ describe("holdfast-top as a process", () => {
         ["a crash", "SIGUSR2", 1]
       ] as const
     ) {
-      it.scopedLive(`shows the sections, and gives the terminal back on ${name}`, () =>
-        Effect.gen(function*() {
-          const url = yield* app
-          const top = yield* inTerminal(url)
-          yield* saw(top, "Fibers")
-          assert.include(top.out.stdout, taken)
-          assert.notInclude(top.out.stdout, given)
-          if (typeof end === "function") {
-            yield* Effect.sync(() => end((text) => top.child.stdin.write(text)))
-          } else {
-            // The shell has become the viewer: it is the only child of script.
-            const pid = readFileSync(`/proc/${top.child.pid}/task/${top.child.pid}/children`, "utf8")
-            yield* Effect.sync(() => process.kill(Number(pid), end))
-          }
-          assert.strictEqual(yield* top.ended, code, top.out.stdout)
-          const [before, behind, ...more] = top.out.stdout.split(given)
-          assert.deepStrictEqual(more, [])
-          assert.include(before, "Fibers")
-          // The trace of a crash stands on the screen that stays.
-          if (code === 1) assert.include(behind, "planted")
-          else assert.strictEqual(behind.trim(), "")
-        }), 60_000)
+      it.scopedLive(
+        `shows the sections, and gives the terminal back on ${name}${
+          name === "q" || name === "a crash" ? "" : " (daily)"
+        }`,
+        () =>
+          Effect.gen(function*() {
+            const url = yield* app
+            const top = yield* inTerminal(url)
+            yield* saw(top, "Fibers")
+            assert.include(top.out.stdout, taken)
+            assert.notInclude(top.out.stdout, given)
+            if (typeof end === "function") {
+              yield* Effect.sync(() => end((text) => top.child.stdin.write(text)))
+            } else {
+              // The shell has become the viewer: it is the only child of script.
+              const pid = readFileSync(`/proc/${top.child.pid}/task/${top.child.pid}/children`, "utf8")
+              yield* Effect.sync(() => process.kill(Number(pid), end))
+            }
+            assert.strictEqual(yield* top.ended, code, top.out.stdout)
+            const [before, behind, ...more] = top.out.stdout.split(given)
+            assert.deepStrictEqual(more, [])
+            assert.include(before, "Fibers")
+            // The trace of a crash stands on the screen that stays.
+            if (code === 1) assert.include(behind, "planted")
+            else assert.strictEqual(behind.trim(), "")
+          }),
+        60_000
+      )
     }
 
-    it.scopedLive("comes back when the process does, and says meanwhile that it is gone", () =>
-      Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const url = yield* Scope.extend(app, scope)
-        const top = yield* inTerminal(url)
-        yield* saw(top, "Fibers")
-        yield* Scope.close(scope, Exit.void)
-        yield* saw(top, "ECONNREFUSED")
-        yield* saw(top, "stale: ")
-        const from = top.out.stdout.length
-        yield* serving(Number(new URL(url).port))
-        yield* saw(top, " 0 s old", from)
-        top.child.stdin.write("q")
-        assert.strictEqual(yield* top.ended, 0)
-      }), 60_000)
+    it.scopedLive(
+      "comes back when the process does, and says meanwhile that it is gone (daily)",
+      () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const url = yield* Scope.extend(app, scope)
+          const top = yield* inTerminal(url)
+          yield* saw(top, "Fibers")
+          yield* Scope.close(scope, Exit.void)
+          yield* saw(top, "ECONNREFUSED")
+          yield* saw(top, "stale: ")
+          const from = top.out.stdout.length
+          yield* serving(Number(new URL(url).port))
+          yield* saw(top, " 0 s old", from)
+          top.child.stdin.write("q")
+          assert.strictEqual(yield* top.ended, 0)
+        }),
+      60_000
+    )
 
     it.scopedLive(
       "has the section that it shows looked at more often than those that nobody has open",
@@ -566,7 +576,7 @@ describe("holdfast-top as a process", () => {
       60_000
     )
 
-    it.scopedLive("says behind it that a token is wrong", () =>
+    it.scopedLive("says behind it that a token is wrong (daily)", () =>
       Effect.gen(function*() {
         const url = yield* app
         const top = yield* inTerminal(url, "a-token-that-is-none")

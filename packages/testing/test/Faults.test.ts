@@ -217,7 +217,7 @@ describe("a bus and clients that misbehave", () => {
       { seeds: 50 }
     ))
 
-  it.scoped("cut off a client that stalls, and let one go that leaves", () =>
+  it.scoped("cut off a client that stalls, and let one go that leaves (daily)", () =>
     Effect.gen(function*() {
       const reasons = (points: { readonly [point: string]: number }) =>
         Effect.scoped(Effect.gen(function*() {

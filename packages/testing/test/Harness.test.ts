@@ -363,7 +363,7 @@ describe("clients of the harness", () => {
       { seeds: sized(300, 3_000, 50), settle: "1 minute" }
     ), 600_000)
 
-  it.effect("is explored like any other program", () =>
+  it.effect("is explored like any other program (daily)", () =>
     Effect.gen(function*() {
       // two buyers, one ticket: check, then act over two requests at once
       const program = (mended: boolean) =>

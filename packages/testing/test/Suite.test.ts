@@ -65,7 +65,7 @@ describe("a suite with the setup file", () => {
       assert.strictEqual(Object.keys(outcomes).length, source.filter((line) => / it(?:\.\w+)?\(/.test(line)).length + 3)
     }), 60_000)
 
-  it.scoped("tells the file what its hooks left", () =>
+  it.scoped("tells the file what its hooks left (daily)", () =>
     Effect.gen(function*() {
       const { message, outcomes } = yield* runSuite("outside", { HOLDFAST_GRACE: "100 millis" })
       assert.deepStrictEqual(outcomes, { "is not to blame": { status: "passed", message: "" } })
@@ -75,7 +75,7 @@ describe("a suite with the setup file", () => {
       )
     }), 60_000)
 
-  it.scoped("refuses a grace that is none", () =>
+  it.scoped("refuses a grace that is none (daily)", () =>
     Effect.gen(function*() {
       const { message } = yield* runSuite("outside", { HOLDFAST_GRACE: "a while" })
       assert.strictEqual(
@@ -86,7 +86,7 @@ describe("a suite with the setup file", () => {
 })
 
 describe("replay in another process", () => {
-  it.scoped("gives the same traces, 50 times", () =>
+  it.scoped("gives the same traces, 50 times (daily)", () =>
     Effect.gen(function*() {
       const names = ["lost update", "missed interrupt", "a reader that is kept waiting for long"]
       const seeds: { [name: string]: number } = {}

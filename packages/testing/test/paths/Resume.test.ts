@@ -94,7 +94,7 @@ const program = (clients: boolean) =>
 
 describe("resume over HTTP under every interleaving", () => {
   it.effect(
-    "pages that come and go see each event once, in order",
+    "pages that come and go see each event once, in order (daily)",
     () => Explore.check(program(false), { seeds, settle: "1 minute" }),
     timeout
   )

@@ -7,7 +7,8 @@
  * never closes. Here each fiber is forked and started in one operation.
  *
  * **Guarantees.** As `Effect.raceFirst`: the first that ends wins, with success or failure; the other one is interrupted,
- * and waited for. Both are interrupted when the caller is. What the winner did to fiber refs holds for the caller.
+ * and waited for. Both are interrupted when the caller is. What the winner did to fiber refs holds for the caller. A time-out
+ * is over only when what had come by then has been read: a process that stood still does not give up what lies in its sockets.
  *
  * **Not for** finalizers: a time-out waits for what it interrupts. `Cleanup` bounds those.
  *
@@ -15,6 +16,7 @@
  */
 import { Duration, Effect, Fiber, Option } from "effect"
 import { dual } from "effect/Function"
+import * as EventLoop from "./EventLoop.js"
 
 type Running<A, E> = Fiber.RuntimeFiber<A, E>
 
@@ -63,6 +65,10 @@ export const first: {
     )
   ))
 
+/** The time is over, and what came in it has been read. */
+const elapsed = (duration: Duration.DurationInput): Effect.Effect<void> =>
+  Effect.interruptible(Effect.zipRight(Effect.sleep(duration), EventLoop.turn))
+
 /**
  * `self`, or none when it takes longer than `duration`, by the `Clock` of the caller.
  *
@@ -77,7 +83,7 @@ export const timeoutOption: {
 } = dual(
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.DurationInput): Effect.Effect<Option.Option<A>, E, R> =>
-    first(Effect.asSome(self), Effect.as(Effect.interruptible(Effect.sleep(duration)), Option.none<A>()))
+    first(Effect.asSome(self), Effect.as(elapsed(duration), Option.none<A>()))
 )
 
 /**
@@ -102,6 +108,6 @@ export const timeoutFail: {
   ): Effect.Effect<A, E | E2, R> =>
     first(
       self,
-      Effect.zipRight(Effect.interruptible(Effect.sleep(duration)), Effect.failSync(onTimeout))
+      Effect.zipRight(elapsed(duration), Effect.failSync(onTimeout))
     )
 )

@@ -4,6 +4,8 @@ import * as Explore from "@holdfast/testing/Explore"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
 import { Deferred, Effect, Exit, Fiber, FiberRef, Option, Ref, TestClock } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
+import type { Socket } from "node:net"
+import { connect, createServer } from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { sized } from "../../../scripts/sized.js"
@@ -27,11 +29,44 @@ const hangs = (race: Effect.Effect<unknown>) =>
       })
   )
 
+/** Both ends of a connection. */
+const connected = Effect.acquireRelease(
+  Effect.async<readonly [Socket, Socket]>((resume) => {
+    const server = createServer((peer) => {
+      server.close()
+      resume(Effect.succeed([client, peer]))
+    })
+    let client: Socket
+    server.listen(0, "127.0.0.1", () => {
+      client = connect((server.address() as { readonly port: number }).port, "127.0.0.1")
+    })
+  }),
+  (ends) =>
+    Effect.sync(() => {
+      for (const end of ends) end.destroy()
+    })
+)
+
 describe("Race", () => {
   it.effect("ends when it is interrupted before its fibers have begun", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* hangs(Race.first(Effect.never, Effect.never)), [])
       assert.deepStrictEqual(yield* hangs(Race.timeoutOption(Effect.never, "1 hour")), [])
+    }))
+
+  it.scopedLive("takes what has come in time, also when the thread stood still until the time was over", () =>
+    Effect.gen(function*() {
+      const [client, peer] = yield* connected
+      const answer = Effect.async<string>((resume) => {
+        client.once("data", (data) => resume(Effect.succeed(String(data))))
+        // the timers come next, and then the sockets
+        setImmediate(() => {
+          peer.write("an answer")
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300)
+        })
+      })
+      assert.strictEqual(Option.getOrNull(yield* Race.timeoutOption(answer, "200 millis")), "an answer")
+      assert.isNull(Option.getOrNull(yield* Race.timeoutOption(Effect.never, "20 millis")))
     }))
 
   it.effect("is needed: races of effect hang then", () =>

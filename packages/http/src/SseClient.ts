@@ -67,7 +67,10 @@ export interface Options {
   readonly reconnect?: Schedule.Schedule<unknown, SseDisconnected> | undefined
   /** How long the head of a response may take. Default 30 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
-  /** A connection on which nothing comes for this long, not even a comment, is given up. Default: never. */
+  /**
+   * A connection on which nothing comes for this long, not even a comment, is given up. What came while this process stood still
+   * is read first. Default: never.
+   */
   readonly idleTimeout?: Duration.DurationInput | undefined
   /** Characters of one event. Default 1,048,576. */
   readonly maxFrameLength?: number | undefined

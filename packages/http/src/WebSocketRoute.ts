@@ -12,7 +12,8 @@
  *   answer. Commands of one connection run one at a time, in order; when `queue` of them wait, reading stops. What the
  *   connection had already delivered then, one read of the socket (64 KiB at most), waits beside them.
  * - **Sizes and times**: a message over `maxMessageBytes` closes with 1009; a peer that gives no sign of life for two
- *   ping intervals is disconnected. While reading is stopped, no sign can come and none is asked for.
+ *   ping intervals is disconnected. While reading is stopped, no sign can come and none is asked for. A part of a long message
+ *   is a sign, too, and so is what came while this process stood still: it is read before anybody is given up.
  * - **Close codes**: 1001 drained, 1011 error, 1013 slow, 4401 expired, 4403 kicked, 4409 replaced, else 1000. The
  *   reason goes with it, cut to the 123 bytes that a close frame has for it.
  * - **Shutdown**: the session, the command in progress and its fiber belong to the scope of the request. They are in the
@@ -26,6 +27,7 @@
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as EventLoop from "@holdfast/core/EventLoop"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import { Inbox } from "@holdfast/core/Inbox"
 import * as InvalidOption from "@holdfast/core/InvalidOption"
@@ -91,7 +93,7 @@ export interface Options<
   readonly maxMessageBytes?: number | undefined
   /** Commands that wait for the one in progress. Default 32. */
   readonly queue?: number | undefined
-  /** Default 20 seconds. */
+  /** How often a peer is asked for a sign, if it gives none by itself. Default 20 seconds. */
   readonly pingInterval?: Duration.DurationInput | undefined
   /** How long a peer may take to answer a close. Default 2 seconds. */
   readonly closeTimeout?: Duration.DurationInput | undefined
@@ -235,14 +237,16 @@ class Inbound implements WebSocketTransport.PeerHandlers {
   private waiting = 0
   /** Reading has stopped: whatever sign the peer gives, it waits behind its commands. */
   private paused = false
-  /** Ping intervals since the last sign. */
-  private silent = 0
+  /** It was asked for a sign, and none has come since. */
+  private asked = false
+  /** Bytes that had come by then. */
+  private heard = 0
   private onWork: (() => void) | undefined
 
   constructor(private readonly peer: WebSocketTransport.Peer, private readonly capacity: number) {}
 
   onSign(): void {
-    this.silent = 0
+    this.asked = false
   }
 
   onMessage(data: string | Uint8Array): void {
@@ -289,12 +293,12 @@ class Inbound implements WebSocketTransport.PeerHandlers {
     this.waiting--
     if (this.waiting === this.capacity - 1) {
       this.paused = false
-      this.silent = 0
+      this.asked = false
       this.peer.resume()
     }
   }
 
-  /** Asks for a sign now and then, and gives a peer up that has not answered twice. */
+  /** Asks for a sign now and then, and gives a peer up that has not answered when it is time to ask again. */
   watch(interval: number): Effect.Effect<void, never, Scope.Scope> {
     return Effect.flatMap(Effect.scope, (scope) => {
       const pings = setInterval(() => this.ping(), interval)
@@ -303,15 +307,23 @@ class Inbound implements WebSocketTransport.PeerHandlers {
   }
 
   private ping(): void {
-    if (this.paused) {
-      this.silent = 0
-      return
+    if (this.asked) {
+      EventLoop.unsafeAfterTurn(() => this.judge())
+    } else {
+      this.ask()
     }
-    this.silent++
-    if (this.silent >= 2) {
+  }
+
+  private ask(): void {
+    this.asked = !this.paused && this.peer.ping()
+    this.heard = this.peer.received?.() ?? 0
+  }
+
+  private judge(): void {
+    if (this.asked && !this.paused && (this.peer.received?.() ?? 0) === this.heard) {
       this.peer.sink.destroy()
-    } else if (!this.peer.ping()) {
-      this.silent = 0
+    } else {
+      this.ask()
     }
   }
 }

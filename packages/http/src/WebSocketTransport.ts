@@ -59,6 +59,8 @@ export interface Peer {
   readonly sink: Sink
   /** Called before the start. */
   readonly listen: (handlers: PeerHandlers) => void
+  /** Where the platform can tell: bytes that have come so far, as a part of a message, too. More of them is a sign of life. */
+  readonly received?: () => number
   /** False where the platform has no pings. */
   readonly ping: () => boolean
   /** Stops reading, for back-pressure, until `resume`. False where the platform cannot. */

@@ -315,6 +315,24 @@ describe("WebSocketRoute on NodeServer", () => {
       assert.isAbove(alive.pings(), 1)
     }))
 
+  it.scopedLive("takes a part of a long message for a sign", () =>
+    Effect.gen(function*() {
+      const it = yield* setup({ pingInterval: "500 millis" })
+      const raw = yield* connect(it.port)
+      raw.write(
+        "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n" +
+          "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+      )
+      yield* raw.until((received) => received.includes("101"))
+      // a masked text frame of 60,000 bytes, behind which no pong can come before it is whole
+      raw.write(Uint8Array.of(0x81, 0xfe, 0xea, 0x60, 0, 0, 0, 0))
+      const slowly = setInterval(() => raw.write("x"), 10)
+      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(slowly)))
+      assert.isFalse(yield* raw.closed(1_800))
+      clearInterval(slowly)
+      assert.isTrue(yield* raw.closed())
+    }))
+
   it.scopedLive("does not take for dead whom it has stopped reading itself", () =>
     Effect.gen(function*() {
       const it = yield* setup({

@@ -1,3 +1,4 @@
+import * as EventLoop from "@holdfast/core/EventLoop"
 import * as Race from "@holdfast/core/Race"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -25,7 +26,10 @@ export const unsafeMake = <A>(): Registry<A> => {
   }
 }
 
-/** Ends within the time on the wall clock, whatever the effect does: a diagnosis must answer when nothing else does. */
+/**
+ * Ends within the time on the wall clock, whatever the effect does: a diagnosis must answer when nothing else does. What came in
+ * that time counts, also when the process stood still meanwhile.
+ */
 export const bounded = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   milliseconds: number
@@ -33,7 +37,8 @@ export const bounded = <A, E, R>(
   Race.first(
     Effect.disconnect(Effect.interruptible(effect)),
     Effect.async<never, "timeout">((resume) => {
-      const timer = setTimeout(() => resume(Effect.fail("timeout" as const)), milliseconds)
+      const late = () => resume(Effect.fail("timeout" as const))
+      const timer = setTimeout(() => EventLoop.unsafeAfterTurn(late), milliseconds)
       return Effect.sync(() => clearTimeout(timer))
     })
   )

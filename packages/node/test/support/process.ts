@@ -3,7 +3,7 @@ import { assert } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Effect } from "effect"
 import { spawn, spawnSync } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
 const program = (fixture: string) => {
@@ -30,8 +30,9 @@ export interface Ended {
 export interface Running {
   readonly pid: number
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>
-  readonly said: (text: string) => Effect.Effect<void>
-  readonly stderrSaid: (text: string) => Effect.Effect<void>
+  /** All that it has said, once this is a part of it. */
+  readonly said: (text: string) => Effect.Effect<string>
+  readonly stderrSaid: (text: string) => Effect.Effect<string>
   readonly closeStdout: Effect.Effect<void>
   readonly ended: Effect.Effect<Ended>
 }
@@ -57,6 +58,19 @@ export const startRuler = () => {
     look()
     return starved
   }
+}
+
+/** Whether every thread of a process stands still. Linux tells; elsewhere it is assumed. */
+export const isStopped = (pid: number): boolean => {
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return true
+  return readdirSync(tasks).every((task) => {
+    try {
+      return /^State:\s+[Tt]/m.test(readFileSync(`${tasks}/${task}/status`, "utf8"))
+    } catch {
+      return true
+    }
+  })
 }
 
 export const pause = (millis: number) => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
@@ -119,11 +133,11 @@ export const start = (scenario: string, options: StartOptions = {}): Effect.Effe
           }))
       )
       const until = (text: () => string, wanted: string) =>
-        Effect.async<void>((resume) => {
+        Effect.async<string>((resume) => {
           const check = () => {
             if (!text().includes(wanted)) return
             waiting.delete(check)
-            resume(Effect.void)
+            resume(Effect.succeed(text()))
           }
           waiting.add(check)
           check()

@@ -1,6 +1,7 @@
 /**
  * One fiber for everything of a hub that depends on time: heartbeats, send time-outs, expiry.
  */
+import * as EventLoop from "@holdfast/core/EventLoop"
 import type { Lock } from "@holdfast/core/Lock"
 import * as Effect from "effect/Effect"
 import { Payload } from "../../SessionSink.js"
@@ -17,7 +18,7 @@ export const run = (
 ): Effect.Effect<never> => {
   const tick = Math.max(10, Math.min(1000, interval, table.sendTimeout / 2))
   let sinceHeartbeat = 0
-  return Effect.forever(Effect.suspend(() => {
+  const look = Effect.suspend(() => {
     sinceHeartbeat += tick
     const due = sinceHeartbeat >= interval
     if (due) {
@@ -27,7 +28,9 @@ export const run = (
     return due
       ? Effect.zipRight(lock.withLock(beat(table, fanOut)), Effect.sleep(tick))
       : Effect.sleep(tick)
-  }))
+  })
+  // what readers took while this process stood still is not known before
+  return Effect.forever(Effect.zipRight(EventLoop.turn, look))
 }
 
 /** To every session that got nothing since the last one, one payload per format. */

@@ -5,6 +5,7 @@
  * It knows nothing of applications: a handler is given to it, and who refuses a request says so with an `HttpError`.
  */
 import * as HttpServerError from "@effect/platform/HttpServerError"
+import * as EventLoop from "@holdfast/core/EventLoop"
 import { unsafeCheck } from "@holdfast/core/InvalidOption"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
 import * as Effect from "effect/Effect"
@@ -26,6 +27,8 @@ export interface Connection {
   readonly socket: Net.Socket
   readonly exchanges: Set<Exchange>
   readonly overload: boolean
+  /** How many requests have begun on it. */
+  requests: number
   /** It speaks another protocol, and nobody answers here any more. */
   released: boolean
   /** Nothing more can be parsed here. */
@@ -135,6 +138,7 @@ export class Connections {
       socket,
       exchanges: new Set(),
       overload: this.sockets.size >= this.settings.maxConnections,
+      requests: 0,
       released: false,
       broken: false,
       bytesBefore: 0,
@@ -254,10 +258,31 @@ export class Connections {
     if (connection.broken) {
       return
     }
+    if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+      this.whenLate(connection, () => this.fail(connection, error))
+    } else {
+      this.fail(connection, error)
+    }
+  }
+
+  /** Node.js looks by a timer, and before it reads: what came while this process stood still is read first. */
+  private whenLate(connection: Connection, fail: () => void): void {
+    const { exchanges, requests, socket } = connection
+    const reading = readingOf(exchanges)
+    EventLoop.unsafeAfterTurn(() => {
+      const isLate = reading === undefined
+        ? connection.requests === requests
+        : !reading.request.complete && exchanges.has(reading)
+      if (isLate && !connection.broken && socket.writable) {
+        fail()
+      }
+    })
+  }
+
+  private fail(connection: Connection, error: Error): void {
     connection.broken = true
     const problem = Refusal.parseProblem(error)
-    const open = Array.from(connection.exchanges)
-    const reading = open.find((exchange) => !exchange.request.complete)
+    const reading = readingOf(connection.exchanges)
     this.counters.refused++
     if (reading !== undefined) {
       // The one whose body broke answers for it.
@@ -265,13 +290,30 @@ export class Connections {
       reading.failBody(problem)
     } else {
       connection.refusal = problem
-      if (open.length === 0) {
+      if (connection.exchanges.size === 0) {
         Refusal.refuseSocket(connection.socket, problem, this.settings.lingerTimeout)
       }
     }
   }
 
   private onTimeout(socket: Net.Socket): void {
+    // What came, and what the peer took, while this process stood still shows in the turn behind the timers.
+    const { bytesRead, writableLength } = socket
+    const queued = queuedBy(socket)
+    EventLoop.unsafeAfterTurn(() => {
+      // It is gone, or has become a stream, whose readers its hub judges.
+      if (socket.destroyed || socket.timeout === 0) {
+        return
+      }
+      if (socket.bytesRead === bytesRead && socket.writableLength === writableLength && queuedBy(socket) === queued) {
+        this.onSilence(socket)
+      } else {
+        socket.setTimeout(socket.timeout ?? this.settings.sendTimeout)
+      }
+    })
+  }
+
+  private onSilence(socket: Net.Socket): void {
     if (socket.writableLength === 0 && (this.sockets.get(socket)?.exchanges.size ?? 0) > 0) {
       // Nothing to send yet: the handler takes its time.
       socket.setTimeout(this.settings.sendTimeout)
@@ -296,6 +338,7 @@ export class Connections {
 
   private enter(exchange: Exchange, connection: Connection, refusal?: HttpErrors.HttpError): void {
     this.counters.requests++
+    connection.requests++
     this.exchanges.add(exchange)
     connection.exchanges.add(exchange)
     const refused = refusal ?? this.refusalOf(exchange, connection)
@@ -374,6 +417,20 @@ export class Connections {
 }
 
 const ignore = () => {}
+
+/** The one whose body is still to come. */
+const readingOf = (exchanges: Iterable<Exchange>): Exchange | undefined => {
+  for (const exchange of exchanges) {
+    if (!exchange.request.complete) {
+      return exchange
+    }
+  }
+  return undefined
+}
+
+/** What the kernel has not taken of a write yet, by which Node.js itself tells a slow peer from a silent one. */
+const queuedBy = (socket: Net.Socket): number | undefined =>
+  (socket as { readonly _handle?: { readonly writeQueueSize?: number } | null })._handle?.writeQueueSize
 
 const checkFresh = (server: Http.Server): void => {
   unsafeCheck(

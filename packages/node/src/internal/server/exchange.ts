@@ -8,6 +8,7 @@
  *   on, since it would not tell otherwise that the client has left.
  * - `100 Continue` is sent when the body is first wanted, so that a refusal costs no upload.
  */
+import * as EventLoop from "@holdfast/core/EventLoop"
 import { once } from "@holdfast/core/Lock"
 import * as Monotonic from "@holdfast/core/Monotonic"
 import * as HttpErrors from "@holdfast/http/HttpErrors"
@@ -270,8 +271,13 @@ export class Exchange {
         }
       }
       const fail = (error: HttpErrors.HttpError) => settle(Effect.fail(Option.some(error)))
-      const late = () =>
-        this.failBody(HttpErrors.make("RequestTimeout", `the body stopped arriving for ${this.limits.bodyTimeout} ms`))
+      const late = () => {
+        if (!settled) {
+          this.failBody(
+            HttpErrors.make("RequestTimeout", `the body stopped arriving for ${this.limits.bodyTimeout} ms`)
+          )
+        }
+      }
       let settled = false
       let timer: NodeJS.Timeout | undefined
       const stop = () => {
@@ -290,7 +296,7 @@ export class Exchange {
       if (settled) {
         return
       }
-      timer = setTimeout(late, this.limits.bodyTimeout)
+      timer = setTimeout(() => EventLoop.unsafeAfterTurn(late), this.limits.bodyTimeout)
       request.on("readable", take).on("end", take).on("error", take).on("close", take)
       this.onBodyFailure = fail
       return Effect.sync(stop)

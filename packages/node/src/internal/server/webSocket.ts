@@ -101,6 +101,10 @@ export class Peer implements WebSocketTransport.Peer, Sink {
     this.socket.destroy()
   }
 
+  received(): number {
+    return this.socket.bytesRead
+  }
+
   ping(): boolean {
     if (this.isOpen) {
       this.ws!.ping()

@@ -8,6 +8,7 @@
  * - One owner at a time, as far as clocks that run at the same rate, within 5 %, can tell. No two clocks are compared: the
  *   owner counts its time from before it asked for it, and the server from when it had written it.
  * - An owner that cannot renew its lease is interrupted `budget` before the lease ends, and one that lost it at once.
+ * - A renewal that was answered while the owner stood still counts, if its lease is not over.
  * - Closing the scope of `whileOwner` ends what is owned, then deletes the lease: another node begins within milliseconds.
  * - Terms are the sequences of the bucket. They grow for as long as the bucket is there.
  *

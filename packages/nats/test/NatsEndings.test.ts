@@ -4,9 +4,12 @@ import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import * as NatsEntries from "@holdfast/nats/NatsEntries"
 import * as NatsJournal from "@holdfast/nats/NatsJournal"
+import * as NatsLeadership from "@holdfast/nats/NatsLeadership"
+import * as NatsPresence from "@holdfast/nats/NatsPresence"
 import { Effect, Exit, Fiber, Logger, LogLevel, Schedule, Schema, Scope } from "effect"
 import { createServer } from "node:net"
-import { draft, node, until } from "./support/nodes.js"
+import { draft, following, node, sleep, until } from "./support/nodes.js"
+import type { Server } from "./support/server.js"
 import { missing, named, server } from "./support/server.js"
 
 const Said = Schema.TaggedStruct("Said", { text: Schema.String })
@@ -114,28 +117,109 @@ describe.skipIf(missing)(named("An application that ends without its server"), (
   )
 })
 
-describe.skipIf(missing)(named("A connection on a busy thread"), () => {
+describe.skipIf(missing)(named("A node whose thread stood still"), () => {
+  /** The timers come next, and then the sockets. */
+  const standStill = (millis: number) =>
+    Effect.async<void>((resume) => {
+      setImmediate(() => {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis)
+        resume(Effect.void)
+      })
+    })
+
+  /** Stands still when this node has handed over what the server answers in that time, and not before. */
+  const standStillBeforeAnswer = (nats: Server, { stats }: NatsConnection.Service, millis: number) =>
+    Effect.gen(function*() {
+      const count = Effect.map(stats, ({ asked, published }) => asked + published)
+      yield* nats.signal("SIGSTOP")
+      const before = yield* count
+      const turn = Effect.promise(() => new Promise((resolve) => void setImmediate(resolve)))
+      yield* Effect.repeat(turn, { until: () => Effect.map(count, (now) => now > before) })
+      // it goes out
+      yield* turn
+      yield* nats.goOnSoon
+      yield* standStill(millis)
+    })
+
   it.effect(
-    "takes an answer that came while the thread was busy, and asks no second time",
+    "takes an answer that came meanwhile, and asks no second time",
     () =>
       Effect.gen(function*() {
         const nats = yield* server()
         const { connection, journal } = yield* node(nats.url)
         const { asked } = yield* connection.stats
-        const appended = yield* Effect.fork(journal.append([draft("1")], { attempt: "1" }))
-        // it is handed over, and goes out
-        yield* Effect.repeat(Effect.yieldNow(), {
-          until: () => Effect.map(connection.stats, (now) => now.asked > asked)
-        })
-        yield* Effect.promise(() => new Promise((resolve) => void setImmediate(resolve)))
+        const appended = yield* Effect.fork(
+          Effect.zipRight(sleep(300), journal.append([draft("1")], { attempt: "1" }))
+        )
         // longer than a try may take
-        const end = performance.now() + 2_500
-        while (performance.now() < end);
+        yield* standStillBeforeAnswer(nats, connection, 2_500)
         assert.strictEqual(yield* Fiber.join(appended), 1)
         assert.strictEqual((yield* connection.stats).asked, asked + 1)
       }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)),
     60_000
   )
+
+  it.effect("goes on with the tail that has been brought meanwhile", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      const { journal, stats } = yield* node(nats.url)
+      const seen = yield* following(journal)
+      yield* journal.append([draft("1")], { attempt: "1" })
+      yield* until("it is followed", () => seen.rows.length === 1)
+      const { consumers } = yield* stats
+      // three signs of the server
+      yield* standStill(3_500)
+      yield* sleep(1_000)
+      yield* journal.append([draft("2")], { attempt: "2" })
+      yield* until("it is followed on", () => seen.rows.length === 2)
+      assert.strictEqual((yield* stats).consumers, consumers)
+    }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
+
+  it.effect("goes on as owner when its renewal was answered meanwhile", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      const connection = yield* NatsConnection.make({ servers: [nats.url] })
+      const leadership = yield* Effect.provideService(
+        NatsLeadership.make({ name: "world", ttl: "8 seconds", storage: "memory" }),
+        NatsConnection.NatsConnection,
+        connection
+      )
+      const terms: Array<number> = []
+      let ended = 0
+      yield* leadership.whileOwner({ name: "world", budget: 0 }, (term) =>
+        Effect.zipRight(
+          Effect.sync(() => terms.push(term)),
+          Effect.onExit(Effect.never, () => Effect.sync(() => ended++))
+        ))
+      yield* until("it is owned", () => terms.length === 1)
+      // renewed after a quarter of the lease; without that it ends before the thread goes on
+      yield* standStillBeforeAnswer(nats, connection, 6_000)
+      yield* sleep(200)
+      assert.deepStrictEqual([terms.length, ended], [1, 0])
+    }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
+
+  it.effect("still knows the nodes that have told of themselves meanwhile", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      const join = (node: string) =>
+        Effect.flatMap(NatsConnection.make({ servers: [nats.url], node }), (connection) =>
+          Effect.map(
+            Effect.provideService(
+              NatsPresence.make({ name: "world", beat: "2 seconds", expiry: "3 seconds" }),
+              NatsConnection.NatsConnection,
+              connection
+            ),
+            (presence) => ({ connection, presence })
+          ))
+      const a = yield* join("a")
+      const b = yield* join("b")
+      const known = Effect.map(a.presence.nodes, (nodes) => nodes.map(({ node }) => node))
+      yield* until("b is known", Effect.map(known, (nodes) => nodes.includes("b")))
+      // what follows its arrival is over, and the next word is a beat
+      yield* sleep(500)
+      yield* standStillBeforeAnswer(nats, b.connection, 2_000)
+      assert.deepStrictEqual(yield* known, ["a", "b"])
+    }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
 })
 
 describe.skipIf(missing)(named("A connection that was lost"), () => {

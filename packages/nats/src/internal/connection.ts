@@ -1,3 +1,4 @@
+import * as EventLoop from "@holdfast/core/EventLoop"
 import type { Msg, MsgHdrs, NatsConnection as Client, Subscription } from "@nats-io/nats-core"
 import {
   AuthorizationError,
@@ -174,8 +175,7 @@ export class Connection {
     const due = Math.min(at + timeout, Math.max(this.over, at + shortest))
     this.asks.set(token, { subject, due, done, more })
     this.asked++
-    // behind what has come meanwhile: on a busy thread a timer is due before the answer that lies in the socket is read
-    this.timer ??= setInterval(() => setImmediate(() => this.expire()), 20)
+    this.timer ??= setInterval(() => EventLoop.unsafeAfterTurn(() => this.expire()), 20)
     this.client.publish(subject, payload, {
       reply: this.prefix + token,
       ...(headers === undefined ? {} : { headers })

@@ -295,7 +295,10 @@ export class Leases {
     )
     const overdue: Effect.Effect<"lost"> = Effect.suspend(() => {
       const left = held.deadline - Live.now()
-      return left <= 0 ? Effect.succeed("lost") : Effect.zipRight(Live.sleep(left), overdue)
+      // an answer that lies in the socket may have renewed it
+      return left <= 0
+        ? Effect.succeed("lost")
+        : Live.sleep(left).pipe(Effect.zipRight(Live.turn), Effect.zipRight(overdue))
     })
     return Race.first(overdue, Effect.orElseSucceed(Effect.forever(renewal), () => "lost" as const))
   }

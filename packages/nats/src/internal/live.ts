@@ -2,6 +2,7 @@
  * Time as the machine tells it. What this package waits for happens on a server, whose time no virtual clock moves: its own
  * timers run on the monotonic clock of the machine, also in a test under `TestClock`.
  */
+import * as EventLoop from "@holdfast/core/EventLoop"
 import * as Race from "@holdfast/core/Race"
 import * as Effect from "effect/Effect"
 
@@ -13,6 +14,9 @@ export const sleep = (millis: number): Effect.Effect<void> =>
     const timer = setTimeout(() => resume(Effect.void), millis)
     return Effect.sync(() => clearTimeout(timer))
   })
+
+/** What had come by now has been read, whatever the clock of a test says. */
+export const turn: Effect.Effect<void> = Effect.async((resume) => EventLoop.unsafeAfterTurn(() => resume(Effect.void)))
 
 /** Whichever of two waits ends first. The other one ends too, also where the caller must not be interrupted. */
 export const either = <A, E, B, E2>(

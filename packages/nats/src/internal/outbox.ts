@@ -1,5 +1,6 @@
 import type { AppendOptions, Draft } from "@holdfast/core/EventJournal"
 import { JournalError } from "@holdfast/core/EventJournal"
+import * as EventLoop from "@holdfast/core/EventLoop"
 import { Signal } from "@holdfast/core/Signal"
 import type { Msg } from "@nats-io/nats-core"
 import * as Effect from "effect/Effect"
@@ -150,7 +151,9 @@ export class Outbox {
       this.queue.push(slot)
       if (this.options.whileAway === "sliding") this.makeRoom()
       this.pump()
-      if (slot.state === "waiting") this.sweeper ??= setInterval(() => this.sweep(), 50)
+      if (slot.state === "waiting") {
+        this.sweeper ??= setInterval(() => EventLoop.unsafeAfterTurn(() => this.sweep()), 50)
+      }
       return Effect.sync(() => this.withdraw(slot))
     })
   }

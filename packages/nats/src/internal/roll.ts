@@ -103,23 +103,26 @@ export class Roll {
   )
 
   readonly members: Effect.Effect<ReadonlyMap<string, Member>> = Effect.suspend(() =>
-    Effect.map(this.own, (own) => {
-      this.forget()
+    Effect.map(Effect.zipRight(this.forget, this.own), (own) => {
       const now = Live.now()
-      const others = Array.from(this.others, ([node, { entries, heardAt }]) =>
-        [node, entries.map(({ id, idleMillis }) => ({ id, idleMillis: idleMillis + (now - heardAt) }))] as const)
+      const others = Array.from(
+        this.others,
+        ([node, { entries, heardAt }]) =>
+          [node, entries.map(({ id, idleMillis }) => ({ id, idleMillis: idleMillis + (now - heardAt) }))] as const
+      )
       return members([[this.connection.node, own], ...others])
     })
   )
 
-  readonly nodes: Effect.Effect<ReadonlyArray<Node>> = Effect.sync(() => {
-    this.forget()
-    const now = Live.now()
-    return [
-      { node: this.connection.node, heardMillisAgo: 0, about: this.about },
-      ...Array.from(this.others, ([node, { about, heardAt }]) => ({ node, heardMillisAgo: now - heardAt, about }))
-    ].sort((a, b) => a.node < b.node ? -1 : 1)
-  })
+  readonly nodes: Effect.Effect<ReadonlyArray<Node>> = Effect.suspend(() =>
+    Effect.map(this.forget, () => {
+      const now = Live.now()
+      return [
+        { node: this.connection.node, heardMillisAgo: 0, about: this.about },
+        ...Array.from(this.others, ([node, { about, heardAt }]) => ({ node, heardMillisAgo: now - heardAt, about }))
+      ].sort((a, b) => a.node < b.node ? -1 : 1)
+    })
+  )
 
   readonly beats: Effect.Effect<never> = Effect.suspend(() =>
     Race.first(Live.sleep(this.beat), this.woken.wait(() => this.dirty)).pipe(
@@ -214,10 +217,17 @@ export class Roll {
     if (node !== undefined && this.others.get(node)?.life === life) this.others.delete(node)
   }
 
-  private forget() {
+  private silent(): Array<string> {
     const now = this.clock()
-    for (const [node, { at }] of this.others) if (now - at > this.expiry) this.others.delete(node)
+    return Array.from(this.others).filter(([, { at }]) => now - at > this.expiry).map(([node]) => node)
   }
+
+  /** Forgets those who have been silent for too long, unless a word of theirs lies in the socket. */
+  private readonly forget: Effect.Effect<void> = Effect.suspend(() =>
+    this.silent().length === 0 ? Effect.void : Effect.map(Live.turn, () => {
+      for (const node of this.silent()) this.others.delete(node)
+    })
+  )
 }
 
 const parse = (message: Msg): unknown => {

@@ -1,4 +1,5 @@
 import type { Lost, Row } from "@holdfast/core/EventJournal"
+import * as EventLoop from "@holdfast/core/EventLoop"
 import type { Msg } from "@nats-io/nats-core"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
@@ -59,7 +60,7 @@ export const consume = (receiver: Receiver): Effect.Effect<string, ApiError> =>
       Effect.sync(() => {
         const subscription = connection.subscribe(inbox, (message) => life.receive(message))
         const unlisten = connection.listen(() => life.end("the connection has changed"))
-        const timer = setInterval(() => life.look(), heartbeat / 2)
+        const timer = setInterval(() => EventLoop.unsafeAfterTurn(() => life.look()), heartbeat / 2)
         return { subscription, unlisten, timer }
       }),
       ({ subscription, timer, unlisten }) =>

@@ -48,6 +48,8 @@ export interface Server {
   readonly start: Effect.Effect<void>
   /** Waits until it stands still, if that is what the signal asks for. */
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Lets it go on in half a second, also while this thread stands still. */
+  readonly goOnSoon: Effect.Effect<void>
 }
 
 const freePort = Effect.async<number>((resume) => {
@@ -145,6 +147,7 @@ ${config}
       directory,
       kill,
       start,
+      goOnSoon: Effect.sync(() => void spawn("sh", ["-c", `sleep 0.5; kill -CONT ${child?.pid}`], { stdio: "ignore" })),
       signal: (signal) =>
         Effect.suspend(() => {
           child?.kill(signal)

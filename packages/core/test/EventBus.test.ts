@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import type * as Envelope from "@holdfast/core/Envelope"
 import { Gap, isEnvelope } from "@holdfast/core/Envelope"
 import * as EventBus from "@holdfast/core/EventBus"
@@ -79,7 +80,7 @@ describe("EventBus", () => {
       const sliding = yield* bus.subscribe({ capacity: 2, policy: { _tag: "sliding" } })
       const dropping = yield* bus.subscribe({ capacity: 2, policy: { _tag: "dropping" }, tags: ["Said"] })
       yield* bus.publishAll([said("a"), moved("a"), said("a"), moved("a"), said("a")])
-      assert.deepStrictEqual(yield* sliding.takeBatch(1), [new Gap(1, 3, 3)])
+      deepStrictEqual(yield* sliding.takeBatch(1), [new Gap(1, 3, 3)])
       assert.deepStrictEqual(ids(yield* sliding.takeBatch()), [4, 5])
       assert.deepStrictEqual(ids(yield* dropping.takeBatch()), [1, 3, [5, 5, 1]])
     }).pipe(Effect.provide(WorldBus.layer(options))))

@@ -1,3 +1,4 @@
+import { assertSome } from "@effect/vitest/utils"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
@@ -15,7 +16,6 @@ import {
   FiberRef,
   Layer,
   Logger,
-  Option,
   Scope,
   Stream,
   TestClock
@@ -350,7 +350,7 @@ describe("Lifecycle", () => {
       const report = yield* Fiber.join(second)
       assert.deepStrictEqual(report.reason, reason)
       assert.strictEqual(runs, 1)
-      assert.deepStrictEqual(yield* lifecycle.report, Option.some(report))
+      assertSome(yield* lifecycle.report, report)
     }).pipe(Effect.provide(withLifecycle())))
 
   it.scoped("wakes whoever waits for a shutdown, with the first reason", () =>

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertNone, assertSome } from "@effect/vitest/utils"
 import * as Race from "@holdfast/core/Race"
 import * as Explore from "@holdfast/testing/Explore"
 import * as LeakCheck from "@holdfast/testing/LeakCheck"
@@ -131,9 +132,9 @@ describe("Race", () => {
       yield* TestClock.adjust("4999 millis")
       assert.isTrue(Option.isNone(yield* Fiber.poll(late)))
       yield* TestClock.adjust("1 millis")
-      assert.deepStrictEqual(yield* late, Option.none())
+      assertNone(yield* late)
       assert.deepStrictEqual(yield* Fiber.await(failing), Exit.fail("late"))
-      assert.deepStrictEqual(yield* Race.timeoutOption(Effect.succeed(1), "5 seconds"), Option.some(1))
+      assertSome(yield* Race.timeoutOption(Effect.succeed(1), "5 seconds"), 1)
     }))
 
   it.effect("is not interruptible where its caller is not", () =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertFailure } from "@effect/vitest/utils"
 import * as Sse from "@holdfast/http/Sse"
-import { Effect, Exit, Stream } from "effect"
+import { Cause, Effect, Stream } from "effect"
 import * as fc from "fast-check"
 
 const utf8 = new TextEncoder()
@@ -227,7 +228,7 @@ describe("Sse", () => {
           Stream.runCollect,
           Effect.exit
         )
-        assert.deepStrictEqual(exit, Exit.fail(new Sse.FrameTooLarge({ limit: 100 })))
+        assertFailure(exit, Cause.fail(new Sse.FrameTooLarge({ limit: 100 })))
       }))
   })
 })

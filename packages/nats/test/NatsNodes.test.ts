@@ -1,4 +1,5 @@
 import { assert, describe, it, vi } from "@effect/vitest"
+import { assertNone } from "@effect/vitest/utils"
 import * as NatsConnection from "@holdfast/nats/NatsConnection"
 import * as NatsEntries from "@holdfast/nats/NatsEntries"
 import * as NatsLeadership from "@holdfast/nats/NatsLeadership"
@@ -82,7 +83,7 @@ describe.skipIf(missing)(named("over a real server"), () => {
         }
         assert.strictEqual(yield* store.size, 4)
         yield* store.remove("snapshot")
-        assert.deepStrictEqual(yield* store.get("snapshot"), Option.none())
+        assertNone(yield* store.get("snapshot"))
         assert.strictEqual(yield* store.size, 3)
         yield* store.clear
         assert.strictEqual(yield* store.size, 0)

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import { assertSome } from "@effect/vitest/utils"
 import type * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
-import { Effect, Exit, Fiber, Logger, Option, Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, Scope } from "effect"
 import { spawnSync } from "node:child_process"
 import {
   chmodSync,
@@ -65,11 +66,8 @@ describe("SqliteStore.backup", () => {
       assert.strictEqual(first, 1)
       assert.isAtLeast(last, 500)
       assert.deepStrictEqual(yield* copied.events.read({ after: 0, limit: 1000 }), rows(1, last))
-      assert.deepStrictEqual(
-        yield* copied.tickers.load("world"),
-        Option.some({ number: 7, elapsedMillis: 700, at: 1 })
-      )
-      assert.deepStrictEqual(yield* copied.entries.get("motd"), Option.some("Welcome"))
+      assertSome(yield* copied.tickers.load("world"), { number: 7, elapsedMillis: 700, at: 1 })
+      assertSome(yield* copied.entries.get("motd"), "Welcome")
       // The two are independent from here on.
       yield* copied.events.append(rows(last + 1, last + 1))
     }))

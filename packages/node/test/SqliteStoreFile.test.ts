@@ -1,5 +1,6 @@
 import { KeyValueStore } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
+import { assertFailure, assertNone, assertSome } from "@effect/vitest/utils"
 import * as Cleanup from "@holdfast/core/Cleanup"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
@@ -7,7 +8,7 @@ import * as FiberRegistry from "@holdfast/core/FiberRegistry"
 import * as Lifecycle from "@holdfast/core/Lifecycle"
 import * as Ticker from "@holdfast/core/Ticker"
 import * as SqliteStore from "@holdfast/node/SqliteStore"
-import { Context, Effect, Either, Exit, Fiber, Layer, Option, Schema, Scope, TestClock } from "effect"
+import { Cause, Context, Effect, Either, Exit, Fiber, Layer, Option, Schema, Scope, TestClock } from "effect"
 import Database from "libsql"
 import { spawn } from "node:child_process"
 import {
@@ -420,7 +421,7 @@ describe("SqliteStore", () => {
           yield* entries.set("bytes", new Uint8Array([0, 255, 0]))
           yield* entries.set("none", new Uint8Array(0))
           assert.strictEqual(yield* entries.size, awkward.length + 2)
-          assert.deepStrictEqual(yield* entries.get("missing"), Option.none())
+          assertNone(yield* entries.get("missing"))
           yield* entries.set("gone", "x")
           yield* entries.remove("gone")
           yield* entries.remove("gone")
@@ -432,30 +433,27 @@ describe("SqliteStore", () => {
             () => entries.modify("count", (text) => String(Number(text) + 1)),
             { concurrency: "unbounded" }
           )
-          assert.deepStrictEqual(yield* entries.get("count"), Option.some("100"))
-          assert.deepStrictEqual(yield* entries.modify("missing", () => "x"), Option.none())
+          assertSome(yield* entries.get("count"), "100")
+          assertNone(yield* entries.modify("missing", () => "x"))
           const users = entries.forSchema(Schema.Struct({ name: Schema.String }))
           yield* users.set("user", { name: "Ada" })
-          assert.deepStrictEqual(yield* users.get("user"), Option.some({ name: "Ada" }))
+          assertSome(yield* users.get("user"), { name: "Ada" })
           const crash = new Error("no")
           const exit = yield* Effect.exit(entries.modify("count", () => {
             throw crash
           }))
-          assert.deepStrictEqual(exit, Exit.die(crash))
+          assertFailure(exit, Cause.die(crash))
         }),
         stores
       )
       yield* Effect.provide(
         Effect.gen(function*() {
           const entries = yield* KeyValueStore.KeyValueStore
-          for (const text of awkward) assert.deepStrictEqual(yield* entries.get(text), Option.some(text))
-          assert.deepStrictEqual(yield* entries.getUint8Array("bytes"), Option.some(new Uint8Array([0, 255, 0])))
-          assert.deepStrictEqual(yield* entries.get("bytes"), Option.some("AP8A"))
-          assert.deepStrictEqual(yield* entries.getUint8Array("none"), Option.some(new Uint8Array(0)))
-          assert.deepStrictEqual(
-            yield* entries.modifyUint8Array("bytes", (bytes) => bytes.slice(1)),
-            Option.some(new Uint8Array([255, 0]))
-          )
+          for (const text of awkward) assertSome(yield* entries.get(text), text)
+          assertSome(yield* entries.getUint8Array("bytes"), new Uint8Array([0, 255, 0]))
+          assertSome(yield* entries.get("bytes"), "AP8A")
+          assertSome(yield* entries.getUint8Array("none"), new Uint8Array(0))
+          assertSome(yield* entries.modifyUint8Array("bytes", (bytes) => bytes.slice(1)), new Uint8Array([255, 0]))
           yield* entries.clear
           assert.isTrue(yield* entries.isEmpty)
         }),

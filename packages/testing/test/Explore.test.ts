@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import * as Explore from "@holdfast/testing/Explore"
 import * as Faults from "@holdfast/testing/Faults"
 import { Clock, Context, Deferred, Effect, Exit, Fiber, FiberRef, Option, Random, Ref } from "effect"
@@ -241,7 +242,7 @@ describe("Explore", () => {
       const program = Effect.map(Visits, (visits) => ++visits.count)
       const run = Explore.replay(program, 1)
       const exits = yield* Effect.replicateEffect(Effect.map(run, ({ exit }) => exit), 3)
-      assert.deepStrictEqual(exits, [1, 1, 1].map((count) => Option.some(Exit.succeed(count))))
+      deepStrictEqual(exits, [1, 1, 1].map((count) => Option.some(Exit.succeed(count))))
     }))
 
   it.effect("finds a program that waits for the world outside", () =>

@@ -5,6 +5,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Socket from "@effect/platform/Socket"
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
 import * as EventBus from "@holdfast/core/EventBus"
 import * as EventLogStore from "@holdfast/core/EventLogStore"
 import * as FiberRegistry from "@holdfast/core/FiberRegistry"
@@ -155,7 +156,7 @@ describe("Harness", () => {
       const another = () => Layer.succeed(Mail, { send: () => Effect.succeed("kept") })
       const swap = [Harness.replace(realMail, another()), Harness.replace(another(), another())]
       const error = yield* Effect.flip(Harness.make(app, { swap }))
-      assert.deepStrictEqual(error, new Harness.UnusedSwap({ index: 1 }))
+      deepStrictEqual(error, new Harness.UnusedSwap({ index: 1 }))
       assert.include(error.message, "swap[1] has replaced nothing")
       yield* Harness.make(app, { swap: [Harness.replace(another(), another(), { optional: true })] })
     }))

@@ -1,7 +1,10 @@
 /**
- * What the sources may use, read from their syntax: of the clocks, the one that nobody sets; of Effect, what has no window.
+ * What the sources may use, read from their syntax: of the clocks, the one that nobody sets; of Effect, what has no window;
+ * of assertions, those that can fail.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { deepStrictEqual } from "@effect/vitest/utils"
+import { Data, Option } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -196,12 +199,73 @@ const unheard = (node: ts.Node): string | undefined => {
 const doubled = (node: ts.Node): string | undefined =>
   ts.isAwaitExpression(node) && node.expression.getText().startsWith("{") ? "await {" : undefined
 
-const foldersOf = (group: string) => readdirSync(join(root, group)).map((name) => join(group, name, "src"))
+// What chai's deep equality cannot tell apart
 
-const filesIn = (folders: ReadonlyArray<string>) =>
+const chais = new Set(["@effect/vitest", "@holdfast/testing/Vitest", "chai", "vitest"])
+
+/** What a file calls chai's `assert`. */
+const assertsOf = (source: ts.SourceFile) =>
+  source.statements.flatMap((statement) => {
+    if (!ts.isImportDeclaration(statement) || !chais.has(nameOf(statement.moduleSpecifier) ?? "")) return []
+    const bindings = statement.importClause?.namedBindings
+    return bindings === undefined || !ts.isNamedImports(bindings)
+      ? []
+      : bindings.elements.filter(({ name, propertyName }) => (propertyName ?? name).text === "assert").map(({ name }) =>
+        name.text
+      )
+  })
+
+const isCompared = new Set(["Array", "Date", "Map", "RegExp", "Set", "URL"])
+
+/** What takes the value out of an `Option`, or only asks whether there is one. */
+const opens = /^(getOr|is(Some|None|Option)$|contains|exists$|match$|toArray$)/
+
+const optionOf = (node: ts.Node | undefined): string | undefined => {
+  const called = node !== undefined && ts.isCallExpression(node) ? node.expression : node
+  return called !== undefined && ts.isPropertyAccessExpression(called) && nameOf(called.expression) === "Option"
+    ? called.name.text
+    : undefined
+}
+
+/**
+ * An `Option`: one that is empty equals one that is not. An object of a class: chai does not look at the class, and of an
+ * error at no field but name, message and code.
+ */
+const unequalled = (node: ts.Node): string | undefined => {
+  if (ts.isCallExpression(node)) {
+    // `Option.getOrNull(…)`, and `….pipe(…, Option.getOrElse(…))`
+    if (opens.test(optionOf(node) ?? "") || opens.test(optionOf(node.arguments.at(-1)) ?? "")) return undefined
+  }
+  const option = ts.isPropertyAccessExpression(node) ? optionOf(node) : undefined
+  if (option !== undefined && !opens.test(option)) return `Option.${option}`
+  if (ts.isNewExpression(node)) {
+    const name = node.expression.getText()
+    if (!isCompared.has(name) && !name.endsWith("Array")) return `new ${name}`
+  }
+  return ts.forEachChild(node, unequalled)
+}
+
+const blind = (node: ts.Node): string | undefined => {
+  if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return undefined
+  const { expression, name } = node.expression
+  if (!/deep/i.test(name.text) || !assertsOf(node.getSourceFile()).includes(nameOf(expression) ?? "")) return undefined
+  for (const given of node.arguments.slice(0, 2)) {
+    const what = unequalled(given)
+    if (what !== undefined) return `${name.text} of ${what}`
+  }
+  return undefined
+}
+
+/** The examples of a page, each with what it imports. */
+const examplesOf = (page: string) => [...page.matchAll(/^```ts.*\n([^]*?)^```$/gm)].map(([, code]) => code!)
+
+const foldersOf = (group: string, folder = "src") =>
+  readdirSync(join(root, group)).map((name) => join(group, name, folder))
+
+const filesIn = (folders: ReadonlyArray<string>, kind = /\.ts$/) =>
   folders.filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-      .filter((file) => file.endsWith(".ts"))
+      .filter((file) => kind.test(file))
       .map((file) => join(folder, file).replaceAll("\\", "/"))
   )
 
@@ -270,6 +334,87 @@ describe("sources", () => {
       assert.deepStrictEqual(scan(`export {}\n${source}`, doubled).map(({ what }) => what), ["await {"], source)
     }
     assert.deepStrictEqual(scan("await servers[name]()", doubled), [])
+  })
+
+  it("compare what chai cannot tell apart with what can", () => {
+    const tests = filesIn(
+      [
+        ...foldersOf("packages"),
+        ...foldersOf("apps"),
+        ...foldersOf("packages", "test"),
+        ...foldersOf("apps", "test"),
+        "scripts"
+      ],
+      /\.(ts|mjs|js)$/
+    )
+    const pages = [
+      "README.md",
+      ...[...foldersOf("packages", "README.md"), ...foldersOf("apps", "README.md")].filter((page) =>
+        existsSync(join(root, page))
+      ),
+      ...filesIn(["docs"], /\.md$/)
+    ]
+    const uses = [
+      ...usesByFile(blind, tests).flatMap(([file, found]) => found.map(({ line, what }) => `${file}:${line} ${what}`)),
+      ...pages.flatMap((page) =>
+        examplesOf(readFileSync(join(root, page), "utf8")).flatMap((code) =>
+          scan(code, blind).map(({ what }) => `${page} ${what}`)
+        )
+      )
+    ]
+    assert.deepStrictEqual(uses, [], "chai takes one for another: see docs/testing.md for what to use instead")
+    for (
+      const [source, what] of [
+        [`assert.deepStrictEqual(yield* load, Option.none())`, "deepStrictEqual of Option.none"],
+        [`assert.deepEqual([Option.some(1)], all)`, "deepEqual of Option.some"],
+        [`assert.deepStrictEqual(all, [1].map((one) => Option.some(one)))`, "deepStrictEqual of Option.some"],
+        [`assert.deepInclude(found, { last: Option.fromNullable(last) })`, "deepInclude of Option.fromNullable"],
+        [`assert.deepStrictEqual(all.map(Option.some), all)`, "deepStrictEqual of Option.some"],
+        [`assert.deepStrictEqual(exit, Exit.fail(new Sse.TooLarge({ limit })))`, "deepStrictEqual of new Sse.TooLarge"],
+        [`assert.notDeepEqual(error, new Error("no"))`, "notDeepEqual of new Error"]
+      ] as const
+    ) {
+      for (const from of chais) {
+        const text = `import { assert, it } from "${from}"\n${source}`
+        assert.deepStrictEqual(scan(text, blind), [{ what, line: 2 }], text)
+      }
+    }
+    assert.deepStrictEqual(
+      scan(`import { assert as a } from "vitest"\na.deepEqual(one, Option.none())`, blind).map((use) => use.what),
+      ["deepEqual of Option.none"]
+    )
+    for (
+      const source of [
+        `assert.deepStrictEqual(Option.getOrNull(yield* load), { a: 1 })`,
+        `assert.deepStrictEqual(Option.getOrNull(Option.map(load, size)), 1)`,
+        `assert.deepStrictEqual(load.pipe(Option.map(size), Option.getOrElse(() => 0)), 1)`,
+        `assert.deepStrictEqual(all.map(Option.isSome), [true])`,
+        `assert.deepStrictEqual([refused.option], ["capacity"])`,
+        `assert.deepStrictEqual(exit, Exit.fail("no"))`,
+        `assert.deepStrictEqual(bytes, new Uint8Array([1]))`,
+        `assert.deepStrictEqual(new Set(codes), new Set([1001]))`,
+        `assert.deepStrictEqual(rows, [], Option.none())`,
+        `deepStrictEqual(yield* load, Option.none())`,
+        `assertNone(yield* load)`
+      ]
+    ) assert.deepStrictEqual(scan(`import { assert } from "@effect/vitest"\n${source}`, blind), [], source)
+    for (const from of [`import assert from "node:assert"`, `import * as assert from "node:assert"`]) {
+      assert.deepStrictEqual(scan(`${from}\nassert.deepStrictEqual(one, Option.none())`, blind), [], from)
+    }
+  })
+
+  it("are told when chai can tell them apart", () => {
+    class Refused extends Data.TaggedError("Refused")<{ readonly limit: number }> {}
+    for (
+      const [one, other] of [
+        [Option.none(), Option.some(1)],
+        [[Option.none()], [Option.some(1)]],
+        [new Refused({ limit: 1 }), new Refused({ limit: 2 })]
+      ]
+    ) {
+      assert.doesNotThrow(() => assert.deepStrictEqual(one, other), undefined, "chai has been mended: the rule can go")
+      assert.throws(() => deepStrictEqual(one, other))
+    }
   })
 
   it("are seen, whatever they are called with", () => {

@@ -14,7 +14,6 @@ const told = /gap \{"reason":"history"/
 
 describe("three nodes of one world, simulated", () => {
   for (let first = 1; first <= seeds; first += together) {
-    const count = Math.min(together, seeds - first + 1)
     sameWorld(first, Math.min(together, seeds - first + 1))
   }
 

@@ -98,8 +98,7 @@ const test = () => {
     "--reporter=json",
     `--outputFile.json=${report}`,
     ...workers,
-    // Files share a process, and what they import: on two cores half of the time is imports.
-    ...isQuick ? ["--no-isolate", "--testNamePattern", "^(?!.*\\(daily\\))"] : [],
+    ...isQuick ? ["--config", "scripts/vitest.quick.config.js"] : [],
     ...args
   ])
   if (existsSync(report)) {

@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL("..", import.meta.url))
  *
  * @param {string} name
  */
-export const project = (name) =>
+export const project = (name, include = ["test/**/*.test.ts"]) =>
   defineProject({
     resolve: {
       alias: [
@@ -18,7 +18,7 @@ export const project = (name) =>
     },
     test: {
       name,
-      include: ["test/**/*.test.ts"],
+      include,
       // every test runs leak-checked
       setupFiles: [`${root}packages/testing/src/setup.ts`],
       testTimeout: 20_000,

@@ -63,7 +63,7 @@ describe.skipIf(missing)(named("An application that ends without its server"), (
         const report = yield* lifecycle.shutdown({ _tag: "Signal", signal: "SIGTERM" })
         assert.strictEqual((yield* Fiber.join(sent))._tag, "Unconfirmed")
         yield* Fiber.joinAll(waiting)
-        assert.strictEqual(report.verdict, "failed")
+        assert.strictEqual(report.verdict, "failed", String(report))
         // by its patience, not by budgets: three seconds each, and twelve for the drain
         assert.isBelow(report.elapsedMillis, 3_000)
         assert.deepStrictEqual(report.items("abandoned"), [])
@@ -97,7 +97,7 @@ describe.skipIf(missing)(named("An application that ends without its server"), (
         )
       ).pipe(Scope.extend(scope))
       const report = yield* lifecycle.shutdown({ _tag: "Signal", signal: "SIGTERM" })
-      assert.strictEqual(report.verdict, "clean")
+      assert.strictEqual(report.verdict, "clean", String(report))
     }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
 
   it.effect(
@@ -159,7 +159,7 @@ describe.skipIf(missing)(named("A node whose thread stood still"), () => {
     60_000
   )
 
-  it.effect("goes on with the tail that has been brought meanwhile", () =>
+  it.effect("goes on with the tail that has been brought meanwhile (daily)", () =>
     Effect.gen(function*() {
       const nats = yield* server()
       const { journal, stats } = yield* node(nats.url)
@@ -175,7 +175,7 @@ describe.skipIf(missing)(named("A node whose thread stood still"), () => {
       assert.strictEqual((yield* stats).consumers, consumers)
     }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
 
-  it.effect("goes on as owner when its renewal was answered meanwhile", () =>
+  it.effect("goes on as owner when its renewal was answered meanwhile (daily)", () =>
     Effect.gen(function*() {
       const nats = yield* server()
       const connection = yield* NatsConnection.make({ servers: [nats.url] })
@@ -198,7 +198,7 @@ describe.skipIf(missing)(named("A node whose thread stood still"), () => {
       assert.deepStrictEqual([terms.length, ended], [1, 0])
     }).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None)), 60_000)
 
-  it.effect("still knows the nodes that have told of themselves meanwhile", () =>
+  it.effect("still knows the nodes that have told of themselves meanwhile (daily)", () =>
     Effect.gen(function*() {
       const nats = yield* server()
       const join = (node: string) =>

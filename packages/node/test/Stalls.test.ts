@@ -30,44 +30,49 @@ const serving = (limit: number) =>
   })
 
 describe("A server whose process stood still", () => {
-  it.scopedLive("keeps the WebSockets that have answered, and gives up the silent one", () =>
-    Effect.gen(function*() {
-      const interval = 2_000
-      const { goOn, port, stop } = yield* serving(interval)
-      const dial = (autoPong: boolean) =>
-        Effect.acquireRelease(
-          Effect.async<Ws.WebSocket>((resume) => {
-            const ws = new Ws.WebSocket(`ws://127.0.0.1:${port}/ws`, { autoPong })
-            ws.on("error", () => {})
-            ws.on("open", () => resume(Effect.succeed(ws)))
-          }),
-          (ws) => Effect.sync(() => ws.terminate())
-        )
-      const ping = (ws: Ws.WebSocket) => Effect.async<void>((resume) => void ws.once("ping", () => resume(Effect.void)))
-      const usual = yield* dial(true)
-      const silent = yield* dial(false)
-      const late = yield* dial(false)
-      yield* ping(late)
-      yield* stop
-      // none of them is read before its time is over
-      late.pong()
-      yield* pause(2.5 * interval)
-      const again = yield* Effect.fork(Effect.raceFirst(
-        Effect.as(ping(late), "asked again"),
-        Effect.async<string>((resume) => void late.once("close", () => resume(Effect.succeed("given up"))))
-      ))
-      yield* goOn
-      assert.strictEqual(yield* Fiber.join(again), "asked again")
-      late.on("ping", () => late.pong())
-      late.pong()
-      yield* eventually(Effect.sync(() => silent.readyState), (state) => state === Ws.WebSocket.CLOSED, 20_000)
-      assert.strictEqual(silent.readyState, Ws.WebSocket.CLOSED)
-      assert.strictEqual(late.readyState, Ws.WebSocket.OPEN)
-      assert.strictEqual(usual.readyState, Ws.WebSocket.OPEN)
-    }), 60_000)
+  it.scopedLive(
+    "keeps the WebSockets that have answered, and gives up the silent one (daily)",
+    () =>
+      Effect.gen(function*() {
+        const interval = 2_000
+        const { goOn, port, stop } = yield* serving(interval)
+        const dial = (autoPong: boolean) =>
+          Effect.acquireRelease(
+            Effect.async<Ws.WebSocket>((resume) => {
+              const ws = new Ws.WebSocket(`ws://127.0.0.1:${port}/ws`, { autoPong })
+              ws.on("error", () => {})
+              ws.on("open", () => resume(Effect.succeed(ws)))
+            }),
+            (ws) => Effect.sync(() => ws.terminate())
+          )
+        const ping = (ws: Ws.WebSocket) =>
+          Effect.async<void>((resume) => void ws.once("ping", () => resume(Effect.void)))
+        const usual = yield* dial(true)
+        const silent = yield* dial(false)
+        const late = yield* dial(false)
+        yield* ping(late)
+        yield* stop
+        // none of them is read before its time is over
+        late.pong()
+        yield* pause(2.5 * interval)
+        const again = yield* Effect.fork(Effect.raceFirst(
+          Effect.as(ping(late), "asked again"),
+          Effect.async<string>((resume) => void late.once("close", () => resume(Effect.succeed("given up"))))
+        ))
+        yield* goOn
+        assert.strictEqual(yield* Fiber.join(again), "asked again")
+        late.on("ping", () => late.pong())
+        late.pong()
+        yield* eventually(Effect.sync(() => silent.readyState), (state) => state === Ws.WebSocket.CLOSED, 20_000)
+        assert.strictEqual(silent.readyState, Ws.WebSocket.CLOSED)
+        assert.strictEqual(late.readyState, Ws.WebSocket.OPEN)
+        assert.strictEqual(usual.readyState, Ws.WebSocket.OPEN)
+      }),
+    60_000
+  )
 
   it.scopedLive(
-    "reads what has come of requests, sees what readers took, and gives up those who did neither",
+    "reads what has come of requests, sees what readers took, and gives up those who did neither (daily)",
     () =>
       Effect.gen(function*() {
         const limit = 5_000

@@ -548,7 +548,7 @@ describe("holdfast-top as a process", () => {
     )
 
     it.scopedLive(
-      "has the section that it shows looked at more often than those that nobody has open",
+      "has the section that it shows looked at more often than those that nobody has open (daily)",
       () =>
         Effect.gen(function*() {
           let looks = 0

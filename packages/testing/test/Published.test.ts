@@ -13,7 +13,7 @@ const clean = sized(200, 1_000, 40)
 /** The trace without its head, which says what failed rather than where. */
 const rowsOf = ({ message }: Explore.BugFound) => message.slice(message.indexOf("\n"))
 
-describe("the gallery of published bugs", () => {
+describe("the gallery of published bugs (daily)", () => {
   it("has thirty, each with its source", () => {
     assert.isAtLeast(published.length, 30)
     assert.strictEqual(new Set(published.map(({ name }) => name)).size, published.length)

@@ -266,7 +266,7 @@ describe("an Effect as the application", () => {
     ["effect-goes-on", ["SIGTERM"], 0, "SIGTERM, clean"]
   ]
   for (const [scenario, signals, code, last] of table) {
-    it.scopedLive(`closes its scope and ends with ${code} (${scenario})`, () =>
+    it.scopedLive(`closes its scope and ends with ${code} (${scenario})${scenario === "effect-fails" ? "" : " (daily)"}`, () =>
       Effect.gen(function*() {
         const ended = yield* run(scenario, signals)
         assert.strictEqual(ended.code, code)
@@ -278,7 +278,7 @@ describe("an Effect as the application", () => {
       }))
   }
 
-  it.scopedLive("beside a layer that interrupts its own start, which has failed", () =>
+  it.scopedLive("beside a layer that interrupts its own start, which has failed (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* run("layer-interrupts", [])
       assert.strictEqual(ended.code, 1)
@@ -294,7 +294,7 @@ describe("one process", () => {
       assert.strictEqual(ended.code, 0)
     }))
 
-  it.scopedLive("can be restarted by the signal that is the fibers' otherwise", () =>
+  it.scopedLive("can be restarted by the signal that is the fibers' otherwise (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* run("restart-signal", ["SIGUSR2"])
       assert.strictEqual(ended.code, 0)
@@ -302,13 +302,13 @@ describe("one process", () => {
       assert.include(ended.last, "SIGUSR2, clean")
     }))
 
-  it.scopedLive("leaves a signal alone that it does not listen for", () =>
+  it.scopedLive("leaves a signal alone that it does not listen for (daily)", () =>
     Effect.gen(function*() {
       const ended = yield* run("restart-signal", ["SIGHUP"])
       assert.strictEqual(ended.signal, "SIGHUP")
     }))
 
-  it.scopedLive("prints its fibers on another signal", () =>
+  it.scopedLive("prints its fibers on another signal (daily)", () =>
     Effect.gen(function*() {
       const running = yield* begin("other-dump")
       yield* running.said("ready")

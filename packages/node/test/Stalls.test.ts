@@ -129,7 +129,7 @@ describe("A server whose process stood still", () => {
 })
 
 describe("A client whose process stood still", () => {
-  it.scopedLive("stays with a stream that has said something meanwhile", () =>
+  it.scopedLive("stays with a stream that has said something meanwhile (daily)", () =>
     Effect.gen(function*() {
       const { ask, port } = yield* serving(60_000)
       const client = yield* SseClient.make

@@ -84,7 +84,7 @@ describe("Faults", () => {
       assert.strictEqual(yield* refusal({ seed: Number.NaN }), "Faults.seed is NaN: expected a whole number")
     }))
 
-  it.effect("fails before, fails after, crashes, stalls and hangs", () =>
+  it.effect("fails before, fails after, crashes and stalls", () =>
     Effect.gen(function*() {
       let ran = 0
       const work = Effect.sync(() => ++ran)
@@ -98,9 +98,15 @@ describe("Faults", () => {
       assert.isTrue(Option.isNone(yield* stalled.poll))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(yield* stalled, 2)
-      yield* Effect.forkDaemon(work.pipe(Faults.hang("p")))
+    }).pipe(Effect.provide(Faults.layer({ seed: 1, points: { "*": 1 } }))))
+
+  // daily: what hangs is there until its process ends, and a shutdown in the same process would name it
+  it.effect("hangs (daily)", () =>
+    Effect.gen(function*() {
+      let ran = 0
+      yield* Effect.forkDaemon(Effect.sync(() => ++ran).pipe(Faults.hang("p")))
       yield* Effect.yieldNow()
-      assert.strictEqual(ran, 2)
+      assert.strictEqual(ran, 0)
     }).pipe(Effect.provide(Faults.layer({ seed: 1, points: { "*": 1 } }))))
 
   it.effect("is driven by the seed of the exploration", () =>

@@ -88,8 +88,10 @@ const everybody = Effect.gen(function*() {
     }
   }
   assert.strictEqual(saved[saved.length - 1], state.number)
-  // A number that was saved ahead and not handed out, because the ticker was paused in between, is saved again.
-  assert.deepStrictEqual(saved, saved.slice().sort((left, right) => left - right))
+  // A number that was saved ahead and not handed out, because the ticker was paused in between, is saved again; one that was not
+  // handed out because the ticker has ended is taken back.
+  const before = saved.slice(0, -1)
+  assert.deepStrictEqual(before, before.slice().sort((left, right) => left - right))
 }).pipe(Effect.provide(FiberRegistry.layer))
 
 /** Who turns the knobs is interrupted, whenever that happens: the next one finds the ticker free. */

@@ -17,6 +17,7 @@ export class Saver {
   constructor(
     private readonly name: string,
     private readonly store: TickerStore.Service,
+    /** What the store has; NaN while that is not known. */
     private savedNumber: number,
     private readonly current: () => TickerStore.State
   ) {
@@ -25,7 +26,12 @@ export class Saver {
 
   /** Whether it was saved. A failure is logged once, until the next success. */
   save(state: TickerStore.State): Effect.Effect<boolean> {
-    return Effect.matchCauseEffect(this.store.save(this.name, state), {
+    // Whoever is interrupted, or fails, may have written it or not.
+    const store = Effect.suspend(() => {
+      this.savedNumber = Number.NaN
+      return this.store.save(this.name, state)
+    })
+    return Effect.matchCauseEffect(store, {
       onSuccess: () =>
         Effect.sync(() => {
           this.savedNumber = state.number

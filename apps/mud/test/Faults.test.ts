@@ -60,7 +60,7 @@ describe("a full island", () => {
     await server.stop()
   })
 
-  it("is not filled from one address, and says once that somebody tries", async () => {
+  it("is not filled from one address, and says once that somebody tries (daily)", async () => {
     const server = await start(["--per-address", "5", "--join-rate", "1000", "--log", "json", "--proxies", "1"])
     const from = (address: string, index: number) =>
       request(server, "POST", "/api/join", {

@@ -92,7 +92,7 @@ describe("the terminal client", () => {
     assert.include(out, "Until next time.")
   })
 
-  it("gives a name up for good, and only with its token", async () => {
+  it("gives a name up for good, and only with its token (daily)", async () => {
     const server = await start()
     const ada = await join(server, "Ada")
     ada.stream.close()

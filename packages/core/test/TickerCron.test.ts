@@ -194,7 +194,7 @@ describe("A ticker on a schedule of wall-clock time", () => {
     }))
 
   it.live(
-    "is never early, skips no slot, and is right again, whatever is done to the clock",
+    "is never early, skips no slot, and is right again, whatever is done to the clock (daily)",
     () =>
       Effect.promise(() =>
         FastCheck.assert(

@@ -193,7 +193,7 @@ describe("Console", () => {
       }))
   }
 
-  it.scopedLive("names a leak, a hanging finalizer, a crash loop and a subscriber that loses events, and ends the leak", () =>
+  it.scopedLive("names a leak, a hanging finalizer, a crash loop and a subscriber that loses events, and ends the leak (daily)", () =>
     Effect.gen(function*() {
       const { act, context, snapshot } = yield* open(viaRouter)
       const gate = yield* Deferred.make<void>()

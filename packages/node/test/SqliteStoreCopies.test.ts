@@ -243,7 +243,7 @@ describe("@holdfast/node without the binary of the driver", () => {
     return stdout.trim()
   }
 
-  it("is imported all the same; making a store says what is missing", () => {
+  it("is imported all the same; making a store says what is missing (daily)", () => {
     assert.strictEqual(
       withoutDriver(`
         import { NodeServer, SqliteStore } from "@holdfast/node"

@@ -176,7 +176,7 @@ describe("SqliteStore under kill -9", () => {
   )
 
   it.scopedLive(
-    `keeps what a durable bus has acknowledged, under the id that it said, over ${busKills} kills`,
+    `keeps what a durable bus has acknowledged, under the id that it said, over ${busKills} kills (daily)`,
     () =>
       Effect.gen(function*() {
         const path = join(yield* scratch, "store.db")

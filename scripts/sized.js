@@ -1,7 +1,7 @@
 const sizes = ["quick", "daily", "nightly"]
 
 /** How much the tests try: `HOLDFAST_SIZE`. What they test is the same. */
-export const size = process.env.HOLDFAST_SIZE ?? "quick"
+const size = process.env.HOLDFAST_SIZE ?? "quick"
 if (!sizes.includes(size)) throw new Error(`HOLDFAST_SIZE is "${size}", expected ${sizes.join(", ")}`)
 
 /**
